@@ -1,0 +1,90 @@
+"""Phone verification: send a code by SMS, then wait for the answer or for 90 seconds, whichever comes first.
+
+    holdfast dev examples/phone_verification/app.py
+
+With `TwilioAccountSid`, `TwilioAuthToken` and `TwilioPhoneNumber` set (environment or holdfast.toml), the SMS goes
+out through Twilio; otherwise to an outbox on this machine, at /dev/phone/messages?to=...
+
+Names are those of the Azure Durable Functions sample of the same purpose.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from holdfast import (
+    ActivityCall,
+    App,
+    Done,
+    NotDone,
+    OrchestrationContext,
+    Outcome,
+    SystemClock,
+    current_call,
+    when_any,
+)
+from holdfast.config import data_file, setting
+from holdfast.phone import (
+    DevPhone,
+    SendUnknownError,
+    Sms,
+    carrier_from_settings,
+    challenge_text,
+    check_number,
+    code_from,
+    dev_phone_routes,
+    normalise_code,
+    same_code,
+)
+
+app = App()
+carrier = carrier_from_settings(setting, data_file("phone.jsonl"), SystemClock().utc_now)
+if isinstance(carrier, DevPhone):
+    app.mounts += dev_phone_routes(carrier)
+
+
+def challenge(call: ActivityCall, phone_number: str) -> tuple[str, Sms]:
+    """The code of a call, and the SMS that carries it: the same each time the call is repeated."""
+    code = code_from(call.derive("sms-challenge"))
+    return code, Sms(check_number(phone_number), challenge_text(code))
+
+
+async def find_sent(call: ActivityCall) -> Outcome:
+    """After a crash: was this SMS accepted? The carrier's list may lag, so 'no' takes a few seconds to be sure."""
+    code, sms = challenge(call, *call.arguments)
+    for pause_s in (0, 1, 2):
+        await asyncio.sleep(pause_s)
+        if await carrier.find(sms, call.scheduled_at) is not None:
+            return Done(code)
+    return NotDone()
+
+
+@app.activity(
+    name="E4_SendSmsChallenge",
+    once=True,
+    reconcile=find_sent,
+    unknown_on=(SendUnknownError,),
+    timeout=timedelta(seconds=30),
+)
+async def send_sms_challenge(phone_number: str) -> str:
+    """Send a 4-digit code, and return it."""
+    code, sms = challenge(current_call(), phone_number)
+    await carrier.send(sms)
+    return code
+
+
+@app.orchestrator(name="E4_SmsPhoneVerification")
+async def sms_phone_verification(ctx: OrchestrationContext, phone_number: str | None = None) -> bool:
+    """True if the right code comes within 90 seconds, at the first try or one of three more."""
+    if not phone_number:
+        raise ValueError("A phone number input is required.")
+    code = await ctx.call_activity(send_sms_challenge, phone_number)
+    deadline = ctx.create_timer(timedelta(seconds=90))
+    for _ in range(4):
+        answer = ctx.wait_for_external_event("SmsChallengeResponse", int | str)
+        if await when_any(answer, deadline) is deadline:
+            return False
+        if same_code(normalise_code(answer.result), code):
+            deadline.cancel()
+            return True
+    deadline.cancel()
+    return False

@@ -1,0 +1,174 @@
+"""The composition root: a user's functions, and what it takes to run them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from starlette.routing import BaseRoute
+
+from holdfast.clock import Clock, SystemClock
+from holdfast.config import Settings
+from holdfast.core.calls import Reconcile
+from holdfast.core.registry import ActivityDefinition, Registry, Signature
+from holdfast.engine.activities import ActivityRunner
+from holdfast.engine.client import Client
+from holdfast.engine.watchdog import Watchdog
+from holdfast.engine.worker import Worker, WorkerOptions
+from holdfast.errors import StoreError
+from holdfast.store.memory import MemoryStore
+from holdfast.store.protocol import Store
+from holdfast.store.sqlite import SqliteStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class App:
+    """Orchestrators and activities that run together.
+
+    `mounts` are further routes to be served beside the management API.
+    """
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.mounts: list[BaseRoute] = []
+
+    # --- declaring
+
+    @overload
+    def orchestrator(self, function: F, /) -> F: ...
+    @overload
+    def orchestrator(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def orchestrator(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+        """Declare an orchestrator: `async def` (or a generator function), its first parameter the context.
+
+        `name` is how others call it; by default the function's own. The function stays as it is.
+        """
+
+        def declare(function: F) -> F:
+            self.registry.add_orchestrator(name or function.__name__, function)
+            return function
+
+        return declare if function is None else declare(function)
+
+    @overload
+    def activity(self, function: F, /) -> F: ...
+    @overload
+    def activity(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        once: bool = False,
+        reconcile: Reconcile | None = None,
+        unknown_on: tuple[type[Exception], ...] = (),
+        timeout: timedelta | None = None,
+        max_concurrent: int | None = None,
+    ) -> Callable[[F], F]: ...
+    def activity(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        once: bool = False,
+        reconcile: Reconcile | None = None,
+        unknown_on: tuple[type[Exception], ...] = (),
+        timeout: timedelta | None = None,
+        max_concurrent: int | None = None,
+    ) -> F | Callable[[F], F]:
+        """Declare an activity: a function that does something in the world. `async def` runs on the event loop,
+        `def` in a thread.
+
+        With `once`, its body is never repeated blindly after a crash (G5): `reconcile(call)` is asked first, and
+        answers `Done(result)`, `NotDone()` or `Unknown()`. The errors in `unknown_on`, and running out of
+        `timeout`, count as a crash: nobody knows what was done.
+
+        `timeout` limits one attempt; `max_concurrent` how many run at once in one worker. The function stays as
+        it is. Raises `ValueError` for `reconcile` or `unknown_on` without `once`.
+        """
+        if not once and (reconcile is not None or unknown_on):
+            raise ValueError("reconcile and unknown_on belong to once=True")
+
+        def declare(function: F) -> F:
+            self.registry.add_activity(
+                ActivityDefinition(
+                    name or function.__name__,
+                    function,
+                    Signature(function, skip=0),
+                    once,
+                    reconcile,
+                    unknown_on,
+                    timeout,
+                    max_concurrent,
+                )
+            )
+            return function
+
+        return declare if function is None else declare(function)
+
+    # --- running
+
+    @asynccontextmanager
+    async def running(
+        self, settings: Settings | None = None, *, clock: Clock | None = None, options: WorkerOptions | None = None
+    ) -> AsyncGenerator[Client, None]:
+        """Run the app in this process, and give its client.
+
+        On leaving, it takes no more messages, lets activities end (`Settings.drain_s`), and closes the database.
+        Raises `StoreError` if the database cannot be used.
+        """
+        settings = settings or Settings()
+        clock = clock or SystemClock()
+        store: Store = MemoryStore() if settings.db == ":memory:" else SqliteStore(Path(settings.db))
+        await store.open()
+        try:
+            runner = ActivityRunner(self.registry, _hub_secret(settings.db))
+            worker = Worker(store, self.registry, clock, runner, _owner_name(), options)
+            watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
+            watchdog.start()
+            turning = asyncio.create_task(worker.run())
+            try:
+                yield Client(worker, store, self.registry, clock)
+            finally:
+                worker.refuse()
+                await runner.drain(settings.drain_s)
+                worker.stop()
+                await turning
+                await worker.release()
+                watchdog.stop()
+        finally:
+            await store.close()
+
+
+def _owner_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{random.SystemRandom().getrandbits(32):08x}"
+
+
+def _hub_secret(db: str) -> bytes:
+    """The hub's secret, kept beside the database, readable by its owner only; made when first needed."""
+    if db == ":memory:":
+        return secrets.token_bytes(32)
+    path = Path(f"{db}.secret")
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) != 32:
+            raise StoreError(
+                f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it."
+            ) from None
+        return secret
+    with os.fdopen(handle, "wb") as file:
+        file.write(secret := secrets.token_bytes(32))
+        file.flush()
+        os.fsync(handle)
+    return secret

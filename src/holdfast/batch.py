@@ -1,0 +1,141 @@
+"""What one commit carries: everything that changed in one step of a partition, as rows.
+
+A batch is one transaction. What must happen outside *after* it is durable (run these activities, hand over
+these messages, tell these callers) is read from the same lists, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from msgspec import Raw, Struct
+
+from holdfast.clock import Timestamp
+from holdfast.errors import RequestError
+from holdfast.history import Fact, Step
+from holdfast.instance import Instance, Wait
+
+TaskKey: TypeAlias = tuple[str, int, int]
+"""(instance id, generation, task id): one activity call or timer, for ever."""
+
+
+Verdict: TypeAlias = RequestError | None
+"""What a message's sender is told: why it was refused, or None (`ACCEPTED`)."""
+
+ACCEPTED: Verdict = None
+
+
+class Message(Struct, frozen=True):
+    """A fact on its way to an instance.
+
+    `generation` is set where the fact answers a request of that generation, and is None for what comes from
+    outside. `inbox_id` is the row that holds the message until its step is committed; 0: it has none.
+
+    For `ExecutionStarted` only: `fresh` says that the id was just made, so no instance can have it; `restart`
+    that a finished instance of that id is to begin again.
+    """
+
+    instance_id: str
+    fact: Fact
+    generation: int | None = None
+    inbox_id: int = 0
+    fresh: bool = False
+    restart: bool = False
+
+
+class Snapshot(Struct, frozen=True):
+    """An instance as the store has it: its row, and the history of its present generation."""
+
+    instance: Instance
+    history: list[Step]
+
+
+class ScheduledActivity(Struct, frozen=True):
+    """An activity that is scheduled and not yet recorded.
+
+    `started` is set, durably, before the body of a once-activity runs.
+    """
+
+    instance_id: str
+    generation: int
+    task_id: int
+    name: str
+    input_json: Raw
+    attempt: int
+    idempotency_key: str
+    scheduled_at: Timestamp
+    started: bool = False
+
+    @property
+    def key(self) -> TaskKey:
+        return (self.instance_id, self.generation, self.task_id)
+
+
+class Timer(Struct, frozen=True):
+    instance_id: str
+    generation: int
+    task_id: int
+    fire_at: Timestamp
+
+    @property
+    def key(self) -> TaskKey:
+        return (self.instance_id, self.generation, self.task_id)
+
+
+@dataclass(slots=True)
+class HistoryRow:
+    """One step of one instance; `facts_json` is the array of its facts."""
+
+    instance_id: str
+    generation: int
+    seq: int
+    at: Timestamp
+    facts_json: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """All changes of one step. Nothing in it is in the database before its commit, and all of it after."""
+
+    at: Timestamp
+    epochs: dict[int, int] = field(default_factory=dict[int, int])
+    """Partition -> the epoch under which it was stepped. The fence (G6)."""
+
+    instances: dict[str, Instance] = field(default_factory=dict[str, Instance])
+    """New and changed rows, as they are after this step."""
+    history: list[HistoryRow] = field(default_factory=list[HistoryRow])
+    forgotten: dict[str, int] = field(default_factory=dict[str, int])
+    """Instance id -> generation: the history of all earlier generations is deleted."""
+
+    activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
+    activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
+    activities_closed: list[TaskKey] = field(default_factory=list[TaskKey])
+    timers: dict[TaskKey, Timer] = field(default_factory=dict[TaskKey, Timer])
+    timers_closed: list[Timer] = field(default_factory=list[Timer])
+    waits: dict[tuple[str, int], Wait] = field(default_factory=dict[tuple[str, int], Wait])
+    waits_closed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    inbox: list[Message] = field(default_factory=list[Message])
+    """Messages on their way to an instance; they are handed over when the batch is durable."""
+    parked: list[Message] = field(default_factory=list[Message])
+    """Messages that a held instance cannot take yet; they stay in the inbox (G7)."""
+    inbox_closed: list[int] = field(default_factory=list[int])
+
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    """One for each message of the step, in order."""
+    held: list[Instance] = field(default_factory=list[Instance])
+    """The instances that this step put on hold, to be reported."""
+
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to write."""
+        return not (
+            self.history
+            or self.instances
+            or self.inbox
+            or self.parked
+            or self.inbox_closed
+            or self.activities_started
+            or self.activities_closed
+            or self.timers_closed
+        )

@@ -1,0 +1,147 @@
+"""How what happens to an instance becomes rows of a batch.
+
+The partition decides *what* happens; this module knows *which rows* say so. A row that is opened and closed in the
+same step never reaches the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from holdfast.batch import Batch, HistoryRow, Message, ScheduledActivity, Timer
+from holdfast.clock import Timestamp
+from holdfast.core.openwork import OpenWork
+from holdfast.history import (
+    EventAwaited,
+    EventRaised,
+    EventSent,
+    ExecutionStarted,
+    Fact,
+    Parent,
+    SubOrchestrationInstanceCreated,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    TimerFired,
+)
+from holdfast.instance import Instance, Wait, partition_of
+
+encode_facts = msgspec.json.Encoder().encode
+
+
+class Changes:
+    """Fills one batch."""
+
+    __slots__ = ("_epochs", "batch")
+
+    def __init__(self, at: Timestamp, epochs: Mapping[int, int]) -> None:
+        self.batch = Batch(at)
+        self._epochs = epochs
+
+    def fence(self, partition: int) -> None:
+        """The batch is valid only while this partition is owned under the present epoch (G6)."""
+        self.batch.epochs[partition] = self._epochs[partition]
+
+    def instance(self, instance: Instance, partition: int) -> None:
+        self.batch.instances[instance.id] = instance
+        self.batch.epochs[partition] = self._epochs[partition]
+
+    def start(self, activities: Sequence[ScheduledActivity]) -> None:
+        """Mark once-activities as started, before their bodies run."""
+        self.batch.activities_started.extend(activities)
+        for activity in activities:
+            self.fence(partition_of(activity.instance_id))
+
+    def record(self, instance: Instance, seq: int, facts_json: bytes, asked: Sequence[Fact]) -> None:
+        """One step of the history, and the rows of everything it asks for."""
+        batch = self.batch
+        batch.history.append(HistoryRow(instance.id, instance.generation, seq, batch.at, facts_json))
+        for request in asked:
+            match request:
+                case TaskScheduled():
+                    self._schedule(instance, request)
+                case TimerCreated():
+                    timer = Timer(instance.id, instance.generation, request.id, request.fire_at)
+                    batch.timers[timer.key] = timer
+                case TimerCancelled():
+                    self._close_timer(instance.id, instance.generation, request)
+                case SubOrchestrationInstanceCreated():
+                    parent = Parent(instance.id, instance.generation, request.id)
+                    self.send(request.instance_id, ExecutionStarted(request.name, request.input, parent))
+                case EventSent():
+                    self.send(request.instance_id, EventRaised(request.name, request.input))
+                case _:
+                    pass
+
+    def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:
+        """Waits opened or changed (a row) and closed (None)."""
+        for wait_id, wait in changes:
+            if wait is None:
+                self._close_wait(instance_id, wait_id)
+            else:
+                self.batch.waits[(instance_id, wait_id)] = wait
+
+    def drop(self, instance: Instance, work: OpenWork) -> None:
+        """An ended generation waits for nothing: close its activities, timers and waits. Children live on."""
+        for request in work.requests.values():
+            match request:
+                case TaskScheduled():
+                    self._close_activity(instance.id, instance.generation, request.id)
+                case TimerCreated():
+                    self._close_timer(instance.id, instance.generation, request)
+                case EventAwaited():
+                    self._close_wait(instance.id, request.id)
+                case SubOrchestrationInstanceCreated():
+                    pass
+
+    def send(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
+        """A message to an instance, delivered once this batch is durable."""
+        self.batch.inbox.append(Message(instance_id, fact, generation))
+
+    def close_source(self, message: Message) -> None:
+        """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""
+        if message.inbox_id:
+            self.batch.inbox_closed.append(message.inbox_id)
+        generation = message.generation or 0
+        match message.fact:
+            case TaskCompleted() | TaskFailed():
+                self._close_activity(message.instance_id, generation, message.fact.id)
+            case TimerFired():
+                self._close_timer(message.instance_id, generation, message.fact)
+            case _:
+                pass
+        self.fence(partition_of(message.instance_id))
+
+    def _schedule(self, instance: Instance, fact: TaskScheduled) -> None:
+        activity = ScheduledActivity(
+            instance.id,
+            instance.generation,
+            fact.id,
+            fact.name,
+            fact.input,
+            fact.attempt,
+            f"{instance.id}/{instance.generation}/{fact.call_id or fact.id}",
+            self.batch.at,
+        )
+        self.batch.activities[activity.key] = activity
+
+    def _close_activity(self, instance_id: str, generation: int, task_id: int) -> None:
+        key = (instance_id, generation, task_id)
+        if self.batch.activities.pop(key, None) is None:
+            self.batch.activities_closed.append(key)
+
+    def _close_timer(
+        self, instance_id: str, generation: int, fact: TimerCreated | TimerFired | TimerCancelled
+    ) -> None:
+        timer = Timer(instance_id, generation, fact.id, fact.fire_at)
+        if self.batch.timers.pop(timer.key, None) is None:
+            self.batch.timers_closed.append(timer)
+
+    def _close_wait(self, instance_id: str, wait_id: int) -> None:
+        key = (instance_id, wait_id)
+        if self.batch.waits.pop(key, None) is None:
+            self.batch.waits_closed.append(key)

@@ -1,0 +1,125 @@
+"""What an instance has asked for and not yet got: a fold over its facts.
+
+Nothing here runs an orchestrator's code, so an instance can be asked what it waits for, and be ended, even when
+its code is missing or no longer fits (G7, G9). The live execution uses the same fold, so the rule of which wait
+takes which event (G4: first in, first out, by name regardless of case) is written once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TypeAlias, cast
+
+from holdfast.history import (
+    EventAwaited,
+    EventRaised,
+    EventWaitCancelled,
+    Fact,
+    Request,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    TimerFired,
+)
+
+_Answer: TypeAlias = (
+    TaskCompleted | TaskFailed | TimerFired | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed
+)
+
+_SETTLES: dict[type[Fact], type[Request]] = {
+    TaskCompleted: TaskScheduled,
+    TaskFailed: TaskScheduled,
+    TimerFired: TimerCreated,
+    SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
+}
+"""Answer -> the kind of request that it settles."""
+
+
+class OpenWork:
+    """The open requests of one generation, by id, and the events that came before anybody waited."""
+
+    __slots__ = ("_kept", "_waiting", "requests")
+
+    def __init__(self) -> None:
+        self.requests: dict[int, Request] = {}
+        self._waiting: dict[str, deque[int]] = {}
+        self._kept: dict[str, deque[EventRaised]] = {}
+
+    @classmethod
+    def of(cls, history: Iterable[Step]) -> OpenWork:
+        """The open work that a history leaves."""
+        work = cls()
+        for step in history:
+            work.settle(step.facts[0])
+            for fact in step.facts[1:]:
+                work.ask(fact)
+        return work
+
+    def expects(self, fact: Fact) -> bool:
+        """False for an answer whose request is not open (any more): a duplicate, or one that came too late."""
+        wanted = _SETTLES.get(type(fact))
+        return wanted is None or type(self.requests.get(cast("_Answer", fact).id)) is wanted
+
+    def settle(self, fact: Fact) -> int | None:
+        """Take a message. Returns the id of the request it settles, or None."""
+        if isinstance(fact, EventRaised):
+            return self._give(fact)
+        if type(fact) not in _SETTLES:
+            return None
+        task_id = cast("_Answer", fact).id
+        del self.requests[task_id]
+        return task_id
+
+    def ask(self, fact: Fact) -> EventRaised | None:
+        """Take what an orchestrator asks for. Returns the kept event that a new wait gets at once, if any."""
+        match fact:
+            case EventAwaited():
+                kept = self._kept.get(key := fact.name.lower())
+                if kept:
+                    return self._next(kept, key)
+                self.requests[fact.id] = fact
+                self._waiting.setdefault(key, deque()).append(fact.id)
+            case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
+                self.requests[fact.id] = fact
+            case TimerCancelled():
+                del self.requests[fact.id]
+            case EventWaitCancelled():
+                wait = self.requests.pop(fact.id)
+                assert isinstance(wait, EventAwaited)
+                self._waiting[wait.name.lower()].remove(fact.id)
+            case _:
+                pass
+        return None
+
+    def next_wait(self, name: str) -> int | None:
+        """The id of the wait that the next event of that name will settle, or None."""
+        waiting = self._waiting.get(name.lower())
+        return waiting[0] if waiting else None
+
+    def kept_events(self) -> list[EventRaised]:
+        """Events that nobody has taken, per name in the order of their arrival."""
+        return [event for kept in self._kept.values() for event in kept]
+
+    def _give(self, event: EventRaised) -> int | None:
+        key = event.name.lower()
+        waiting = self._waiting.get(key)
+        if not waiting:
+            self._kept.setdefault(key, deque()).append(event)
+            return None
+        wait_id = waiting.popleft()
+        del self.requests[wait_id]
+        return wait_id
+
+    def _next(self, kept: deque[EventRaised], key: str) -> EventRaised:
+        event = kept.popleft()
+        if not kept:
+            del self._kept[key]
+        return event

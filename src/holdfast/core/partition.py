@@ -1,0 +1,391 @@
+"""The single writer of its instances: messages in, one batch out.
+
+`Partition.step(messages, now, loaded)` applies messages one at a time and returns everything that changed as one
+`Batch`. It is pure: no I/O, no clock. One object steps all the partitions that a worker owns, so that their number
+costs nothing; `epochs` says which those are, and under which epoch each is owned.
+
+Recently used instances are kept live, so that a step costs a `.send()`. The others come as `loaded` snapshots and
+are replayed. `missing` tells which ids must be loaded for a list of messages.
+
+Every message is applied (its facts become a history row), dropped (a duplicate, or too late), refused (the verdict
+says why), or parked in the inbox: because the instance is held (G7), or because its next generation has not started
+yet. In each case the row it came from is closed in the same batch (G2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import decode
+from msgspec.structs import replace
+
+from holdfast.batch import ACCEPTED, Batch, Message, ScheduledActivity, Snapshot, Verdict
+from holdfast.clock import Timestamp
+from holdfast.core.changes import Changes, encode_facts
+from holdfast.core.openwork import OpenWork
+from holdfast.core.registry import Registry
+from holdfast.core.replay import Execution, replay
+from holdfast.errors import (
+    FunctionNotFoundError,
+    HoldfastError,
+    InstanceExistsError,
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    NotAllowedError,
+    RunawayStep,
+)
+from holdfast.history import (
+    NULL,
+    ContinuedAsNew,
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionStarted,
+    ExecutionTerminated,
+    Fact,
+    Failure,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+)
+from holdfast.instance import TRANSITIONS, Instance, RuntimeStatus, ended, partition_of
+from holdfast.payload import encode
+
+
+class _Live:
+    """An instance in memory. Without `execution` it is not replayed yet, held, or has ended."""
+
+    __slots__ = ("_work", "execution", "history_length", "instance", "partition", "snapshot")
+
+    def __init__(self, instance: Instance, snapshot: Snapshot | None = None) -> None:
+        self.instance = instance
+        self.partition = partition_of(instance.id)
+        self.history_length = len(snapshot.history) if snapshot else 0
+        self.snapshot = snapshot
+        self.execution: Execution | None = None
+        self._work: OpenWork | None = None
+
+    @property
+    def work(self) -> OpenWork:
+        """What the instance waits for, found without running its code."""
+        if self._work is None:
+            self._work = OpenWork.of(self.snapshot.history if self.snapshot else ())
+        return self._work
+
+    def run_by(self, execution: Execution | None, work: OpenWork) -> None:
+        self.execution = execution
+        self._work = work
+        self.snapshot = None
+
+
+class Partition:
+    """Steps the instances of all owned partitions."""
+
+    def __init__(self, registry: Registry, max_live: int = 10_000) -> None:
+        """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed."""
+        self.epochs: dict[int, int] = {}
+        self._registry = registry
+        self._max_live = max_live
+        self._live: dict[str, _Live] = {}
+        self._held: set[str] = set()
+        self._stepping: tuple[Execution] | None = None
+        self._changes = Changes(0, self.epochs)
+
+    # --- the door
+
+    def missing(self, messages: Iterable[Message]) -> set[str]:
+        """The ids of the instances that must be loaded before these messages can be stepped."""
+        return {message.instance_id for message in messages if not message.fresh} - self._live.keys()
+
+    def step(
+        self,
+        messages: Sequence[Message],
+        now: Timestamp,
+        loaded: Mapping[str, Snapshot],
+        starting: Sequence[ScheduledActivity] = (),
+    ) -> Batch:
+        """Apply the messages in order. The caller commits the batch before the next step, or calls `forget`.
+
+        `starting` are once-activities whose bodies may run as soon as the batch is durable.
+        """
+        self._changes = Changes(now, self.epochs)
+        self._changes.start(starting)
+        for instance_id, snapshot in loaded.items():
+            self._live[instance_id] = _Live(snapshot.instance, snapshot)
+        batch = self._changes.batch
+        batch.verdicts = [self._take(message) for message in messages]
+        self._evict({message.instance_id for message in messages})
+        return batch
+
+    def forget(self) -> None:
+        """Drop all memory of the instances: what the store has is not what is here (G6)."""
+        for live in self._live.values():
+            if live.execution is not None:
+                live.execution.close()
+        self._live.clear()
+        self._held.clear()
+
+    @property
+    def stepping(self) -> tuple[Execution] | None:
+        """The execution whose code runs at this moment, for whoever watches from another thread.
+
+        Each step makes a tuple of its own: the same tuple means the same step.
+        """
+        return self._stepping
+
+    # --- one message
+
+    def _take(self, message: Message) -> Verdict:
+        live = self._live.pop(message.instance_id, None)
+        if live is not None:
+            self._live[message.instance_id] = live  # the most recently used is last
+        if isinstance(message.fact, ExecutionStarted):
+            return self._take_start(message, message.fact, live)
+        if live is None:
+            return self._drop(message, InstanceNotFoundError(message.instance_id))
+        return self._take_fact(message, live)
+
+    def _take_fact(self, message: Message, live: _Live) -> Verdict:
+        instance = live.instance
+        if message.generation is not None and message.generation != instance.generation:
+            return self._drop(message)
+        status = TRANSITIONS.get((instance.status, type(message.fact)))
+        if status is RuntimeStatus.TERMINATED:
+            return self._terminate(message, live)
+        if instance.status.finished:
+            return self._drop(message, InstanceFinishedError(instance.id, instance.status))
+        if instance.status is RuntimeStatus.PENDING or self._is_held(live):
+            return self._park(message, live)
+        if status is None:
+            refusal = f"Instance '{instance.id}' is {instance.status}: this cannot be done now."
+            return self._drop(message, NotAllowedError(refusal))
+        return self._apply(message, live, status)
+
+    def _apply(self, message: Message, live: _Live, status: RuntimeStatus) -> Verdict:
+        execution = live.execution
+        if execution is None:
+            try:
+                execution = self._revive(live)
+            except (Exception, RunawayStep) as error:  # code that does not fit, or is gone, or spins
+                return self._hold(message, live, _reason(error))
+        if not execution.work.expects(message.fact):
+            return self._drop(message)
+        if isinstance(message.fact, EventRaised) and not message.inbox_id:  # what is in the inbox was accepted
+            refusal = execution.refusal(message.fact)
+            if refusal is not None:
+                return refusal
+        return self._advance(message, live, execution, status)
+
+    def _take_start(self, message: Message, fact: ExecutionStarted, live: _Live | None) -> Verdict:
+        if live is None:
+            now = self._changes.batch.at
+            instance = Instance(
+                message.instance_id,
+                fact.name,
+                RuntimeStatus.PENDING,
+                now,
+                now,
+                input_json=fact.input,
+                parent=fact.parent,
+            )
+            live = self._live[instance.id] = _Live(instance)
+            return self._begin(message, fact, live)
+        if message.generation is not None:  # the start of a further generation, or one that was held
+            due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation
+            return self._begin(message, fact, live) if due else self._drop(message)
+        if message.restart:
+            return self._restart(message, fact, live)
+        if fact.parent is not None:
+            return self._refuse_child(message, fact, live.instance)
+        same = _same_start(live.instance, fact)
+        return self._drop(message, ACCEPTED if same else InstanceExistsError(message.instance_id))
+
+    def _drop(self, message: Message, refusal: Verdict = ACCEPTED) -> Verdict:
+        self._changes.close_source(message)
+        return refusal
+
+    # --- beginning
+
+    def _begin(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
+        instance = live.instance
+        try:
+            definition = self._registry.orchestrator(fact.name)
+        except FunctionNotFoundError as error:
+            return self._hold(message, live, str(error))
+        execution = Execution(self._registry, definition, instance.id, instance.generation)
+        return self._advance(message, live, execution, RuntimeStatus.RUNNING)
+
+    def _restart(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
+        instance = live.instance
+        if not instance.status.finished:
+            refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be restarted."
+            return self._drop(message, NotAllowedError(refusal))
+        self._next_generation(live, fact, [])
+        return self._drop(message)
+
+    def _refuse_child(self, message: Message, fact: ExecutionStarted, taken_by: Instance) -> Verdict:
+        """A child's id is taken. Its parent hears of it, unless this is the same child once more."""
+        parent = fact.parent
+        if parent is not None and parent != taken_by.parent:
+            failure = Failure("holdfast.errors.InstanceExistsError", f"Instance '{taken_by.id}' already exists.")
+            answer = SubOrchestrationInstanceFailed(parent.task_id, failure)
+            self._changes.send(parent.instance_id, answer, parent.generation)
+        return self._drop(message)
+
+    def _revive(self, live: _Live) -> Execution:
+        """Replay a loaded instance. Raises what makes it held."""
+        assert live.snapshot is not None
+        instance = live.instance
+        definition = self._registry.orchestrator(instance.name)
+        execution = Execution(self._registry, definition, instance.id, instance.generation)
+        self._stepping = (execution,)
+        try:
+            replay(execution, live.snapshot.history)
+        finally:
+            self._stepping = None
+        live.run_by(execution, execution.work)
+        return execution
+
+    # --- stepping
+
+    def _advance(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
+        self._stepping = (execution,)
+        try:
+            asked = execution.advance(message.fact, self._changes.batch.at)
+            facts_json = encode_facts((message.fact, *asked))
+        except (Exception, RunawayStep) as error:  # contained: it must not stop the other instances
+            live.run_by(None, execution.work)
+            return self._hold(message, live, _reason(error))
+        finally:
+            self._stepping = None
+        live.run_by(execution, execution.work)
+        self._changes.close_source(message)
+        self._record(live, facts_json, asked)
+        self._changes.waits(live.instance.id, execution.take_wait_changes())
+        self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
+        match asked:
+            case [*_, ExecutionCompleted() as end]:
+                output = end.result if end.failure is None else encode(end.failure.message)
+                self._finish(live, ended(end), output, end.failure)
+            case [*_, ContinuedAsNew() as again]:
+                start = ExecutionStarted(live.instance.name, again.input, live.instance.parent)
+                self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
+            case _:
+                pass
+        return ACCEPTED
+
+    def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
+        self._changes.record(live.instance, live.history_length, facts_json, asked)
+        live.history_length += 1
+
+    def _change(self, live: _Live, **changes: Any) -> None:
+        live.instance = replace(live.instance, updated_at=self._changes.batch.at, **changes)
+        self._changes.instance(live.instance, live.partition)
+
+    # --- ending
+
+    def _terminate(self, message: Message, live: _Live) -> Verdict:
+        fact = message.fact
+        assert isinstance(fact, ExecutionTerminated)
+        self._changes.close_source(message)
+        if fact.recurse:
+            for request in live.work.requests.values():
+                if isinstance(request, SubOrchestrationInstanceCreated):
+                    self._changes.send(request.instance_id, fact)
+        self._record(live, encode_facts((fact,)))
+        failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
+        self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure)
+        return ACCEPTED
+
+    def _finish(self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None) -> None:
+        self._leave(live)
+        self._change(live, status=status, output_json=output, held=None)
+        parent = live.instance.parent
+        if parent is not None:
+            answer = (
+                SubOrchestrationInstanceCompleted(parent.task_id, output)
+                if failure is None
+                else SubOrchestrationInstanceFailed(parent.task_id, failure)
+            )
+            self._changes.send(parent.instance_id, answer, parent.generation)
+
+    def _next_generation(self, live: _Live, start: ExecutionStarted, kept: Iterable[EventRaised]) -> None:
+        """Begin again with an empty history, by a message: no step ever runs two generations."""
+        self._leave(live)
+        instance = live.instance
+        self._change(
+            live,
+            status=RuntimeStatus.PENDING,
+            generation=instance.generation + 1,
+            name=start.name,
+            input_json=start.input,
+            output_json=NULL,
+            custom_status_json=NULL,
+        )
+        live.history_length = 0
+        self._changes.batch.forgotten[instance.id] = live.instance.generation
+        self._changes.send(instance.id, start, live.instance.generation)
+        for event in kept:
+            self._changes.send(instance.id, event)
+
+    def _leave(self, live: _Live) -> None:
+        """Let go of a generation: its code, and everything it waited for."""
+        self._changes.drop(live.instance, live.work)
+        if live.execution is not None:
+            live.execution.close()
+        live.run_by(None, OpenWork())
+
+    # --- holding
+
+    def _is_held(self, live: _Live) -> bool:
+        """True if the instance is held, and was tried since this worker started: its code is the same still."""
+        return live.instance.held is not None and live.instance.id in self._held
+
+    def _hold(self, message: Message, live: _Live, reason: str) -> Verdict:
+        """Keep the instance as it is, with its messages, until fitting code is deployed (G7)."""
+        self._held.add(live.instance.id)
+        if live.instance.held != reason:
+            self._change(live, held=reason)
+            self._changes.batch.held.append(live.instance)
+        return self._park(message, live)
+
+    def _park(self, message: Message, live: _Live) -> Verdict:
+        """Keep a message in the inbox: until the next worker starts if the instance is held, else until the next
+        step, when the generation that it must not overtake has begun."""
+        instance, generation = live.instance, message.generation
+        if isinstance(message.fact, ExecutionStarted):
+            generation = instance.generation
+        if instance.held is None:
+            self._changes.send(instance.id, message.fact, generation)
+        elif message.inbox_id and generation == message.generation:
+            return ACCEPTED  # it lies in the inbox as it must
+        else:
+            self._changes.batch.parked.append(Message(instance.id, message.fact, generation))
+        return self._drop(message)
+
+    # --- memory
+
+    def _evict(self, used: Iterable[str]) -> None:
+        """Let go of what has no code in memory, and of the least recently used beyond the bound."""
+        for instance_id in used:
+            live = self._live.get(instance_id)
+            if live is not None and live.execution is None:
+                del self._live[instance_id]
+        while len(self._live) > self._max_live:
+            live = self._live.pop(next(iter(self._live)))
+            if live.execution is not None:
+                live.execution.close()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, HoldfastError | RunawayStep):
+        return str(error)
+    return f"The step failed inside the engine: {type(error).__name__}: {error}"
+
+
+def _same_start(instance: Instance, fact: ExecutionStarted) -> bool:
+    """Whether a repeated start asks for what is there already."""
+    if instance.name != fact.name or instance.parent is not None:
+        return False
+    return instance.input_json == fact.input or instance.input == decode(fact.input)

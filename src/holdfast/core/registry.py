@@ -1,0 +1,163 @@
+"""Names and the functions behind them, with the types of what goes in and comes out.
+
+A function's arguments travel as one JSON value: none as null, a single one as itself, several as an object under
+their names. So the same activity can be called from Python, by name, and over HTTP.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Raw
+
+from holdfast.core.calls import Reconcile
+from holdfast.errors import FunctionNotFoundError, PayloadError
+from holdfast.history import NULL
+from holdfast.payload import Decode, decoder, encode
+
+Function: TypeAlias = Callable[..., Any]
+
+
+class Signature:
+    """How the arguments of one function are written as JSON and read back."""
+
+    __slots__ = ("_defaults", "_names", "_read", "_signature", "result")
+
+    def __init__(self, function: Function, skip: int) -> None:
+        """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
+        hints = get_type_hints(function, include_extras=True)
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise TypeError(
+                    f"{function.__qualname__}: *{parameter.name} cannot travel as JSON; name each parameter"
+                )
+        self._signature = inspect.Signature(parameters)
+        self._names = [parameter.name for parameter in parameters]
+        self._defaults = [parameter.default is not parameter.empty for parameter in parameters]
+        self._read = self._reader(function, [hints.get(name, Any) for name in self._names], parameters)
+        self.result = _result_type(function, hints.get("return", Any))
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
+        """The arguments as JSON. Raises `TypeError` as a call would, `PayloadError` for what is no JSON."""
+        if len(args) == 1 and len(self._names) == 1 and not kwargs:
+            return encode(args[0])
+        bound = self._signature.bind(*args, **kwargs).arguments
+        if len(self._names) > 1:
+            return encode(bound)
+        return encode(next(iter(bound.values()))) if bound else NULL
+
+    def decode(self, text: Raw) -> tuple[Any, ...]:
+        """The arguments, in order. Raises `PayloadError`."""
+        match self._names:
+            case []:
+                return ()
+            case [_]:
+                if self._defaults[0] and text == NULL:
+                    return ()
+                return (self._read(text),)
+            case names:
+                arguments = self._read(Raw(b"{}") if text == NULL else text)
+                return tuple(getattr(arguments, name) for name in names)
+
+    @staticmethod
+    def _reader(function: Function, types: list[Any], parameters: list[inspect.Parameter]) -> Decode:
+        if len(parameters) < 2:
+            return decoder(types[0] if types else Any)
+        fields = [
+            (parameter.name, wanted)
+            if parameter.default is parameter.empty
+            else (parameter.name, wanted, parameter.default)
+            for parameter, wanted in zip(parameters, types, strict=True)
+        ]
+        return decoder(
+            msgspec.defstruct(f"{function.__name__}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
+        )
+
+
+def _result_type(function: Function, annotation: Any) -> Any:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if inspect.isgeneratorfunction(function):
+        return arguments[2] if origin is Generator and len(arguments) == 3 else Any
+    if origin in (Awaitable, Coroutine):
+        return arguments[-1]
+    return annotation
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorDefinition:
+    """An orchestrator and how its input is read."""
+
+    name: str
+    function: Function
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityDefinition:
+    """An activity, and how it may be run. See `App.activity` for the meaning of each setting."""
+
+    name: str
+    function: Function
+    signature: Signature
+    once: bool = False
+    reconcile: Reconcile | None = None
+    unknown_on: tuple[type[Exception], ...] = ()
+    timeout: timedelta | None = None
+    max_concurrent: int | None = None
+
+
+class Registry:
+    """All functions of an app, by name and by the function object itself."""
+
+    def __init__(self) -> None:
+        self.orchestrators: dict[str, OrchestratorDefinition] = {}
+        self.activities: dict[str, ActivityDefinition] = {}
+        self._names: dict[Function, str] = {}
+
+    def add_orchestrator(self, name: str, function: Function) -> None:
+        """Raises `ValueError` if the name is taken, `TypeError` if the parameters cannot travel as JSON."""
+        self._claim(name, function, self.orchestrators)
+        self.orchestrators[name] = OrchestratorDefinition(name, function, Signature(function, skip=1))
+
+    def add_activity(self, definition: ActivityDefinition) -> None:
+        """Raises `ValueError` if the name is taken."""
+        self._claim(definition.name, definition.function, self.activities)
+        self.activities[definition.name] = definition
+
+    def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
+        """Raises `FunctionNotFoundError`."""
+        return cast("OrchestratorDefinition", self._find(wanted, self.orchestrators, "orchestrator"))
+
+    def activity(self, wanted: str | Function) -> ActivityDefinition:
+        """Raises `FunctionNotFoundError`."""
+        return cast("ActivityDefinition", self._find(wanted, self.activities, "activity"))
+
+    def _claim(self, name: str, function: Function, taken: dict[str, Any]) -> None:
+        if not name:
+            raise ValueError("A function needs a name.")
+        if name in taken:
+            raise ValueError(f"The name '{name}' is taken by {taken[name].function.__qualname__}.")
+        self._names[function] = name
+
+    def _find(self, wanted: str | Function, among: dict[str, Any], kind: str) -> object:
+        name = wanted if isinstance(wanted, str) else self._names.get(wanted, "")
+        found = among.get(name)
+        if found is None:
+            shown = name or getattr(wanted, "__qualname__", repr(wanted))
+            known = ", ".join(sorted(among)) or "none"
+            raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
+        return found
+
+
+def check_input(definition: OrchestratorDefinition, text: Raw) -> None:
+    """Raises `PayloadError`, saying for which function, if the input does not fit the declared type."""
+    try:
+        definition.signature.decode(text)
+    except PayloadError as error:
+        raise PayloadError(f"The input does not fit {definition.name}: {error}") from error

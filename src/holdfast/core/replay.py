@@ -1,0 +1,510 @@
+"""One instance's code, driven fact by fact.
+
+`Execution.advance(fact, at)` gives the orchestrator one fact and returns what it asks for in answer. Replay is
+nothing else: give it the recorded facts in order, and compare what it asks with what history has (`replay`).
+Whoever drives an instance needs only `advance`; that is the seam for other kinds of executors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from types import CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any, TypeGuard, cast
+from uuid import UUID, uuid5
+
+from msgspec import Raw
+
+from holdfast.clock import Timestamp, to_datetime
+from holdfast.core.context import CallOptions, OrchestrationContext
+from holdfast.core.failures import failure_of, task_error
+from holdfast.core.openwork import OpenWork
+from holdfast.core.registry import OrchestratorDefinition, Registry
+from holdfast.core.tasks import DurableTimer, ExternalEvent, Task, race, settle
+from holdfast.errors import (
+    ContinueAsNew,
+    EventTimeoutError,
+    NonDeterminismError,
+    NotADurableTaskError,
+    PayloadError,
+    RunawayStep,
+)
+from holdfast.history import (
+    NULL,
+    ContinuedAsNew,
+    EventAwaited,
+    EventRaised,
+    EventSent,
+    EventWaitCancelled,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    Fact,
+    Failure,
+    Parent,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    TimerFired,
+    describe,
+)
+from holdfast.instance import Wait
+from holdfast.payload import Decode, decoder, encode, schema
+from holdfast.retry import RetryPolicy
+
+_CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
+
+
+class _Call:
+    """An activity or sub-orchestration that is under way, through all its attempts."""
+
+    __slots__ = ("began", "decode", "request", "retry", "task")
+
+    def __init__(
+        self,
+        request: TaskScheduled | SubOrchestrationInstanceCreated,
+        decode: Decode,
+        retry: RetryPolicy | None,
+        began: Timestamp,
+    ) -> None:
+        self.task: Task[Any] = Task()
+        self.request = request
+        self.decode = decode
+        self.retry = retry
+        self.began = began
+
+
+class _OpenWait:
+    """A wait for an event, with the timer that ends it (0: none)."""
+
+    __slots__ = ("deadline", "decode", "event", "id", "since", "timer_id", "wanted", "written")
+
+    def __init__(self, wait_id: int, event: ExternalEvent[Any], wanted: Any, since: Timestamp) -> None:
+        self.id = wait_id
+        self.event = event
+        self.wanted = wanted
+        self.decode = decoder(wanted)
+        self.since = since
+        self.timer_id = 0
+        self.deadline: Timestamp | None = None
+        self.written = False
+
+
+class Execution:
+    """The live code of one generation of an instance."""
+
+    __slots__ = (
+        "_asked",
+        "_awaited",
+        "_code",
+        "_definition",
+        "_last_id",
+        "_open",
+        "_parked",
+        "_wait_changes",
+        "at",
+        "custom_status_json",
+        "generation",
+        "instance_id",
+        "is_replaying",
+        "name",
+        "parent",
+        "registry",
+        "suspended",
+        "work",
+    )
+
+    def __init__(
+        self, registry: Registry, definition: OrchestratorDefinition, instance_id: str, generation: int
+    ) -> None:
+        self.registry = registry
+        self.name = definition.name
+        self.instance_id = instance_id
+        self.generation = generation
+        self.parent: Parent | None = None
+        self.at: Timestamp = 0
+        self.is_replaying = False
+        self.suspended = False
+        self.custom_status_json = NULL
+        self.work = OpenWork()
+        self._definition = definition
+        self._code: Generator[Any, Any, Any] | CoroutineType[Any, Any, Any] | None = None
+        self._awaited: Task[Any] | None = None
+        self._asked: list[Fact] = []
+        self._last_id = 0
+        self._open: dict[int, _Call | _OpenWait | DurableTimer] = {}
+        self._parked: list[tuple[Fact, int | None]] = []
+        self._wait_changes: dict[int, _OpenWait | None] = {}
+
+    # --- driving
+
+    def advance(self, fact: Fact, at: Timestamp) -> list[Fact]:
+        """Give the orchestrator one fact; return what it asks for. May raise `RunawayStep`.
+
+        The last of the answer is an ending (`ExecutionCompleted`, `ContinuedAsNew`) if the code is through.
+        While suspended, facts are taken, but the code does not see them before `ExecutionResumed`.
+        """
+        self.at = max(at, self.at)
+        asked: list[Fact] = []
+        self._asked = asked
+        settled = self.work.settle(fact)
+        match fact:
+            case ExecutionStarted():
+                self._begin(fact)
+            case ExecutionSuspended():
+                self.suspended = True
+            case ExecutionResumed():
+                self.suspended = False
+                parked, self._parked = self._parked, []
+                for fact_then, settled_then in parked:
+                    self._deliver(fact_then, settled_then)
+            case _ if self.suspended:
+                self._parked.append((fact, settled))
+            case _:
+                self._deliver(fact, settled)
+        return asked
+
+    def refusal(self, event: EventRaised) -> PayloadError | None:
+        """Why the wait that would take this event cannot: its data does not fit the declared type (G8)."""
+        wait = self._open.get(self.work.next_wait(event.name) or 0)
+        if isinstance(wait, _OpenWait):
+            try:
+                wait.decode(event.input)
+            except PayloadError as error:
+                return PayloadError(f"The data does not fit what '{wait.event.name}' waits for: {error}")
+        return None
+
+    def take_wait_changes(self) -> list[tuple[int, Wait | None]]:
+        """Waits opened or changed (a row) and closed (None) since the last call, for those that were written."""
+        if not self._wait_changes:
+            return []
+        changes, self._wait_changes = self._wait_changes, {}
+        rows: list[tuple[int, Wait | None]] = []
+        for wait_id, wait in changes.items():
+            if wait is None:
+                rows.append((wait_id, None))
+            else:
+                wait.written = True
+                rows.append((wait_id, self._row(wait)))
+        return rows
+
+    def where(self) -> str:
+        """The file and line at which the code stands."""
+        frame = _user_frame(self._code)
+        if frame is not None:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        code: CodeType = self._definition.function.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def close(self) -> None:
+        """Drop the code. Its `finally` blocks run, but what they ask for goes nowhere."""
+        code, self._code = self._code, None
+        if code is not None:
+            with suppress(Exception):  # code that is dropped has nobody to tell
+                code.close()
+
+    def _begin(self, fact: ExecutionStarted) -> None:
+        self.parent = fact.parent
+        context = OrchestrationContext(self, fact.input, self._definition.signature)
+        try:
+            code = self._definition.function(context, *self._definition.signature.decode(fact.input))
+        except BaseException as raised:  # whatever the code raises is its outcome
+            self._end(raised)
+            return
+        if isinstance(code, CoroutineType | GeneratorType):
+            self._code = cast("Generator[Any, Any, Any]", code)
+            self._run(None)
+        else:
+            self._end(StopIteration(code))
+
+    def _deliver(self, fact: Fact, settled: int | None) -> None:
+        if settled is None:
+            return
+        self._resolve(settled, fact)
+        awaited = self._awaited
+        if awaited is not None and awaited.is_completed:
+            self._run(awaited)
+
+    def _run(self, awaited: Task[Any] | None) -> None:
+        """Send the code on with what it awaited, until it awaits a task that is not done, or ends."""
+        code = cast("Generator[Any, Any, Any]", self._code)
+        error = awaited.error if awaited else None
+        self._awaited = None
+        try:
+            while True:
+                if error is not None:
+                    asked_for: object = code.throw(error)
+                else:
+                    asked_for = code.send(awaited.result if awaited else None)
+                if _is_task(asked_for):
+                    awaited = asked_for
+                    if not awaited.is_completed:
+                        break
+                    error = awaited.error
+                else:
+                    awaited, error = None, self._not_durable(asked_for)
+        except BaseException as raised:  # whatever the code raises is its outcome
+            self._end(raised)
+        else:
+            self._awaited = awaited
+            self._note_deadlines(awaited)
+
+    def _end(self, raised: BaseException) -> None:
+        """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
+        match raised:
+            case RunawayStep() | KeyboardInterrupt():
+                raise raised
+            case StopIteration(value=result):
+                try:
+                    ending: Fact = ExecutionCompleted(encode(result))
+                except PayloadError as error:
+                    ending = ExecutionCompleted(failure=failure_of(error))
+            case ContinueAsNew():
+                ending = ContinuedAsNew(raised.input_json, raised.keep_events)
+            case _:
+                ending = ExecutionCompleted(failure=failure_of(raised))
+        self._code = None
+        self._asked.append(ending)
+
+    def _not_durable(self, awaited: object) -> NotADurableTaskError:
+        return NotADurableTaskError(
+            f"{self.where()}: {self.name} awaits {type(awaited).__qualname__}, which cannot be replayed. "
+            "An orchestrator may await only tasks of its context (call_activity, create_timer, "
+            "wait_for_external_event, call_sub_orchestrator, when_any, when_all). Put I/O and sleeping into an "
+            "activity."
+        )
+
+    # --- answers
+
+    def _resolve(self, task_id: int, fact: Fact) -> None:
+        target = self._open.pop(task_id)
+        match target:
+            case DurableTimer():
+                settle(target, None)
+            case _OpenWait():
+                if isinstance(fact, TimerFired):
+                    self._time_out(target)
+                else:
+                    self._answer(target, cast("EventRaised", fact))
+            case _Call():
+                self._resolve_call(target, fact)
+
+    def _resolve_call(self, call: _Call, fact: Fact) -> None:
+        match fact:
+            case TaskCompleted() | SubOrchestrationInstanceCompleted():
+                self._settle_decoded(call.task, call.decode, fact.result)
+            case TaskFailed() | SubOrchestrationInstanceFailed():
+                delay = self._retry_delay(call, fact.failure)
+                if delay is None:
+                    settle(call.task, None, task_error(call.request, fact.failure))
+                else:
+                    timer = TimerCreated(self._next_id(), self.at + delay)
+                    self._ask(timer)
+                    self._open[timer.id] = call
+            case _:  # the timer before the next attempt
+                self._attempt(call, call.request.attempt + 1)
+
+    def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
+        if call.retry is None:
+            return None
+        return call.retry.delay(call.request.attempt, self.at - call.began, failure)
+
+    def _settle_decoded(self, task: Task[Any], decode: Decode, text: Raw) -> None:
+        try:
+            value = decode(text)
+        except PayloadError as error:
+            settle(task, None, error)
+        else:
+            settle(task, value)
+
+    def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
+        self._close_row(wait)
+        if wait.timer_id:
+            self._cancel_timer(wait.timer_id)
+        self._settle_decoded(wait.event, wait.decode, event.input)
+
+    def _time_out(self, wait: _OpenWait) -> None:
+        del self._open[wait.id]
+        self._close_row(wait)
+        self._ask(EventWaitCancelled(wait.id))
+        message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
+        failure = Failure("holdfast.errors.EventTimeoutError", message, kind="timeout")
+        settle(wait.event, None, EventTimeoutError(message, failure))
+
+    # --- what the context asks for (see context.Execution)
+
+    def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+        request = TaskScheduled(0, name, input_json)
+        return self._attempt(_Call(request, decoder(result), options.retry, self.at), 1)
+
+    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+        request = SubOrchestrationInstanceCreated(0, options.instance_id or "", name, input_json)
+        return self._attempt(_Call(request, decoder(result), options.retry, self.at), 1)
+
+    def create_timer(self, fire_at: Timestamp) -> DurableTimer:
+        timer = DurableTimer(self, self._next_id(), fire_at)
+        self._ask(TimerCreated(self._last_id, fire_at))
+        self._open[self._last_id] = timer
+        return timer
+
+    def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
+        wait_id = self._next_id()
+        event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
+        wait = _OpenWait(wait_id, event, wanted, self.at)
+        kept = self._ask(EventAwaited(wait_id, name))
+        if kept is not None:
+            self._answer(wait, kept)
+            return event
+        self._open[wait_id] = wait
+        self._wait_changes[wait_id] = wait
+        if fire_at is not None:
+            wait.timer_id = self._next_id()
+            wait.deadline = fire_at
+            self._ask(TimerCreated(wait.timer_id, fire_at))
+            self._open[wait.timer_id] = wait
+        return event
+
+    def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
+        self._ask(EventSent(self._next_id(), instance_id, name, input_json))
+
+    def set_custom_status(self, status_json: Raw) -> None:
+        self.custom_status_json = status_json
+
+    def cancel(self, task_id: int) -> None:
+        """Give up an open timer or wait. Does nothing if it is closed already."""
+        target = self._open.pop(task_id, None)
+        if isinstance(target, DurableTimer):
+            self._ask_timer_off(task_id)
+        elif isinstance(target, _OpenWait):
+            self._close_row(target)
+            self._ask(EventWaitCancelled(task_id))
+            if target.timer_id:
+                self._cancel_timer(target.timer_id)
+
+    def _cancel_timer(self, timer_id: int) -> None:
+        del self._open[timer_id]
+        self._ask_timer_off(timer_id)
+
+    def _ask_timer_off(self, timer_id: int) -> None:
+        request = cast("TimerCreated", self.work.requests[timer_id])
+        self._ask(TimerCancelled(timer_id, request.fire_at))
+
+    def _attempt(self, call: _Call, attempt: int) -> Task[Any]:
+        task_id = self._next_id()
+        previous = call.request
+        call_id = (previous.call_id or previous.id) if attempt > 1 else 0
+        if isinstance(previous, TaskScheduled):
+            call.request = TaskScheduled(task_id, previous.name, previous.input, attempt, call_id)
+        else:
+            call.request = SubOrchestrationInstanceCreated(
+                task_id,
+                self._child_id(previous.instance_id, task_id, attempt),
+                previous.name,
+                previous.input,
+                attempt,
+                call_id,
+            )
+        self._ask(call.request)
+        self._open[task_id] = call
+        return call.task
+
+    def _child_id(self, chosen: str, task_id: int, attempt: int) -> str:
+        if attempt == 1 and chosen:
+            return chosen
+        return uuid5(_CHILDREN, f"{self.instance_id}/{self.generation}/{task_id}").hex
+
+    def _ask(self, request: Fact) -> EventRaised | None:
+        self._asked.append(request)
+        return self.work.ask(request)
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    # --- waits as rows
+
+    def _note_deadlines(self, awaited: Task[Any]) -> None:
+        waits, deadline = race(awaited)
+        if deadline is None:
+            return
+        for wait_id in waits:
+            wait = self._open[wait_id]
+            if isinstance(wait, _OpenWait) and (wait.deadline is None or wait.deadline > deadline):
+                wait.deadline = deadline
+                self._wait_changes[wait_id] = wait
+
+    def _close_row(self, wait: _OpenWait) -> None:
+        if wait.written:
+            self._wait_changes[wait.id] = None
+        else:
+            self._wait_changes.pop(wait.id, None)
+
+    def _row(self, wait: _OpenWait) -> Wait:
+        return Wait(self.instance_id, wait.id, wait.event.name, wait.since, wait.deadline, schema(wait.wanted))
+
+
+def replay(execution: Execution, history: Sequence[Step]) -> None:
+    """Bring a new execution to where its history ends.
+
+    Raises `NonDeterminismError`, with both sides, if the code asks for something else than history has (G7).
+    """
+    execution.is_replaying = True
+    for step in history:
+        asked = execution.advance(step.facts[0], step.at)
+        recorded = step.facts[1:]
+        if len(asked) != len(recorded) or any(map(_differ, asked, recorded)):
+            raise NonDeterminismError(_disagreement(execution, step, asked))
+    execution.is_replaying = False
+    execution.take_wait_changes()  # what replay opened has its row already
+
+
+def _differ(asked: Fact, recorded: Fact) -> bool:
+    if asked == recorded:
+        return False
+    if isinstance(asked, ExecutionCompleted) and isinstance(recorded, ExecutionCompleted):
+        mine, theirs = asked.failure, recorded.failure  # a stack names lines, and lines may move
+        return not (mine and theirs and (mine.type, mine.message) == (theirs.type, theirs.message))
+    return True
+
+
+def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> str:
+    recorded = step.facts[1:]
+    same = 0
+    while same < min(len(asked), len(recorded)) and not _differ(asked[same], recorded[same]):
+        same += 1
+    theirs = describe(recorded[same]) if same < len(recorded) else "nothing more"
+    mine = describe(asked[same]) if same < len(asked) else "nothing more"
+    if mine == theirs:
+        mine += " with another input"
+    return (
+        f"The code of '{execution.name}' no longer fits the history of instance '{execution.instance_id}': "
+        f"after {describe(step.facts[0])} in step {step.seq}, history has {theirs}, but the code "
+        f"(at {execution.where()}) asks for {mine}. Deploy code that fits, or terminate the instance."
+    )
+
+
+def _is_task(awaited: object) -> TypeGuard[Task[Any]]:
+    return isinstance(awaited, Task)
+
+
+_ENGINE = ("asyncio", "holdfast")
+
+
+def _user_frame(code: object) -> FrameType | None:
+    """The innermost frame of suspended code that is the user's own."""
+    found: FrameType | None = None
+    while code is not None:
+        frame = getattr(code, "cr_frame", None) or getattr(code, "gi_frame", None)
+        if frame is not None and (
+            found is None or frame.f_globals.get("__name__", "").partition(".")[0] not in _ENGINE
+        ):
+            found = frame
+        code = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
+    return found

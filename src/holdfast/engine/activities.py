@@ -1,0 +1,229 @@
+"""Runs activities: asynchronous ones on the event loop, the others in threads.
+
+By default a body runs at least once: an activity that was cut off by a crash runs again. A *once*-activity (G5) is
+marked as started, durably, before its body runs; if it is cut off after that, its body is not repeated blindly:
+`reconcile` says what happened, or the orchestrator gets `OutcomeUnknownError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from holdfast.batch import Message, ScheduledActivity, TaskKey
+from holdfast.clock import to_datetime
+from holdfast.core.calls import ActivityCall, Done, NotDone, Unknown, enter
+from holdfast.core.failures import failure_of
+from holdfast.core.registry import ActivityDefinition, Registry
+from holdfast.errors import (
+    CommitUnknownError,
+    FunctionNotFoundError,
+    HoldfastError,
+    LeaseLostError,
+    PayloadError,
+)
+from holdfast.history import Failure, TaskCompleted, TaskFailed
+from holdfast.payload import encode
+
+log = logging.getLogger("holdfast.activity")
+
+_UNLIMITED: AbstractAsyncContextManager[None] = nullcontext()
+
+Post: TypeAlias = Callable[[Message], None]
+Claim: TypeAlias = Callable[[ScheduledActivity, Callable[[HoldfastError | None], None]], None]
+
+
+class Activities(Protocol):
+    """What a worker needs of whoever runs its activities."""
+
+    def connect(self, post: Post, claim: Claim) -> None:
+        """`post` takes results; `claim` marks a once-activity as started and answers when that is durable."""
+        ...
+
+    def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
+        """Run it, unless it is running. `recovered`: it was scheduled before this worker owned it."""
+        ...
+
+    def cancel(self, keys: Iterable[TaskKey]) -> None:
+        """Nobody waits for these any more: stop them where that is possible. Unknown keys are ignored."""
+        ...
+
+
+class ActivityRunner:
+    """Implements `Activities`."""
+
+    def __init__(
+        self, registry: Registry, secret: bytes, max_concurrent: int = 1000, max_threads: int = 32
+    ) -> None:
+        """`secret` is the hub's, for `ActivityCall.derive`. The limits are per worker."""
+        self._registry = registry
+        self._secret = secret
+        self._slots = asyncio.Semaphore(max_concurrent)
+        self._slots_of: dict[str, asyncio.Semaphore] = {}
+        self._threads = ThreadPoolExecutor(max_threads, "holdfast-activity")
+        self._running: dict[TaskKey, asyncio.Task[None]] = {}
+        self._draining = False
+        self._post: Post | None = None
+        self._claim: Claim | None = None
+
+    def connect(self, post: Post, claim: Claim) -> None:
+        self._post, self._claim = post, claim
+
+    def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
+        key = activity.key
+        if key in self._running or self._draining:
+            return
+        task = asyncio.create_task(self._run(activity, recovered))
+        self._running[key] = task
+        task.add_done_callback(lambda done: self._ended(key, done))
+
+    def cancel(self, keys: Iterable[TaskKey]) -> None:
+        for key in keys:
+            task = self._running.get(key)
+            if task is not None:
+                task.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running activities end; cancel those that have not after `timeout_s`. They run again later."""
+        self._draining = True
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=timeout_s)
+        self.cancel(list(self._running))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def busy(self) -> bool:
+        """True while an activity is running or waits for a slot."""
+        return bool(self._running)
+
+    def _ended(self, key: TaskKey, task: asyncio.Task[None]) -> None:
+        self._running.pop(key, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, LeaseLostError):
+            log.error("Activity %s of instance %s could not be run", key[2], key[0], exc_info=error)
+
+    # --- one activity
+
+    async def _run(self, activity: ScheduledActivity, recovered: bool) -> None:
+        assert self._post is not None, "connect() comes first"
+        try:
+            definition = self._registry.activity(activity.name)
+        except FunctionNotFoundError as error:
+            fact: TaskCompleted | TaskFailed = TaskFailed(activity.task_id, failure_of(error))
+        else:
+            own = self._own_slots(definition)
+            async with own, self._slots:
+                fact = await self._outcome(definition, activity, recovered)
+        self._post(Message(activity.instance_id, fact, activity.generation))
+
+    def _own_slots(self, definition: ActivityDefinition) -> AbstractAsyncContextManager[None]:
+        """The activity's own limit. It comes before the worker's, so that a crowded one takes none of its slots."""
+        if definition.max_concurrent is None:
+            return _UNLIMITED
+        return self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent))
+
+    async def _outcome(
+        self, definition: ActivityDefinition, activity: ScheduledActivity, recovered: bool
+    ) -> TaskCompleted | TaskFailed:
+        try:
+            call = self._call_of(definition, activity)
+            if definition.once and recovered and activity.started:
+                return await self._reconcile(definition, activity, call, "a crash cut it off")
+            if definition.once and not activity.started:
+                await self._mark_started(activity)
+            return await self._body(definition, activity, call)
+        except PayloadError as error:
+            return TaskFailed(activity.task_id, failure_of(error))
+
+    async def _mark_started(self, activity: ScheduledActivity) -> None:
+        """Return once the mark is durable. Raises `LeaseLostError` if the activity is another worker's now."""
+        assert self._claim is not None, "connect() comes first"
+        while True:
+            marked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._claim(activity, partial(_answer, marked))
+            try:
+                return await marked
+            except CommitUnknownError:
+                continue  # the body has not run: marking it again is safe
+
+    async def _body(
+        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
+    ) -> TaskCompleted | TaskFailed:
+        enter(call)
+        limit = None if definition.timeout is None else definition.timeout.total_seconds()
+        deadline = asyncio.timeout(limit)
+        try:
+            async with deadline:
+                result = await self._call(definition, call)
+            return TaskCompleted(activity.task_id, encode(result))
+        except TimeoutError as error:
+            if not deadline.expired():
+                return await self._raised(definition, activity, call, error)
+            if definition.once:
+                return await self._reconcile(definition, activity, call, f"it ran out of its {limit:g} s")
+            text = f"The activity did not end within {limit:g} s."
+            return TaskFailed(activity.task_id, Failure("TimeoutError", text, kind="timeout"))
+        except Exception as error:  # whatever the body raises is its outcome
+            return await self._raised(definition, activity, call, error)
+
+    async def _raised(
+        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall, error: Exception
+    ) -> TaskCompleted | TaskFailed:
+        if definition.once and isinstance(error, definition.unknown_on):
+            return await self._reconcile(definition, activity, call, f"{type(error).__name__}: {error}")
+        return TaskFailed(activity.task_id, failure_of(error))
+
+    async def _call(self, definition: ActivityDefinition, call: ActivityCall) -> Any:
+        if inspect.iscoroutinefunction(definition.function):
+            return await definition.function(*call.arguments)
+        body = partial(copy_context().run, definition.function, *call.arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, body)
+
+    async def _reconcile(
+        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall, why: str
+    ) -> TaskCompleted | TaskFailed:
+        try:
+            outcome = Unknown() if definition.reconcile is None else await definition.reconcile(call)
+        except Exception as error:
+            log.exception("reconcile of activity %s, instance %s, failed", activity.name, activity.instance_id)
+            return _unknown(activity, f"{why}; and its reconcile failed: {failure_of(error).type}")
+        match outcome:
+            case Done(result):
+                return TaskCompleted(activity.task_id, encode(result))
+            case NotDone():
+                return await self._body(definition, activity, call)
+            case Unknown():
+                return _unknown(activity, why)
+
+    def _call_of(self, definition: ActivityDefinition, activity: ScheduledActivity) -> ActivityCall:
+        return ActivityCall(
+            activity.name,
+            definition.signature.decode(activity.input_json),
+            activity.instance_id,
+            activity.attempt,
+            activity.idempotency_key,
+            to_datetime(activity.scheduled_at),
+            self._secret,
+        )
+
+
+def _answer(future: asyncio.Future[None], error: HoldfastError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _unknown(activity: ScheduledActivity, why: str) -> TaskFailed:
+    text = f"nobody knows whether '{activity.name}' was done: {why}."
+    failure = Failure("holdfast.errors.OutcomeUnknownError", text, kind="outcome_unknown")
+    return TaskFailed(activity.task_id, failure)

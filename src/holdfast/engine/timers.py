@@ -1,0 +1,57 @@
+"""The timers that are due soon. The others stay in the database, so waiting costs no memory (G10)."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from holdfast.batch import TaskKey, Timer
+from holdfast.clock import SECOND, Timestamp
+
+WINDOW: int = 20 * SECOND
+"""How far ahead timers are read, in microseconds."""
+
+
+class TimerWindow:
+    """Open timers up to a horizon, in the order they are due."""
+
+    def __init__(self) -> None:
+        self.horizon: Timestamp = 0
+        self._open: dict[TaskKey, Timer] = {}
+        self._heap: list[tuple[Timestamp, TaskKey]] = []
+
+    def load(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
+        """Start over with all open timers up to `horizon`."""
+        self.horizon = horizon
+        self._open = {timer.key: timer for timer in timers}
+        self._heap = [(timer.fire_at, timer.key) for timer in self._open.values()]
+        heapq.heapify(self._heap)
+
+    @property
+    def refresh_at(self) -> Timestamp:
+        """When the window should be read again, so that it never runs out."""
+        return self.horizon - WINDOW // 2
+
+    @property
+    def next_at(self) -> Timestamp:
+        """When there is something to do: a timer is due, or the window must be read again."""
+        return min(self._heap[0][0], self.refresh_at) if self._heap else self.refresh_at
+
+    def add(self, timers: Iterable[Timer]) -> None:
+        for timer in timers:
+            if timer.fire_at <= self.horizon:
+                self._open[timer.key] = timer
+                heapq.heappush(self._heap, (timer.fire_at, timer.key))
+
+    def discard(self, timers: Iterable[Timer]) -> None:
+        for timer in timers:
+            self._open.pop(timer.key, None)
+
+    def due(self, now: Timestamp) -> list[Timer]:
+        """Take out the timers that are due at `now`: never one before its time (G3)."""
+        found: list[Timer] = []
+        while self._heap and self._heap[0][0] <= now:
+            timer = self._open.pop(heapq.heappop(self._heap)[1], None)
+            if timer is not None:
+                found.append(timer)
+        return found

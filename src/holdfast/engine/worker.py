@@ -1,0 +1,347 @@
+"""The engine's loop: inbox -> step -> commit -> effects.
+
+`turn` does one round, without any event loop of its own, so that a simulation can drive it by hand. `run` calls it
+for as long as there is work, and sleeps until the next message or timer.
+
+Nothing leaves before the commit that contains it is durable: replies (G1), activities, messages to others. If a
+commit fails, or its outcome is unknown, the worker forgets everything it knew, takes its partitions again under new
+epochs (so that nothing it may have in flight can land), and goes on from what the store has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from holdfast.batch import Batch, Message, ScheduledActivity, TaskKey, Timer
+from holdfast.clock import SECOND, Clock, Timestamp
+from holdfast.core.partition import Partition
+from holdfast.core.registry import Registry
+from holdfast.engine.activities import Activities
+from holdfast.engine.timers import WINDOW, TimerWindow
+from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseLostError
+from holdfast.history import TaskCompleted, TaskFailed, TimerFired
+from holdfast.instance import PARTITIONS, Instance, partition_of
+from holdfast.store.protocol import Store
+
+log = logging.getLogger("holdfast.worker")
+
+Reply: TypeAlias = Callable[[HoldfastError | None], None]
+"""Tells a sender what became of its message: None once it is durable, else the error."""
+
+_Entry: TypeAlias = tuple[Message, Reply | None]
+_Start: TypeAlias = tuple[ScheduledActivity, Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Limits of one worker. Spans are in microseconds."""
+
+    max_live: int = 10_000
+    """Instances that keep their code in memory; the others are replayed when their next message comes."""
+    max_inbox: int = 20_000
+    """Messages waiting to be stepped. Beyond that, senders are told to try again."""
+    max_step: int = 1_000
+    """Messages in one commit."""
+    lease: int = 15 * SECOND
+    poll: int = SECOND
+    """How often to look for messages left by other workers, and for partitions without an owner."""
+    retry: int = SECOND
+    """How long to wait after the store failed."""
+
+
+class Worker:
+    """Owns partitions and steps their instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        activities: Activities,
+        owner: str,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self.options = options or WorkerOptions()
+        self.partition = Partition(registry, self.options.max_live)
+        self.ready = False
+        self._store = store
+        self._clock = clock
+        self._activities = activities
+        activities.connect(self.post, self.start_activity)
+        self._owner = owner
+        self._now: Timestamp = 0
+        self._entries: deque[_Entry] = deque()
+        self._starting: list[_Start] = []
+        self._timers = TimerWindow()
+        self._lease_until: Timestamp = 0
+        self._poll_at: Timestamp = 0
+        self._retry_at: Timestamp = 0
+        self._delivered: set[int] = set()
+        self._watchers: dict[str, list[Callable[[Instance], None]]] = {}
+        self._refusing = False
+        self._stopping = False
+        self._wake: asyncio.Future[None] | None = None
+
+    # --- messages in
+
+    def submit(self, message: Message, reply: Reply) -> None:
+        """Take a message from outside. Raises `BusyError` if there is too much to do already."""
+        if self._refusing or len(self._entries) >= self.options.max_inbox:
+            raise BusyError
+        self._entries.append((message, reply))
+        self._wake_up()
+
+    def post(self, message: Message) -> None:
+        """Take an activity's result."""
+        self._entries.append((message, None))
+        self._wake_up()
+
+    def start_activity(self, activity: ScheduledActivity, reply: Reply) -> None:
+        """Mark a once-activity as started. `reply` hears when that is durable."""
+        self._starting.append((activity, reply))
+        self._wake_up()
+
+    def watch_end(self, instance_id: str, ended: Callable[[Instance], None]) -> Callable[[], None]:
+        """Call `ended` when the instance ends. Returns a function that forgets this."""
+        watchers = self._watchers.setdefault(instance_id, [])
+        watchers.append(ended)
+
+        def forget() -> None:
+            if ended in watchers:
+                watchers.remove(ended)
+            if not watchers and self._watchers.get(instance_id) is watchers:
+                del self._watchers[instance_id]
+
+        return forget
+
+    # --- one round
+
+    async def turn(self) -> bool:
+        """Step and commit what there is to do. Returns False if there was nothing."""
+        now = self._now = max(self._now, self._clock.now())
+        if not self.ready and now < self._retry_at:
+            return False
+        entries: list[_Entry] = []
+        starting: list[_Start] = []
+        try:
+            if not self.ready:
+                await self._take_over(now)
+            await self._keep_up(now)
+            entries = self._take(now)
+            starting, self._starting = self._starting, starting
+            if not entries and not starting:
+                return False
+            await self._step(now, entries, starting)
+        except Exception as error:
+            self._recover(now, error, entries, starting)
+        return True
+
+    async def _step(self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start]) -> None:
+        if len(self.partition.epochs) < PARTITIONS:
+            entries, starting = await self._hand_over(entries, starting)
+        messages = [message for message, _ in entries]
+        missing = self.partition.missing(messages)
+        loaded = await self._store.load(missing) if missing else {}
+        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting])
+        inbox_ids = [] if batch.empty else await self._store.commit(batch)
+        self._release(batch, inbox_ids, entries, starting)
+
+    async def _hand_over(
+        self, entries: Sequence[_Entry], starting: Sequence[_Start]
+    ) -> tuple[list[_Entry], list[_Start]]:
+        """Leave messages for instances of other workers in the inbox. Returns what is this worker's own."""
+        epochs = self.partition.epochs
+        foreign = [entry for entry in entries if partition_of(entry[0].instance_id) not in epochs]
+        if foreign:
+            await self._store.send([message for message, _ in foreign])
+            for _, reply in foreign:
+                if reply is not None:
+                    reply(None)
+        for activity, started in starting:
+            if partition_of(activity.instance_id) not in epochs:
+                started(LeaseLostError("Another worker owns the instance now."))
+        return (
+            [entry for entry in entries if partition_of(entry[0].instance_id) in epochs],
+            [start for start in starting if partition_of(start[0].instance_id) in epochs],
+        )
+
+    def _take(self, now: Timestamp) -> list[_Entry]:
+        for timer in self._timers.due(now):
+            fired = TimerFired(timer.task_id, timer.fire_at)
+            self._entries.append((Message(timer.instance_id, fired, timer.generation), None))
+        entries = self._entries
+        return [entries.popleft() for _ in range(min(len(entries), self.options.max_step))]
+
+    def _release(
+        self,
+        batch: Batch,
+        inbox_ids: Sequence[int],
+        entries: Sequence[_Entry],
+        starting: Sequence[_Start],
+    ) -> None:
+        """The batch is durable: let its effects out."""
+        self._timers.discard(batch.timers_closed)
+        self._timers.add(batch.timers.values())
+        self._activities.cancel(batch.activities_closed)
+        for activity in batch.activities.values():
+            self._activities.run(activity)
+        for _, started in starting:
+            started(None)
+        self._delivered.difference_update(batch.inbox_closed)
+        self._deliver(
+            [
+                Message(message.instance_id, message.fact, message.generation, inbox_id)
+                for message, inbox_id in zip(batch.inbox, inbox_ids, strict=True)
+            ]
+        )
+        for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
+            if reply is not None:
+                reply(verdict)
+        for instance in batch.held:
+            log.warning("Instance %s is held: %s", instance.id, instance.held)
+        if self._watchers:
+            self._tell_watchers(batch)
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        """Put messages of the inbox before all others: they were accepted earlier."""
+        epochs = self.partition.epochs
+        mine = [message for message in messages if partition_of(message.instance_id) in epochs]
+        self._delivered.update(message.inbox_id for message in mine)
+        self._entries.extendleft((message, None) for message in reversed(mine))
+
+    def _tell_watchers(self, batch: Batch) -> None:
+        for instance in batch.instances.values():
+            if instance.status.finished:
+                for ended in self._watchers.pop(instance.id, ()):
+                    ended(instance)
+
+    # --- ownership
+
+    async def _take_over(self, now: Timestamp) -> None:
+        """Own what can be owned, under new epochs, and load what waits there."""
+        epochs = self.partition.epochs
+        await self._store.release(self._owner, epochs)
+        epochs.clear()
+        self._delivered.clear()
+        await self._acquire(now)
+        self.ready = True
+
+    async def _acquire(self, now: Timestamp) -> None:
+        epochs = self.partition.epochs
+        self._lease_until = now + self.options.lease
+        self._poll_at = now + self.options.poll
+        taken = await self._store.acquire(self._owner, now, self._lease_until, PARTITIONS - len(epochs))
+        epochs.update(taken)
+        if taken:
+            await self._load_timers(now)
+            have = {_result_key(message) for message, _ in self._entries}
+            for activity in await self._store.activities(taken.keys()):
+                if activity.key not in have:
+                    self._activities.run(activity, recovered=True)
+        await self._read_inbox()
+
+    async def _keep_up(self, now: Timestamp) -> None:
+        """Renew leases, read the timer window on, and look for what other workers left."""
+        epochs = self.partition.epochs
+        if now >= self._lease_until - self.options.lease // 2 and epochs:
+            until = now + self.options.lease
+            if await self._store.renew(self._owner, epochs, now, until) != epochs.keys():
+                raise LeaseLostError("Another worker took a partition.")
+            self._lease_until = until
+        if now >= self._timers.refresh_at:
+            await self._load_timers(now)
+        if len(epochs) < PARTITIONS and now >= self._poll_at:
+            await self._acquire(now)
+
+    async def _load_timers(self, now: Timestamp) -> None:
+        horizon = now + WINDOW
+        timers: list[Timer] = await self._store.timers(self.partition.epochs.keys(), horizon)
+        self._timers.load(timers, horizon)
+
+    async def _read_inbox(self) -> None:
+        after = 0
+        while page := await self._store.inbox(self.partition.epochs.keys(), after, self.options.max_step):
+            after = page[-1].inbox_id
+            new = [message for message in page if message.inbox_id not in self._delivered]
+            self._delivered.update(message.inbox_id for message in new)
+            self._entries.extend((message, None) for message in new)
+
+    def _recover(
+        self,
+        now: Timestamp,
+        error: Exception,
+        entries: Sequence[_Entry],
+        starting: Sequence[_Start],
+    ) -> None:
+        """Forget everything; the next turn takes over from what the store has."""
+        log.error("The store did not confirm a commit; starting over from what it has", exc_info=error)
+        self.ready = False
+        self._retry_at = now + self.options.retry
+        self.partition.forget()
+        for _, started in starting:
+            started(CommitUnknownError())
+        for _, reply in entries:
+            if reply is not None:
+                reply(CommitUnknownError())
+        # What came from the store will be read again. Activities' results exist only here.
+        results = [entry for entry in entries if _result_key(entry[0])]
+        waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
+        self._entries = deque([*results, *waiting])
+
+    # --- running
+
+    async def run(self) -> None:
+        """Turn until `stop` was called and everything accepted is done."""
+        while not self._stopping or self._entries or self._starting:
+            if await self.turn():
+                await asyncio.sleep(0)  # let those who were answered send their next message: one commit for all
+            else:
+                await self._idle()
+
+    def refuse(self) -> None:
+        """Take no more messages from outside."""
+        self._refusing = True
+
+    def stop(self) -> None:
+        """Let `run` return once nothing is left to do."""
+        self._refusing = self._stopping = True
+        self._wake_up()
+
+    async def release(self) -> None:
+        """Give the partitions to whoever wants them."""
+        await self._store.release(self._owner, self.partition.epochs)
+        self.ready = False
+
+    def next_at(self) -> Timestamp:
+        """When `turn` will have something to do, if no message comes before."""
+        if not self.ready:
+            return self._retry_at
+        at = min(self._timers.next_at, self._lease_until - self.options.lease // 2)
+        return at if len(self.partition.epochs) == PARTITIONS else min(at, self._poll_at)
+
+    async def _idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        delay_s = max(0, self.next_at() - self._clock.now()) / SECOND
+        alarm = loop.call_later(delay_s, self._wake_up)
+        if not self._entries and not self._starting and not self._stopping:
+            await self._wake
+        alarm.cancel()
+        self._wake = None
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def _result_key(message: Message) -> TaskKey | None:
+    """Which activity a message is the result of, if it exists nowhere but in memory."""
+    fact = message.fact
+    if isinstance(fact, TaskCompleted | TaskFailed) and not message.inbox_id:
+        return (message.instance_id, message.generation or 0, fact.id)
+    return None

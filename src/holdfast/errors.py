@@ -1,0 +1,172 @@
+"""Every error Holdfast raises, grouped by who must act.
+
+    HoldfastError
+    ├── RequestError               the caller must change the request; nothing was changed
+    │   ├── PayloadError           a value does not fit its declared type, or is not JSON
+    │   ├── FunctionNotFoundError  no function of that name is registered
+    │   ├── InstanceNotFoundError
+    │   ├── InstanceExistsError    the id is taken by an instance with another function or input
+    │   ├── InstanceFinishedError  the instance has ended and takes no more messages
+    │   └── NotAllowedError        the instance's state does not allow this
+    ├── TryAgainError              the caller may repeat the same request
+    │   ├── BusyError              the inbox is full; nothing was changed
+    │   └── CommitUnknownError     the commit may or may not have happened: repeat with the same instance id
+    ├── StoreError                 the operator must act
+    │   ├── StoreInUseError        another process owns the database file
+    │   └── SchemaTooNewError      the database was written by a newer Holdfast
+    ├── LeaseLostError             another worker owns the partition now; this one forgets it
+    ├── OrchestratorError          the author of the orchestrator must act
+    │   ├── NonDeterminismError    the code no longer fits the instance's history (the instance is held)
+    │   └── NotADurableTaskError   something was awaited that history cannot replay
+    └── TaskFailedError            raised inside an orchestrator, by awaiting a task that failed
+        ├── ActivityFailedError
+        │   └── OutcomeUnknownError    a once-activity was cut off and nobody knows what it did
+        ├── SubOrchestrationFailedError
+        └── EventTimeoutError      nobody answered in time (also a TimeoutError)
+
+Two signals derive from `BaseException`, out of the reach of an orchestrator's `except Exception`:
+`ContinueAsNew` and `RunawayStep`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from holdfast.history import Failure
+
+
+class HoldfastError(Exception):
+    """Base class of every error in this module."""
+
+
+class RequestError(HoldfastError):
+    """Base class: the request cannot be met as it stands. Nothing was changed."""
+
+
+class PayloadError(RequestError):
+    """A value does not fit its declared type, or cannot be written as JSON."""
+
+
+class FunctionNotFoundError(RequestError):
+    """No orchestrator or activity of that name is registered."""
+
+
+class InstanceNotFoundError(RequestError):
+    """There is no instance with that id."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"There is no instance '{instance_id}'.")
+        self.instance_id = instance_id
+
+
+class InstanceExistsError(RequestError):
+    """The instance id is taken by an instance with another function or input."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(
+            f"Instance '{instance_id}' already exists with another function or input. Choose another id."
+        )
+        self.instance_id = instance_id
+
+
+class InstanceFinishedError(RequestError):
+    """The instance has ended and takes no more messages."""
+
+    def __init__(self, instance_id: str, status: str) -> None:
+        super().__init__(f"Instance '{instance_id}' has ended: {status}.")
+        self.instance_id = instance_id
+
+
+class NotAllowedError(RequestError):
+    """What was asked for is not allowed in the instance's present state."""
+
+
+class TryAgainError(HoldfastError):
+    """Base class: the same request may succeed later."""
+
+    retry_after_s: float = 1.0
+
+
+class BusyError(TryAgainError):
+    """The worker's inbox is full. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The worker has as much work as it can hold. Try again in {self.retry_after_s:g} s.")
+
+
+class CommitUnknownError(TryAgainError):
+    """Whether the commit happened is not known.
+
+    Repeating a start with the same instance id and input is safe.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The database did not confirm the write; it may or may not have happened.")
+
+
+class StoreError(HoldfastError):
+    """Base class: the database cannot be used as it is."""
+
+
+class StoreInUseError(StoreError):
+    """Another process owns the database file."""
+
+
+class SchemaTooNewError(StoreError):
+    """The database was written by a newer Holdfast than this one."""
+
+
+class LeaseLostError(HoldfastError):
+    """A commit came from a worker that no longer owns the partition. Nothing of it was written (G6)."""
+
+
+class OrchestratorError(HoldfastError):
+    """Base class: the orchestrator's code must change."""
+
+
+class NonDeterminismError(OrchestratorError):
+    """The code asks for something else than its history has (G7)."""
+
+
+class NotADurableTaskError(OrchestratorError):
+    """An orchestrator awaited something that is not one of the context's tasks."""
+
+
+class TaskFailedError(HoldfastError):
+    """Base class: an awaited task failed. `failure` has the type, message, stack and cause of the error."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class ActivityFailedError(TaskFailedError):
+    """An activity raised an error, and no retry is left."""
+
+
+class OutcomeUnknownError(ActivityFailedError):
+    """A once-activity was cut off by a crash, and its `reconcile` could not tell whether it was done (G5)."""
+
+
+class SubOrchestrationFailedError(TaskFailedError):
+    """A sub-orchestration failed or was terminated, and no retry is left."""
+
+
+class EventTimeoutError(TaskFailedError, TimeoutError):
+    """`wait_for_external_event(..., timeout=...)`: the time passed before the event came."""
+
+
+class ContinueAsNew(BaseException):  # a signal, not an error
+    """Ends this generation of an orchestrator; raised by `OrchestrationContext.continue_as_new`."""
+
+    def __init__(self, input_json: Raw, keep_events: bool) -> None:
+        super().__init__()
+        self.input_json = input_json
+        self.keep_events = keep_events
+
+
+class RunawayStep(BaseException):  # a signal, not an error
+    """Raised into an orchestrator that has run for seconds without awaiting anything."""

@@ -1,0 +1,91 @@
+"""Python values to JSON and back, and the JSON Schema of a type.
+
+Payloads are what msgspec can write: builtins, dataclasses, TypedDict, enums, datetimes, msgspec Structs; and
+Pydantic models when the user has them, recognised by their methods, without an import. Never pickle.
+
+Writing is deterministic (sets and dict keys are sorted), because replay compares what an orchestrator asks for
+with what history has, byte by byte, in another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Protocol, TypeGuard, cast
+
+import msgspec
+from msgspec import Raw
+
+from holdfast.errors import PayloadError
+from holdfast.history import NULL
+
+Decode = Callable[[Raw], Any]
+
+
+class _PydanticModel(Protocol):
+    @classmethod
+    def model_validate(cls, obj: object) -> object: ...
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]: ...
+    def model_dump(self, *, mode: str) -> object: ...
+
+
+def _is_model(of: object) -> TypeGuard[_PydanticModel]:
+    return hasattr(of, "model_dump") and hasattr(of, "model_validate")
+
+
+def _write_other(value: object) -> object:
+    if _is_model(value):
+        return value.model_dump(mode="json")
+    raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON")
+
+
+def _read_other(wanted: type, value: object) -> object:
+    if _is_model(wanted):
+        return wanted.model_validate(value)
+    raise NotImplementedError(f"a {wanted.__qualname__} cannot be read from JSON")
+
+
+def _schema_of_other(wanted: type) -> dict[str, Any]:
+    return wanted.model_json_schema() if _is_model(wanted) else {}
+
+
+_encode = msgspec.json.Encoder(enc_hook=_write_other, order="deterministic").encode
+
+_CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
+_CANNOT_READ = (msgspec.DecodeError, TypeError, ValueError, NotImplementedError, RecursionError)
+
+
+def encode(value: object) -> Raw:
+    """The value as JSON text. `Raw` is taken as it is. Raises `PayloadError`."""
+    if value is None:
+        return NULL
+    if type(value) is Raw:
+        return value
+    try:
+        return Raw(_encode(value))
+    except _CANNOT_WRITE as error:
+        raise PayloadError(f"A {type(value).__qualname__} cannot be sent as JSON: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def decoder(wanted: Any) -> Decode:
+    """A function that reads JSON text as a value of the type. It raises `PayloadError`, with the path."""
+    read = cast("Decode", msgspec.json.Decoder(wanted, dec_hook=_read_other).decode)
+
+    def decode_as(text: Raw) -> Any:
+        try:
+            return read(text)
+        except _CANNOT_READ as error:
+            raise PayloadError(str(error)) from error
+
+    return decode_as
+
+
+@lru_cache(maxsize=4096)
+def schema(wanted: Any) -> Raw:
+    """The JSON Schema of the type; `{}` (anything) where it has none."""
+    try:
+        return Raw(_encode(msgspec.json.schema(wanted, schema_hook=_schema_of_other)))
+    except (TypeError, NotImplementedError):
+        return Raw(b"{}")

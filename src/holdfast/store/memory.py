@@ -1,0 +1,153 @@
+"""A store in dictionaries, for tests and for trying things out. Nothing survives the process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import count
+
+import msgspec
+from msgspec.structs import replace
+
+from holdfast.batch import Batch, Message, ScheduledActivity, Snapshot, TaskKey, Timer
+from holdfast.clock import Timestamp
+from holdfast.errors import LeaseLostError
+from holdfast.history import Fact, Step
+from holdfast.instance import PARTITIONS, Instance, Wait, partition_of
+
+_decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
+
+
+class _Lease:
+    __slots__ = ("epoch", "owner", "until")
+
+    def __init__(self) -> None:
+        self.owner: str | None = None
+        self.epoch = 0
+        self.until: Timestamp = 0
+
+
+class MemoryStore:
+    """Implements `holdfast.store.protocol.Store`."""
+
+    def __init__(self) -> None:
+        self._leases = [_Lease() for _ in range(PARTITIONS)]
+        self._instances: dict[str, Instance] = {}
+        self._history: dict[str, list[Step]] = {}
+        self._activities: dict[TaskKey, ScheduledActivity] = {}
+        self._timers: dict[TaskKey, Timer] = {}
+        self._waits: dict[tuple[str, int], Wait] = {}
+        self._inbox: dict[int, Message] = {}
+        self._ids = count(1)
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    # --- ownership
+
+    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+        taken: dict[int, int] = {}
+        for partition, lease in enumerate(self._leases):
+            if len(taken) < at_most and (lease.owner is None or lease.until < now):
+                lease.owner, lease.until = owner, lease_until
+                lease.epoch += 1
+                taken[partition] = lease.epoch
+        return taken
+
+    async def renew(
+        self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
+    ) -> set[int]:
+        held = {partition for partition, epoch in epochs.items() if self._holds(owner, partition, epoch)}
+        for partition in held:
+            self._leases[partition].until = lease_until
+        return held
+
+    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
+        for partition, epoch in epochs.items():
+            if self._holds(owner, partition, epoch):
+                self._leases[partition].owner = None
+
+    def _holds(self, owner: str, partition: int, epoch: int) -> bool:
+        lease = self._leases[partition]
+        return lease.owner == owner and lease.epoch == epoch
+
+    # --- stepping
+
+    async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
+        return {
+            instance_id: Snapshot(self._instances[instance_id], list(self._history.get(instance_id, ())))
+            for instance_id in instance_ids
+            if instance_id in self._instances
+        }
+
+    async def commit(self, batch: Batch) -> list[int]:
+        if any(self._leases[partition].epoch != epoch for partition, epoch in batch.epochs.items()):
+            raise LeaseLostError("A partition has another owner now.")
+        self._instances.update(batch.instances)
+        for instance_id in batch.forgotten:
+            self._history.pop(instance_id, None)
+        for row in batch.history:
+            if row.generation >= batch.forgotten.get(row.instance_id, 0):
+                step = Step(row.seq, row.at, _decode_facts(row.facts_json))
+                self._history.setdefault(row.instance_id, []).append(step)
+        self._activities.update(batch.activities)
+        for call in batch.activities_started:
+            if call.key in self._activities:
+                self._activities[call.key] = replace(call, started=True)
+        self._timers.update(batch.timers)
+        self._waits.update(batch.waits)
+        self._close(batch)
+        ids = await self.send(batch.inbox)
+        await self.send(batch.parked)
+        return ids
+
+    def _close(self, batch: Batch) -> None:
+        for key in batch.activities_closed:
+            self._activities.pop(key, None)
+        for timer in batch.timers_closed:
+            self._timers.pop(timer.key, None)
+        for wait in batch.waits_closed:
+            self._waits.pop(wait, None)
+        for inbox_id in batch.inbox_closed:
+            self._inbox.pop(inbox_id, None)
+
+    # --- work that waits for its owner
+
+    async def send(self, messages: Sequence[Message]) -> list[int]:
+        ids = [next(self._ids) for _ in messages]
+        self._inbox.update(
+            (inbox_id, replace(message, inbox_id=inbox_id)) for inbox_id, message in zip(ids, messages, strict=True)
+        )
+        return ids
+
+    async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
+        found = [
+            message
+            for inbox_id, message in self._inbox.items()
+            if inbox_id > after and partition_of(message.instance_id) in partitions
+        ]
+        return found[:limit]
+
+    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
+        due = [
+            timer
+            for timer in self._timers.values()
+            if timer.fire_at <= until and partition_of(timer.instance_id) in partitions
+        ]
+        return sorted(due, key=lambda timer: (timer.fire_at, timer.key))
+
+    async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
+        return [call for call in self._activities.values() if partition_of(call.instance_id) in partitions]
+
+    # --- reading
+
+    async def instance(self, instance_id: str) -> Instance | None:
+        return self._instances.get(instance_id)
+
+    async def history(self, instance_id: str) -> list[Step]:
+        return list(self._history.get(instance_id, ()))
+
+    async def waits(self, instance_id: str) -> list[Wait]:
+        return [wait for key, wait in self._waits.items() if key[0] == instance_id]

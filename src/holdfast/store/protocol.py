@@ -1,0 +1,102 @@
+"""The port between the engine and a database, in the words of the domain.
+
+Rules that every store keeps, and `holdfast.testing.conformance` examines:
+
+* Time is an argument. A store never asks the machine or the database what time it is.
+* A batch is one transaction: after `commit` returns, all of it survives power loss; if it raises
+  `LeaseLostError`, none of it exists. Any other error leaves the outcome unknown: the caller forgets what it
+  knows and loads again.
+* The fence is checked inside the writing transaction (G6): every epoch in `Batch.epochs` must be the partition's
+  present one.
+* Ids of inbox rows only grow and are never used twice, so that a message taken out of order is never mistaken for
+  another. Within one instance, the order of ids is the order of delivery.
+* Payloads come back byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from holdfast.batch import Batch, Message, ScheduledActivity, Snapshot, Timer
+from holdfast.clock import Timestamp
+from holdfast.history import Step
+from holdfast.instance import Instance, Wait
+
+
+class Store(Protocol):
+    """A task hub's memory."""
+
+    async def open(self) -> None:
+        """Make the store ready: create or migrate its tables.
+
+        Raises `StoreInUseError` if it admits one process only and another has it, `SchemaTooNewError` if a newer
+        Holdfast wrote it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections. Leases stay until `release` or their end."""
+        ...
+
+    # --- ownership
+
+    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+        """Take up to `at_most` partitions whose lease nobody holds, or whose lease ended before `now`.
+
+        Returns each with its new epoch, which is higher than any before. What an earlier owner commits from now
+        on is refused. Partitions that `owner` holds already are not returned again.
+        """
+        ...
+
+    async def renew(
+        self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
+    ) -> set[int]:
+        """Prolong the leases still held under these epochs. Returns those partitions; the others are lost."""
+        ...
+
+    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
+        """Give the leases back, so that another worker can take them at once."""
+        ...
+
+    # --- stepping
+
+    async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
+        """The rows and present histories of these instances; those that do not exist are absent."""
+        ...
+
+    async def commit(self, batch: Batch) -> list[int]:
+        """Write the batch. Returns the ids of the rows of `batch.inbox`, in order. Raises `LeaseLostError`."""
+        ...
+
+    # --- work that waits for its owner
+
+    async def send(self, messages: Sequence[Message]) -> list[int]:
+        """Put messages into the inbox for whoever owns their instances. Returns their ids."""
+        ...
+
+    async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
+        """Messages for these partitions with an id above `after`, in the order of ids."""
+        ...
+
+    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
+        """Open timers due at `until` or before, earliest first."""
+        ...
+
+    async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
+        """Activities that are scheduled and not recorded, oldest first."""
+        ...
+
+    # --- reading
+
+    async def instance(self, instance_id: str) -> Instance | None:
+        """The instance's row."""
+        ...
+
+    async def history(self, instance_id: str) -> list[Step]:
+        """The steps of the instance's present generation."""
+        ...
+
+    async def waits(self, instance_id: str) -> list[Wait]:
+        """The instance's open waits, oldest first (G9)."""
+        ...
