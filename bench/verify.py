@@ -61,7 +61,7 @@ async def one(client: Client, phone_number: str, wait_until_asked: bool) -> floa
     received = phones[phone_number] = asyncio.get_running_loop().create_future()
     instance_id = await client.start(verify, phone_number)
     code = await received
-    while wait_until_asked and not await client.waits(instance_id):
+    while wait_until_asked and not await client.waits(instance_id):  # noqa: ASYNC110 - asks the database
         await asyncio.sleep(0)
     answered = time.perf_counter()
     await client.raise_event(instance_id, "SmsChallengeResponse", code)
@@ -134,7 +134,10 @@ def main() -> None:
             if profile:
                 profile.disable()
         results.append(result)
-        print(f"run {number + 1}: {result[0]:,.0f} verifications/s, answer to done {result[1]:.2f} ms", file=sys.stderr)
+        print(
+            f"run {number + 1}: {result[0]:,.0f} verifications/s, answer to done {result[1]:.2f} ms",
+            file=sys.stderr,
+        )
     if profile:
         pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(10)
     rates, p50s, cpus = zip(*results, strict=True)

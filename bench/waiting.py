@@ -23,7 +23,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-_APP = '''
+_APP = """
 from datetime import timedelta
 from holdfast import App, OrchestrationContext, when_any
 
@@ -42,7 +42,7 @@ async def verify(ctx: OrchestrationContext, number: str) -> bool:
     answer = ctx.wait_for_external_event("Answer", str)
     await when_any(answer, deadline)
     return answer.is_completed and answer.result == code
-'''
+"""
 
 
 def free_port() -> int:

@@ -5,10 +5,16 @@ A user's own settings (`TwilioAccountSid`) live in the same two places, under th
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
+import shutil
+import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -17,6 +23,7 @@ from msgspec.structs import FieldInfo, fields
 
 FILE_NAME = "holdfast.toml"
 _PREFIX = "HOLDFAST_"
+_in_use: ContextVar[Settings | None] = ContextVar("_in_use", default=None)
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -80,6 +87,25 @@ def setting(name: str) -> str | None:
     raise ValueError(f"{name} in {FILE_NAME} should be text in quotes.")
 
 
+@contextmanager
+def using(settings: Settings) -> Generator[None, None, None]:
+    """Make these the settings that `data_file` sees, in place of those of the environment."""
+    token = _in_use.set(settings)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+def data_file(name: str) -> Path:
+    """Where an app keeps a file of its own: beside the database, and named after it (`holdfast.db.<name>`).
+
+    With a database in memory it is in a directory that goes with the process. Raises `ValueError` as `load` does.
+    """
+    settings = _in_use.get() or load({}, os.environ, Path())
+    return _scratch() / name if settings.db == ":memory:" else Path(f"{settings.db}.{name}")
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens on `host`."""
     if host.lower() == "localhost":
@@ -88,6 +114,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@cache
+def _scratch() -> Path:
+    directory = tempfile.mkdtemp(prefix="holdfast-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return Path(directory)
 
 
 def _read(path: Path) -> dict[str, Any]:

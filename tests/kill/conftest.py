@@ -36,7 +36,9 @@ def eventually(what: str, attempt: Callable[[], T | None], limit_s: float = 30) 
     raise AssertionError(f"{what}: not within {limit_s:g} s")
 
 
-def request(method: str, url: str, body: bytes | None = None, content_type: str = "application/json") -> tuple[int, Any]:
+def request(
+    method: str, url: str, body: bytes | None = None, content_type: str = "application/json"
+) -> tuple[int, Any]:
     """Status and decoded body. Raises `URLError` if nobody answers."""
     asked = urllib.request.Request(url, body, {"Content-Type": content_type}, method=method)
     try:
@@ -137,7 +139,9 @@ class Server:
     def begin(self, instance_id: str, number: str) -> None:
         """Start a verification, repeating it until it is acknowledged."""
         url = f"{self.base}/orchestrators/E4_SmsPhoneVerification/{instance_id}"
-        eventually("the start is accepted", lambda: request("POST", url, json.dumps(number).encode())[0] == 202 or None)
+        eventually(
+            "the start is accepted", lambda: request("POST", url, json.dumps(number).encode())[0] == 202 or None
+        )
 
     def answer(self, instance_id: str, code: str) -> None:
         """Send an answer, repeating it until it is acknowledged, or the instance has ended by it."""

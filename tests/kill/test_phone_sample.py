@@ -96,7 +96,9 @@ def deadline_of(server: Server) -> int:
     import sqlite3
 
     with sqlite3.connect(f"file:{server.db}?mode=ro", uri=True) as db:
-        return eventually("the timer is there", lambda: (db.execute("SELECT fire_at FROM timers").fetchone() or [None])[0])
+        return eventually(
+            "the timer is there", lambda: (db.execute("SELECT fire_at FROM timers").fetchone() or [None])[0]
+        )
 
 
 def test_a_terminated_process_drains(server: Server, carrier: Carrier, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Verifications while the server is killed at random moments: one SMS each, and no acknowledged answer lost.
 
-`pytest -m kill --kill-runs=200` is the long form. Each run kills the server once, somewhere between the start and the
-end of a verification. The stand-in carrier waits for a random time between accepting an SMS and saying so, so that
-kills fall in between as well. Its log is the oracle.
+`pytest -m kill --kill-runs=200` is the long form. Each run kills the server once, somewhere between the start and
+the end of a verification. The stand-in carrier waits for a random time between accepting an SMS and saying so, so
+that kills fall in between as well. Its log is the oracle.
 """
 
 from __future__ import annotations

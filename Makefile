@@ -1,0 +1,62 @@
+# Four words run everything, on a fresh machine too: demo, test, check, bench.
+#
+# Each sets up what it needs in .venv: `demo` only what users install, the others also the tools of development.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: help demo test check bench kills clean
+
+help:
+	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
+	@echo "make test    all tests"
+	@echo "make check   format, lint and types"
+	@echo "make bench   the benchmark; its last line is one JSON object"
+	@echo "make kills   200 verifications, each with a kill -9 at a random moment"
+	@echo "make clean   remove $(VENV) and caches"
+
+demo: $(VENV)/.installed
+	@$(BIN)/holdfast demo $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -m "not kill"
+	$(BIN)/pytest -m kill
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python bench/verify.py $(ARGS)
+
+kills: $(VENV)/.installed-dev
+	$(BIN)/pytest -m kill -s tests/kill/test_random_kills.py --kill-runs=200
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[fast]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@ $(VENV)/.installed
+
+# Debian ships Python without ensurepip; its package python3-venv brings it.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Holdfast needs Python 3.11 or later. Try: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory install-venv
+	$(PYTHON) -m venv $(VENV)
+
+.PHONY: install-venv
+install-venv:
+	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; \
+	else echo "Python's venv module is missing. As root: apt-get install python3-venv"; exit 1; fi

@@ -1,0 +1,81 @@
+"""`holdfast dev`: serve a file while it is being written."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.cli.faults import plain_errors
+from holdfast.cli.options import serving_options, settings_from
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from holdfast.config import Settings
+
+
+@click.command()
+@click.argument("target", metavar="FILE.PY[:NAME]")
+@serving_options
+@click.option("--reload/--no-reload", default=True, help="Start again when the code changes.", show_default=True)
+def dev(target: str, reload: bool, debug: bool, **flags: object) -> None:
+    """Serve the App in FILE.PY on this machine.
+
+    NAME says which App, if the file has several.
+
+    \b
+    Example:
+      holdfast dev app.py --port 7071 --db app.db
+    """
+    from holdfast.cli.loading import split_target
+    from holdfast.cli.serving import configure_logging, listen
+
+    with plain_errors(debug):
+        settings = settings_from(flags)
+        path, name = split_target(target)
+        listener = listen(settings)
+        run = partial(serve_file, path, name, settings, debug)
+        if not reload:
+            run([listener])
+            return
+        from holdfast.cli.reload import supervise
+
+        configure_logging()
+        sys.exit(supervise(partial(_serve_in_child, run), path.resolve().parent, listener))
+
+
+def serve_file(
+    path: Path, name: str | None, settings: Settings, debug: bool, sockets: list[socket] | None = None
+) -> None:
+    """Load the file and serve its App on the first of the sockets."""
+    from holdfast.cli.loading import load_app
+    from holdfast.cli.serving import configure_logging, serve, shown, url
+    from holdfast.config import using
+
+    assert sockets
+    with using(settings):
+        app = load_app(path, name, debug=debug)
+    configure_logging()  # after the file, so that it may have configured its own
+
+    def announce() -> None:
+        names = ", ".join(sorted(app.registry.orchestrators)) or "none yet"
+        click.echo(f"Serving {path} on {url(sockets[0])}", err=True)
+        click.echo(f"  database:      {shown(settings.db)}", err=True)
+        click.echo(f"  orchestrators: {names}", err=True)
+
+    serve(app, settings, sockets[0], announce)
+
+
+def _serve_in_child(run: partial[None], sockets: list[socket] | None = None) -> None:
+    """What the reloader's process runs: there click is not around to show errors."""
+    debug = bool(run.args[3])
+    try:
+        with plain_errors(debug):
+            run(sockets)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)

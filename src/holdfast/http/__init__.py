@@ -1,0 +1,1 @@
+"""The management API: thin, one client verb a request. `app.create_app` puts it together."""

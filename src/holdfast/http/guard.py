@@ -1,0 +1,82 @@
+"""The first to see a request and the last to see what went wrong with it.
+
+Until callers have keys, whoever can send a request to this machine can do everything. So requests that a web page
+makes a browser send are refused: those under a foreign host name (whose owner has pointed it at this machine), and
+those that change something and come from another site.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from holdfast.config import Settings, is_loopback
+from holdfast.http.answers import refusal
+
+log = logging.getLogger("holdfast.http")
+
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard:
+    """Refuses requests from foreign pages, and turns unexpected errors into answers without internals."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._hosts = {name.lower() for name in (settings.host, *settings.allowed_hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not self._knows_host(headers):
+            message = "This host name is not served here. Behind a reverse proxy, add it to allowed_hosts."
+            await refusal(400, message)(scope, receive, send)
+        elif scope["method"] not in _SAFE_METHODS and _is_foreign(headers):
+            await refusal(403, "Requests from the pages of other sites are refused.")(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    def _knows_host(self, headers: Headers) -> bool:
+        hosts = headers.getlist("host")
+        if len(hosts) > 1:
+            return False
+        if not hosts:  # HTTP/1.0; browsers always send one
+            return True
+        found = _HOST.fullmatch(hosts[0])
+        if found is None:
+            return False
+        name = (found["v6"] or found["name"]).lower()
+        return name in self._hosts or is_loopback(name)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            # The query may hold a key; the path is quoted so that it cannot forge a line of the log.
+            log.exception("%s %s failed", scope["method"], quote(scope["path"]))
+            if started:
+                raise
+            await refusal(500, "Something went wrong. The server's log has the details.")(scope, receive, send)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that the page behind a request is not one of ours."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")

@@ -1,0 +1,63 @@
+"""Phone verification, the first customer of the engine. It imports only public names."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from holdfast.phone.carrier import (
+    Carrier,
+    CarrierError,
+    InvalidNumberError,
+    NotSentError,
+    Receipt,
+    RefusedError,
+    SendUnknownError,
+    Sms,
+    check_number,
+)
+from holdfast.phone.devphone import DevMessage, DevPhone
+from holdfast.phone.http import dev_phone_routes
+from holdfast.phone.twilio import API, TwilioCarrier
+from holdfast.phone.verification import challenge_text, code_from, normalise_code, same_code
+
+__all__ = [
+    "Carrier",
+    "CarrierError",
+    "DevMessage",
+    "DevPhone",
+    "InvalidNumberError",
+    "NotSentError",
+    "Receipt",
+    "RefusedError",
+    "SendUnknownError",
+    "Sms",
+    "TwilioCarrier",
+    "carrier_from_settings",
+    "challenge_text",
+    "check_number",
+    "code_from",
+    "dev_phone_routes",
+    "normalise_code",
+    "same_code",
+]
+
+_TWILIO = ("TwilioAccountSid", "TwilioAuthToken", "TwilioPhoneNumber")
+
+
+def carrier_from_settings(
+    setting: Callable[[str], str | None], outbox: Path, now: Callable[[], datetime]
+) -> Carrier:
+    """Twilio if its three settings are there, the dev phone if none is.
+
+    `TwilioBaseUrl` points to a stand-in. Raises `ValueError` that names what is missing if only some are there.
+    """
+    values = [setting(name) or "" for name in _TWILIO]
+    if not any(values):
+        return DevPhone(outbox, now)
+    missing = [name for name, value in zip(_TWILIO, values, strict=True) if not value]
+    if missing:
+        raise ValueError(f"To send through Twilio, set {' and '.join(missing)} too.")
+    account_sid, auth_token, from_number = values
+    return TwilioCarrier(
+        account_sid, auth_token, check_number(from_number), base_url=setting("TwilioBaseUrl") or API
+    )
