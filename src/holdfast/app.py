@@ -128,7 +128,7 @@ class App:
         """
         settings = settings or Settings()
         clock = clock or SystemClock()
-        store: Store = MemoryStore() if settings.db == ":memory:" else SqliteStore(Path(settings.db))
+        store = _store(settings)
         await store.open()
         try:
             runner = ActivityRunner(self.registry, _hub_secret(settings.db))
@@ -147,6 +147,12 @@ class App:
                 watchdog.stop()
         finally:
             await store.close()
+
+
+def _store(settings: Settings) -> Store:
+    if settings.db == ":memory:":
+        return MemoryStore()
+    return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread)
 
 
 def _owner_name() -> str:

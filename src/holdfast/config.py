@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long running activities and requests may take to end when the process is asked to stop."""
     step_limit_s: Seconds = 5.0
     """How long an orchestrator may run without awaiting anything."""
+    writer_thread: bool = False
+    """Commit in a thread of its own: for disks that take long to sync. Slower on others."""
 
 
 def load(

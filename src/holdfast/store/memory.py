@@ -139,7 +139,8 @@ class MemoryStore:
         return sorted(due, key=lambda timer: (timer.fire_at, timer.key))
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
-        return [call for call in self._activities.values() if partition_of(call.instance_id) in partitions]
+        calls = [call for call in self._activities.values() if partition_of(call.instance_id) in partitions]
+        return sorted(calls, key=lambda call: (call.scheduled_at, call.key))
 
     # --- reading
 

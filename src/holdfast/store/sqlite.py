@@ -241,6 +241,7 @@ def _lock(path: Path) -> int:
     """Lock the file for this process. The kernel lets go of it when the process ends, however it ends."""
     lock_path = path.with_name(path.name + ".lock")
     try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # payloads are nobody else's business
         lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
