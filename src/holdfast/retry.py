@@ -9,6 +9,9 @@ from datetime import timedelta
 from holdfast.clock import to_micros
 from holdfast.history import Failure
 
+_LONGEST = timedelta(days=36_500)
+"""A century. A delay that has no end in sight must still be a date."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -45,10 +48,12 @@ class RetryPolicy:
         """
         if attempt >= self.max_attempts or not self._retryable(failure):
             return None
-        wait = self.first_interval.total_seconds() * self.backoff ** (attempt - 1)
-        if self.max_interval is not None:
-            wait = min(wait, self.max_interval.total_seconds())
-        micros = int(wait * 1_000_000)
+        longest = _LONGEST if self.max_interval is None else min(self.max_interval, _LONGEST)
+        try:
+            wait = self.first_interval.total_seconds() * self.backoff ** (attempt - 1)
+        except OverflowError:
+            wait = longest.total_seconds() if self.first_interval else 0
+        micros = int(min(wait, longest.total_seconds()) * 1_000_000)
         if self.total_time is not None and elapsed + micros > to_micros(self.total_time):
             return None
         return micros

@@ -2,8 +2,9 @@
 
     python -m tests.phone.carrier_standin --port 8099 --log accepted.jsonl [--delay-ms 60]
 
-Every accepted message is a line of the log, synced before anything is answered. With `--delay-ms` the answer then
-waits for a random time, so that whoever asked can die between the carrier's acceptance and its word.
+Every accepted message is a line of the log, synced before anything is answered, and read again at the
+next start. With `--delay-ms` the answer then waits for a random time, so that whoever asked can die between the
+carrier's acceptance and its word.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import base64
 import json
 import os
 import random
+import re
 import secrets
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -27,6 +29,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+REQUIRED = {
+    "To": (21604, "A 'To' phone number is required."),
+    "From": (21603, "A 'From' phone number is required."),
+    "Body": (21602, "Message body is required."),
+}
 MAGIC_TO = {
     "+15005550001": (21211, "Invalid 'To' Phone Number"),
     "+15005550002": (21612, "The number cannot be reached"),
@@ -46,9 +53,11 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.messages: list[dict[str, str]] = []
-        if path.exists():
-            self.messages = [json.loads(line) for line in path.read_text().splitlines()]
+        path.touch()
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        os.truncate(path, len(whole))  # a line that a kill has torn was not accepted
+        self.messages: list[dict[str, str]] = [json.loads(line) for line in whole.splitlines()]
 
     def accept(self, to: str, sender: str, body: str) -> dict[str, str]:
         at = format_datetime(datetime.now(UTC))
@@ -64,6 +73,16 @@ class Log:
 def error(status: int, code: int, message: str) -> JSONResponse:
     more = f"https://www.twilio.com/docs/errors/{code}"
     return JSONResponse({"code": code, "message": message, "more_info": more, "status": status}, status)
+
+
+def refused(form: dict[str, str]) -> tuple[int, str] | None:
+    """Code and message, if Twilio would not take this."""
+    for name, refusal in REQUIRED.items():
+        if not form.get(name):
+            return refusal
+    if not re.fullmatch(r"\+[1-9][0-9]{6,14}", form["To"]):
+        return 21211, "Invalid 'To' Phone Number"
+    return MAGIC_TO.get(form["To"]) or MAGIC_FROM.get(form["From"])
 
 
 def shown(account: str, message: dict[str, str]) -> dict[str, Any]:
@@ -101,9 +120,9 @@ def create_app(log: Log, delay_ms: int = 0, token: str = "secret-token") -> Star
         if not authorised(request):
             return error(401, 20003, "Authenticate")
         form = dict(parse_qsl((await request.body()).decode()))
-        to, sender, body = (form.get(name, "") for name in ("To", "From", "Body"))
-        if refusal := MAGIC_TO.get(to) or MAGIC_FROM.get(sender):
+        if refusal := refused(form):
             return error(400, *refusal)
+        to, sender, body = form["To"], form["From"], form["Body"]
         message = log.accept(to, sender, body)
         await asyncio.sleep(random.uniform(0, delay_ms) / 1000)
         return JSONResponse(shown(request.path_params["account"], message), 201)
@@ -111,7 +130,8 @@ def create_app(log: Log, delay_ms: int = 0, token: str = "secret-token") -> Star
     async def index(request: Request) -> JSONResponse:
         if not authorised(request):
             return error(401, 20003, "Authenticate")
-        to, size = request.query_params.get("To"), int(request.query_params.get("PageSize", "50"))
+        to = request.query_params.get("To")
+        size = min(1000, max(1, int(request.query_params.get("PageSize", "50"))))
         page = int(request.query_params.get("Page", "0"))
         matching = [message for message in reversed(log.messages) if to in (None, message["to"])]
         account, begin = request.path_params["account"], page * size

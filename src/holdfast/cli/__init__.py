@@ -11,12 +11,13 @@ import os
 
 import click
 
+import holdfast
 from holdfast.cli.demo import demo
 from holdfast.cli.dev import dev
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="holdfast", message="%(version)s")
+@click.version_option(holdfast.__version__, message="%(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Durable functions in plain Python, for work that waits on people."""

@@ -13,6 +13,7 @@ from holdfast.cli.faults import Fault, plain_errors
 from holdfast.cli.options import serving_options, settings_from
 
 if TYPE_CHECKING:
+    from holdfast.app import App
     from holdfast.config import Settings
 
 _NUMBER = "+12025550123"  # out of the range that is kept for fiction
@@ -34,11 +35,11 @@ def demo(debug: bool, **flags: object) -> None:
 
     with plain_errors(debug):
         settings = settings_from(flags, defaults={"db": "holdfast-demo.db"})
-        listener = listen(settings)
-        with using(settings):
-            app = load_app(sample(), debug=debug)
-        configure_logging()
-        serve(app, settings, listener, lambda: click.echo(banner(url(listener), settings), err=True))
+        with listen(settings) as listener:
+            with using(settings):
+                app = load_app(sample(), debug=debug)
+            configure_logging()
+            serve(app, settings, listener, lambda: click.echo(banner(url(listener), settings, app), err=True))
 
 
 def sample() -> Path:
@@ -54,21 +55,24 @@ def sample() -> Path:
     raise Fault("The phone verification sample is not part of this installation.")
 
 
-def banner(url: str, settings: Settings) -> str:
+def banner(url: str, settings: Settings, app: App) -> str:
     """What to try, ready to paste but for the code. The id is new each time, so that nothing old is in the way."""
     from holdfast.cli.serving import shown
 
     instance_id = f"demo-{secrets.token_hex(2)}"
     instance = f"{url}/runtime/webhooks/durabletask/instances/{instance_id}"
+    number, reading = _NUMBER, f"   curl '{url}/dev/phone/messages?to={quote(_NUMBER)}'"
+    if not app.mounts:  # no dev phone: the sample has found settings of a carrier
+        number, reading = "+YOUR NUMBER", "   It goes out through your carrier, to a real telephone."
     return f"""\
 Phone verification is ready on {url}
   database: {shown(settings.db)}
 
 1. Start a verification. Another id in place of {instance_id} starts another one:
-   curl -X POST {url}/orchestrators/E4_SmsPhoneVerification/{instance_id} {_JSON} -d '"{_NUMBER}"'
+   curl -X POST {url}/orchestrators/E4_SmsPhoneVerification/{instance_id} {_JSON} -d '"{number}"'
 
-2. Read the message on the telephone. You have 90 seconds:
-   curl '{url}/dev/phone/messages?to={quote(_NUMBER)}'
+2. Read the message. You have 90 seconds:
+{reading}
 
 3. Answer with the code it says, in place of 0000:
    curl -X POST {instance}/raiseEvent/SmsChallengeResponse {_JSON} -d '"0000"'

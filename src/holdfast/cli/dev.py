@@ -37,15 +37,15 @@ def dev(target: str, reload: bool, debug: bool, **flags: object) -> None:
     with plain_errors(debug):
         settings = settings_from(flags)
         path, name = split_target(target)
-        listener = listen(settings)
         run = partial(serve_file, path, name, settings, debug)
-        if not reload:
-            run([listener])
-            return
-        from holdfast.cli.reload import supervise
+        with listen(settings) as listener:
+            if not reload:
+                run([listener])
+                return
+            from holdfast.cli.reload import supervise
 
-        configure_logging()
-        sys.exit(supervise(partial(_serve_in_child, run), path.resolve().parent, listener))
+            configure_logging()
+            sys.exit(supervise(partial(_serve_in_child, run), path.resolve().parent, listener))
 
 
 def serve_file(
@@ -72,6 +72,8 @@ def serve_file(
 
 def _serve_in_child(run: partial[None], sockets: list[socket] | None = None) -> None:
     """What the reloader's process runs: there click is not around to show errors."""
+    # Bytecode is matched by the second: an edit right after another would meet what the first one left.
+    sys.dont_write_bytecode = True
     debug = bool(run.args[3])
     try:
         with plain_errors(debug):

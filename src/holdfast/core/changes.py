@@ -143,5 +143,5 @@ class Changes:
 
     def _close_wait(self, instance_id: str, wait_id: int) -> None:
         key = (instance_id, wait_id)
-        if self.batch.waits.pop(key, None) is None:
-            self.batch.waits_closed.append(key)
+        self.batch.waits.pop(key, None)  # it may be a new row, or a change of one that is there already
+        self.batch.waits_closed.append(key)

@@ -90,7 +90,7 @@ class Calls:
         if isinstance(activity, str):
             known = self._execution.registry.activities.get(activity)
             result = known.signature.result if known else Any
-            return self._execution.call_activity(activity, encode(*args), result, self._options)
+            return self._execution.call_activity(activity, _one_input(*args, **kwargs), result, self._options)
         definition = self._execution.registry.activity(activity)
         input_json = definition.signature.encode(args, kwargs)
         return self._execution.call_activity(
@@ -124,10 +124,15 @@ class Calls:
         if isinstance(orchestrator, str):
             known = self._execution.registry.orchestrators.get(orchestrator)
             result = known.signature.result if known else Any
-            return self._execution.call_child(orchestrator, encode(*args), result, self._options)
+            return self._execution.call_child(orchestrator, _one_input(*args, **kwargs), result, self._options)
         definition = self._execution.registry.orchestrator(orchestrator)
         input_json = definition.signature.encode(args, kwargs)
         return self._execution.call_child(definition.name, input_json, definition.signature.result, self._options)
+
+
+def _one_input(input: object = None, /) -> Raw:
+    """The input of a call by name. Raises `TypeError` for several, `PayloadError` for what is no JSON."""
+    return encode(input)
 
 
 Logger: TypeAlias = "logging.LoggerAdapter[logging.Logger]"

@@ -25,7 +25,20 @@ def failure_of(error: BaseException, depth: int = 0) -> Failure:
         cause = failure_of(error.__cause__, depth + 1)
     else:
         cause = None
-    return Failure(name, str(error), "".join(traceback.format_tb(error.__traceback__)), cause)
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return Failure(_plain(name), _text(error), _plain(stack), cause)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return _plain(str(error))
+    except Exception as broken:  # an error that cannot be described is an error still
+        return f"(its text cannot be made: {type(broken).__qualname__})"
+
+
+def _plain(text: str) -> str:
+    """The text with half characters (as in file names that are not UTF-8) written out: JSON cannot hold them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def task_error(request: TaskScheduled | SubOrchestrationInstanceCreated, failure: Failure) -> TaskFailedError:

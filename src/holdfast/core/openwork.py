@@ -15,6 +15,8 @@ from holdfast.history import (
     EventAwaited,
     EventRaised,
     EventWaitCancelled,
+    ExecutionResumed,
+    ExecutionSuspended,
     Fact,
     Request,
     Step,
@@ -44,29 +46,54 @@ _SETTLES: dict[type[Fact], type[Request]] = {
 
 
 class OpenWork:
-    """The open requests of one generation, by id, and the events that came before anybody waited."""
+    """The open requests of one generation, by id, and the events that came before anybody waited.
 
-    __slots__ = ("_kept", "_waiting", "requests")
+    `parked` is what came while the instance was suspended. It settles nothing before the code is there to see it:
+    until then the code may give up the very wait or timer that it answers.
+    """
+
+    __slots__ = ("_kept", "_waiting", "parked", "requests")
 
     def __init__(self) -> None:
         self.requests: dict[int, Request] = {}
+        self.parked: deque[Fact] = deque()
         self._waiting: dict[str, deque[int]] = {}
         self._kept: dict[str, deque[EventRaised]] = {}
 
     @classmethod
     def of(cls, history: Iterable[Step]) -> OpenWork:
-        """The open work that a history leaves."""
+        """The open work that a history leaves.
+
+        After a suspension, an event may be seen to take another wait than it took: what was asked for between two
+        parked facts is in history after both. So a wait may be listed that is over, but none is missed.
+        """
         work = cls()
+        suspended = False
         for step in history:
-            work.settle(step.facts[0])
-            for fact in step.facts[1:]:
-                work.ask(fact)
+            match step.facts[0]:
+                case ExecutionSuspended():
+                    suspended = True
+                case ExecutionResumed():
+                    suspended = False
+                    while work.parked:
+                        work.settle(work.parked.popleft())
+                case fact if suspended:
+                    work.parked.append(fact)
+                case fact:
+                    work.settle(fact)
+            for asked in step.facts[1:]:
+                work.ask(asked)
         return work
 
     def expects(self, fact: Fact) -> bool:
         """False for an answer whose request is not open (any more): a duplicate, or one that came too late."""
         wanted = _SETTLES.get(type(fact))
-        return wanted is None or type(self.requests.get(cast("_Answer", fact).id)) is wanted
+        if wanted is None:
+            return True
+        task_id = cast("_Answer", fact).id
+        if self.parked and any(isinstance(other, _Answer) and other.id == task_id for other in self.parked):
+            return False
+        return type(self.requests.get(task_id)) is wanted
 
     def settle(self, fact: Fact) -> int | None:
         """Take a message. Returns the id of the request it settles, or None."""
@@ -90,11 +117,11 @@ class OpenWork:
             case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
                 self.requests[fact.id] = fact
             case TimerCancelled():
-                del self.requests[fact.id]
+                self.requests.pop(fact.id, None)
             case EventWaitCancelled():
-                wait = self.requests.pop(fact.id)
-                assert isinstance(wait, EventAwaited)
-                self._waiting[wait.name.lower()].remove(fact.id)
+                wait = self.requests.pop(fact.id, None)
+                if isinstance(wait, EventAwaited):
+                    self._waiting[wait.name.lower()].remove(fact.id)
             case _:
                 pass
         return None
@@ -106,7 +133,8 @@ class OpenWork:
 
     def kept_events(self) -> list[EventRaised]:
         """Events that nobody has taken, per name in the order of their arrival."""
-        return [event for kept in self._kept.values() for event in kept]
+        kept = [event for events in self._kept.values() for event in events]
+        return kept + [fact for fact in self.parked if isinstance(fact, EventRaised)]
 
     def _give(self, event: EventRaised) -> int | None:
         key = event.name.lower()

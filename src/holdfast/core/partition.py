@@ -245,6 +245,8 @@ class Partition:
         finally:
             self._stepping = None
         live.run_by(execution, execution.work)
+        if instance.held is not None:
+            self._change(live, held=None)
         return execution
 
     # --- stepping
@@ -388,4 +390,6 @@ def _same_start(instance: Instance, fact: ExecutionStarted) -> bool:
     """Whether a repeated start asks for what is there already."""
     if instance.name != fact.name or instance.parent is not None:
         return False
+    if instance.generation:  # the input of its first run is not kept
+        return True
     return instance.input_json == fact.input or instance.input == decode(fact.input)

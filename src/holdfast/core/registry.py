@@ -26,7 +26,7 @@ Function: TypeAlias = Callable[..., Any]
 class Signature:
     """How the arguments of one function are written as JSON and read back."""
 
-    __slots__ = ("_defaults", "_names", "_read", "_signature", "result")
+    __slots__ = ("_defaults", "_keywords", "_names", "_read", "_signature", "result")
 
     def __init__(self, function: Function, skip: int) -> None:
         """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
@@ -39,6 +39,7 @@ class Signature:
                 )
         self._signature = inspect.Signature(parameters)
         self._names = [parameter.name for parameter in parameters]
+        self._keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         self._defaults = [parameter.default is not parameter.empty for parameter in parameters]
         self._read = self._reader(function, [hints.get(name, Any) for name in self._names], parameters)
         self.result = _result_type(function, hints.get("return", Any))
@@ -64,6 +65,14 @@ class Signature:
             case names:
                 arguments = self._read(Raw(b"{}") if text == NULL else text)
                 return tuple(getattr(arguments, name) for name in names)
+
+    def call(self, function: Function, arguments: tuple[Any, ...], *context: Any) -> Any:
+        """Call the function with what `decode` gave: parameters after a `*` by their names."""
+        if not self._keywords or not arguments:
+            return function(*context, *arguments)
+        positional = len(arguments) - len(self._keywords)
+        keywords = dict(zip(self._keywords, arguments[positional:], strict=True))
+        return function(*context, *arguments[:positional], **keywords)
 
     @staticmethod
     def _reader(function: Function, types: list[Any], parameters: list[inspect.Parameter]) -> Decode:

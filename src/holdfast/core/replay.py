@@ -107,7 +107,6 @@ class Execution:
         "_definition",
         "_last_id",
         "_open",
-        "_parked",
         "_wait_changes",
         "at",
         "custom_status_json",
@@ -140,7 +139,6 @@ class Execution:
         self._asked: list[Fact] = []
         self._last_id = 0
         self._open: dict[int, _Call | _OpenWait | DurableTimer] = {}
-        self._parked: list[tuple[Fact, int | None]] = []
         self._wait_changes: dict[int, _OpenWait | None] = {}
 
     # --- driving
@@ -154,7 +152,6 @@ class Execution:
         self.at = max(at, self.at)
         asked: list[Fact] = []
         self._asked = asked
-        settled = self.work.settle(fact)
         match fact:
             case ExecutionStarted():
                 self._begin(fact)
@@ -162,13 +159,11 @@ class Execution:
                 self.suspended = True
             case ExecutionResumed():
                 self.suspended = False
-                parked, self._parked = self._parked, []
-                for fact_then, settled_then in parked:
-                    self._deliver(fact_then, settled_then)
+                self._catch_up()
             case _ if self.suspended:
-                self._parked.append((fact, settled))
+                self.work.parked.append(fact)
             case _:
-                self._deliver(fact, settled)
+                self._deliver(fact)
         return asked
 
     def refusal(self, event: EventRaised) -> PayloadError | None:
@@ -214,7 +209,8 @@ class Execution:
         self.parent = fact.parent
         context = OrchestrationContext(self, fact.input, self._definition.signature)
         try:
-            code = self._definition.function(context, *self._definition.signature.decode(fact.input))
+            signature = self._definition.signature
+            code = signature.call(self._definition.function, signature.decode(fact.input), context)
         except BaseException as raised:  # whatever the code raises is its outcome
             self._end(raised)
             return
@@ -224,7 +220,16 @@ class Execution:
         else:
             self._end(StopIteration(code))
 
-    def _deliver(self, fact: Fact, settled: int | None) -> None:
+    def _catch_up(self) -> None:
+        """Let the code see what came while it was suspended, one by one, as long as it goes on."""
+        parked = self.work.parked
+        while parked and self._code is not None:
+            fact = parked.popleft()
+            if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
+                self._deliver(fact)
+
+    def _deliver(self, fact: Fact) -> None:
+        settled = self.work.settle(fact)
         if settled is None:
             return
         self._resolve(settled, fact)

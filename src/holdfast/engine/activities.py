@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from holdfast.batch import Message, ScheduledActivity, TaskKey
 from holdfast.clock import to_datetime
-from holdfast.core.calls import ActivityCall, Done, NotDone, Unknown, enter
+from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from holdfast.core.failures import failure_of
 from holdfast.core.registry import ActivityDefinition, Registry
 from holdfast.errors import (
@@ -48,7 +48,11 @@ class Activities(Protocol):
         ...
 
     def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
-        """Run it, unless it is running. `recovered`: it was scheduled before this worker owned it."""
+        """Run it, unless it is running. `recovered`: it was scheduled before this worker owned it.
+
+        What is known of an activity that only waits to begin is out of date then: another worker may have begun
+        it meanwhile.
+        """
         ...
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:
@@ -69,6 +73,7 @@ class ActivityRunner:
         self._slots_of: dict[str, asyncio.Semaphore] = {}
         self._threads = ThreadPoolExecutor(max_threads, "holdfast-activity")
         self._running: dict[TaskKey, asyncio.Task[None]] = {}
+        self._begun: set[TaskKey] = set()
         self._draining = False
         self._post: Post | None = None
         self._claim: Claim | None = None
@@ -78,8 +83,9 @@ class ActivityRunner:
 
     def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
         key = activity.key
-        if key in self._running or self._draining:
+        if self._draining or key in self._begun or (key in self._running and not recovered):
             return
+        self.cancel([key])
         task = asyncio.create_task(self._run(activity, recovered))
         self._running[key] = task
         task.add_done_callback(lambda done: self._ended(key, done))
@@ -99,12 +105,14 @@ class ActivityRunner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def busy(self) -> bool:
-        """True while an activity is running or waits for a slot."""
-        return bool(self._running)
+    def running(self) -> Mapping[TaskKey, asyncio.Task[None]]:
+        """The activities that are running or wait for a slot."""
+        return self._running
 
     def _ended(self, key: TaskKey, task: asyncio.Task[None]) -> None:
-        self._running.pop(key, None)
+        if self._running.get(key) is task:
+            del self._running[key]
+            self._begun.discard(key)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, LeaseLostError):
             log.error("Activity %s of instance %s could not be run", key[2], key[0], exc_info=error)
@@ -134,10 +142,11 @@ class ActivityRunner:
     ) -> TaskCompleted | TaskFailed:
         try:
             call = self._call_of(definition, activity)
-            if definition.once and recovered and activity.started:
-                return await self._reconcile(definition, activity, call, "a crash cut it off")
             if definition.once and not activity.started:
                 await self._mark_started(activity)
+            self._begun.add(activity.key)
+            if definition.once:
+                return await self._once(definition, activity, call, cut_off=recovered and activity.started)
             return await self._body(definition, activity, call)
         except PayloadError as error:
             return TaskFailed(activity.task_id, failure_of(error))
@@ -153,54 +162,72 @@ class ActivityRunner:
             except CommitUnknownError:
                 continue  # the body has not run: marking it again is safe
 
+    async def _once(
+        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall, *, cut_off: bool
+    ) -> TaskCompleted | TaskFailed:
+        """Run the body; if it is cut off, ask `reconcile`, and run it once more if that is certain it was not done.
+
+        Never a third time: what is cut off again and again must not send again and again.
+        """
+        try:
+            if cut_off:
+                raise _CutOff("a crash cut it off")
+            return await self._body(definition, activity, call)
+        except _CutOff as cut:
+            why = str(cut)
+        outcome = await self._reconcile(definition, activity, call)
+        match outcome:
+            case Done(result):
+                return _completed(definition, activity, result)
+            case NotDone():
+                try:
+                    return await self._body(definition, activity, call)
+                except _CutOff as cut:
+                    return _unknown(activity, str(cut))
+            case Unknown():
+                return _unknown(activity, why)
+
     async def _body(
         self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
     ) -> TaskCompleted | TaskFailed:
+        """One run of the body. Raises `_CutOff` if nobody knows what a once-activity did."""
         enter(call)
         limit = None if definition.timeout is None else definition.timeout.total_seconds()
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:
                 result = await self._call(definition, call)
-            return TaskCompleted(activity.task_id, encode(result))
-        except TimeoutError as error:
-            if not deadline.expired():
-                return await self._raised(definition, activity, call, error)
-            if definition.once:
-                return await self._reconcile(definition, activity, call, f"it ran out of its {limit:g} s")
-            text = f"The activity did not end within {limit:g} s."
-            return TaskFailed(activity.task_id, Failure("TimeoutError", text, kind="timeout"))
+            return _completed(definition, activity, result)
         except Exception as error:  # whatever the body raises is its outcome
-            return await self._raised(definition, activity, call, error)
-
-    async def _raised(
-        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall, error: Exception
-    ) -> TaskCompleted | TaskFailed:
-        if definition.once and isinstance(error, definition.unknown_on):
-            return await self._reconcile(definition, activity, call, f"{type(error).__name__}: {error}")
-        return TaskFailed(activity.task_id, failure_of(error))
+            late = isinstance(error, TimeoutError) and deadline.expired()
+            if definition.once and (late or isinstance(error, definition.unknown_on)):
+                raise _CutOff(
+                    f"it ran out of its {limit:g} s" if late else f"{type(error).__name__}: {error}"
+                ) from error
+            if late:
+                text = f"The activity did not end within {limit:g} s."
+                return TaskFailed(activity.task_id, Failure("TimeoutError", text, kind="timeout"))
+            return TaskFailed(activity.task_id, failure_of(error))
 
     async def _call(self, definition: ActivityDefinition, call: ActivityCall) -> Any:
         if inspect.iscoroutinefunction(definition.function):
-            return await definition.function(*call.arguments)
-        body = partial(copy_context().run, definition.function, *call.arguments)
+            return await definition.signature.call(definition.function, call.arguments)
+        body = partial(copy_context().run, partial(definition.signature.call, definition.function, call.arguments))
         return await asyncio.get_running_loop().run_in_executor(self._threads, body)
 
     async def _reconcile(
-        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall, why: str
-    ) -> TaskCompleted | TaskFailed:
+        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
+    ) -> Outcome:
+        if definition.reconcile is None:
+            return Unknown()
         try:
-            outcome = Unknown() if definition.reconcile is None else await definition.reconcile(call)
-        except Exception as error:
+            outcome = cast("object", await definition.reconcile(call))  # a user's, and perhaps untyped
+            if isinstance(outcome, Done | NotDone | Unknown):
+                return outcome
+            raise TypeError(f"reconcile answers Done, NotDone or Unknown, not {type(outcome).__qualname__}")
+        except Exception:
             log.exception("reconcile of activity %s, instance %s, failed", activity.name, activity.instance_id)
-            return _unknown(activity, f"{why}; and its reconcile failed: {failure_of(error).type}")
-        match outcome:
-            case Done(result):
-                return TaskCompleted(activity.task_id, encode(result))
-            case NotDone():
-                return await self._body(definition, activity, call)
-            case Unknown():
-                return _unknown(activity, why)
+            return Unknown()
 
     def _call_of(self, definition: ActivityDefinition, activity: ScheduledActivity) -> ActivityCall:
         return ActivityCall(
@@ -214,6 +241,10 @@ class ActivityRunner:
         )
 
 
+class _CutOff(Exception):
+    """Nobody knows what a once-activity did; the text says why."""
+
+
 def _answer(future: asyncio.Future[None], error: HoldfastError | None) -> None:
     if future.done():
         return
@@ -221,6 +252,18 @@ def _answer(future: asyncio.Future[None], error: HoldfastError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+
+
+def _completed(
+    definition: ActivityDefinition, activity: ScheduledActivity, result: object
+) -> TaskCompleted | TaskFailed:
+    """A once-activity whose result cannot be kept was done all the same: no retry may do it again (G5)."""
+    try:
+        return TaskCompleted(activity.task_id, encode(result))
+    except PayloadError as error:
+        if definition.once:
+            return _unknown(activity, f"it ended, but its result is lost: {error}")
+        return TaskFailed(activity.task_id, failure_of(error))
 
 
 def _unknown(activity: ScheduledActivity, why: str) -> TaskFailed:

@@ -38,13 +38,16 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         self._can_stop = threading.current_thread() is threading.main_thread()
         if self._can_stop:
-            signal.signal(signal.SIGURG, self._interrupt)
+            _watching.append(self)
+            signal.signal(signal.SIGURG, _interrupt_overdue)
         threading.Thread(target=self._watch, name="holdfast-watchdog", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
-        if self._can_stop:
-            signal.signal(signal.SIGURG, signal.SIG_DFL)
+        if self in _watching:
+            _watching.remove(self)
+            if not _watching:
+                signal.signal(signal.SIGURG, signal.SIG_DFL)
 
     def _watch(self) -> None:
         """Three looks that see the same step mean that it has run for at least the limit."""
@@ -70,7 +73,7 @@ class Watchdog:
             self._overdue = step
             signal.pthread_kill(self._thread_id, signal.SIGURG)
 
-    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+    def interrupt(self) -> None:
         """Runs in the watched thread. The step may have ended since the signal was sent."""
         overdue, self._overdue = self._overdue, None
         if overdue is not None and overdue is self._stepping():
@@ -78,3 +81,13 @@ class Watchdog:
                 f"The orchestrator ran for more than {self._limit_s:g} s without awaiting anything, "
                 f"at {overdue[0].where()}. Put long work into an activity."
             )
+
+
+_watching: list[Watchdog] = []
+"""One for each app that runs in this process."""
+
+
+def _interrupt_overdue(signum: int, frame: FrameType | None) -> None:
+    """A signal does not say for whom it is: each looks whether its own step is overdue."""
+    for watchdog in list(_watching):
+        watchdog.interrupt()

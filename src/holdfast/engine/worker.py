@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,6 +76,8 @@ class Worker:
         self._owner = owner
         self._now: Timestamp = 0
         self._entries: deque[_Entry] = deque()
+        self._inbox: deque[Message] = deque()
+        """From the store, in the order of their ids. They come before all others: they were accepted earlier."""
         self._starting: list[_Start] = []
         self._timers = TimerWindow()
         self._lease_until: Timestamp = 0
@@ -91,7 +93,7 @@ class Worker:
 
     def submit(self, message: Message, reply: Reply) -> None:
         """Take a message from outside. Raises `BusyError` if there is too much to do already."""
-        if self._refusing or len(self._entries) >= self.options.max_inbox:
+        if self._refusing or len(self._inbox) + len(self._entries) >= self.options.max_inbox:
             raise BusyError
         self._entries.append((message, reply))
         self._wake_up()
@@ -174,8 +176,9 @@ class Worker:
         for timer in self._timers.due(now):
             fired = TimerFired(timer.task_id, timer.fire_at)
             self._entries.append((Message(timer.instance_id, fired, timer.generation), None))
-        entries = self._entries
-        return [entries.popleft() for _ in range(min(len(entries), self.options.max_step))]
+        inbox, entries, most = self._inbox, self._entries, self.options.max_step
+        first: list[_Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
+        return first + [entries.popleft() for _ in range(min(len(entries), most - len(first)))]
 
     def _release(
         self,
@@ -208,11 +211,11 @@ class Worker:
             self._tell_watchers(batch)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        """Put messages of the inbox before all others: they were accepted earlier."""
+        """Take messages of the inbox, unless they are another worker's."""
         epochs = self.partition.epochs
         mine = [message for message in messages if partition_of(message.instance_id) in epochs]
         self._delivered.update(message.inbox_id for message in mine)
-        self._entries.extendleft((message, None) for message in reversed(mine))
+        self._inbox.extend(mine)
 
     def _tell_watchers(self, batch: Batch) -> None:
         for instance in batch.instances.values():
@@ -228,22 +231,35 @@ class Worker:
         await self._store.release(self._owner, epochs)
         epochs.clear()
         self._delivered.clear()
+        self._timers = TimerWindow()
         await self._acquire(now)
         self.ready = True
 
     async def _acquire(self, now: Timestamp) -> None:
         epochs = self.partition.epochs
-        self._lease_until = now + self.options.lease
+        until = now + self.options.lease
         self._poll_at = now + self.options.poll
-        taken = await self._store.acquire(self._owner, now, self._lease_until, PARTITIONS - len(epochs))
+        taken = await self._store.acquire(self._owner, now, until, PARTITIONS - len(epochs))
+        if not epochs:  # else what was held before ends earlier
+            self._lease_until = until
         epochs.update(taken)
         if taken:
+            self._void_claims(taken.keys())
             await self._load_timers(now)
             have = {_result_key(message) for message, _ in self._entries}
             for activity in await self._store.activities(taken.keys()):
                 if activity.key not in have:
                     self._activities.run(activity, recovered=True)
         await self._read_inbox()
+
+    def _void_claims(self, taken: Collection[int]) -> None:
+        """Another worker may have owned these partitions, and have started what was to be marked here (G5)."""
+        pending, self._starting = self._starting, []
+        for activity, started in pending:
+            if partition_of(activity.instance_id) in taken:
+                started(LeaseLostError("The instance may have been another worker's meanwhile."))
+            else:
+                self._starting.append((activity, started))
 
     async def _keep_up(self, now: Timestamp) -> None:
         """Renew leases, read the timer window on, and look for what other workers left."""
@@ -253,6 +269,7 @@ class Worker:
             if await self._store.renew(self._owner, epochs, now, until) != epochs.keys():
                 raise LeaseLostError("Another worker took a partition.")
             self._lease_until = until
+            await self._read_inbox()  # a worker that lost its partitions may have left something
         if now >= self._timers.refresh_at:
             await self._load_timers(now)
         if len(epochs) < PARTITIONS and now >= self._poll_at:
@@ -267,9 +284,7 @@ class Worker:
         after = 0
         while page := await self._store.inbox(self.partition.epochs.keys(), after, self.options.max_step):
             after = page[-1].inbox_id
-            new = [message for message in page if message.inbox_id not in self._delivered]
-            self._delivered.update(message.inbox_id for message in new)
-            self._entries.extend((message, None) for message in new)
+            self._deliver([message for message in page if message.inbox_id not in self._delivered])
 
     def _recover(
         self,
@@ -289,6 +304,7 @@ class Worker:
             if reply is not None:
                 reply(CommitUnknownError())
         # What came from the store will be read again. Activities' results exist only here.
+        self._inbox.clear()
         results = [entry for entry in entries if _result_key(entry[0])]
         waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
         self._entries = deque([*results, *waiting])
@@ -297,7 +313,7 @@ class Worker:
 
     async def run(self) -> None:
         """Turn until `stop` was called and everything accepted is done."""
-        while not self._stopping or self._entries or self._starting:
+        while not self._stopping or self._inbox or self._entries or self._starting:
             if await self.turn():
                 await asyncio.sleep(0)  # let those who were answered send their next message: one commit for all
             else:
@@ -329,7 +345,7 @@ class Worker:
         self._wake = loop.create_future()
         delay_s = max(0, self.next_at() - self._clock.now()) / SECOND
         alarm = loop.call_later(delay_s, self._wake_up)
-        if not self._entries and not self._starting and not self._stopping:
+        if not self.ready or not (self._inbox or self._entries or self._starting or self._stopping):
             await self._wake
         alarm.cancel()
         self._wake = None

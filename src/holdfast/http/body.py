@@ -52,6 +52,7 @@ def media_type(request: Request) -> str:
 
 def check_json(text: bytes, max_depth: int) -> None:
     """Raises `ValueError`, or its kind `UnicodeDecodeError`, for JSON that is not let in."""
+    text.decode()  # msgspec counts bytes from the start of the string it is in, which helps nobody
     too_deep = f"The JSON is nested more than {max_depth} levels deep."
     try:
         value = msgspec.json.decode(text)

@@ -45,19 +45,21 @@ _TWILIO = ("TwilioAccountSid", "TwilioAuthToken", "TwilioPhoneNumber")
 
 
 def carrier_from_settings(
-    setting: Callable[[str], str | None], outbox: Path, now: Callable[[], datetime]
+    setting: Callable[[str], str | None], outbox: Path | None, clock: Callable[[], datetime]
 ) -> Carrier:
-    """Twilio if its three settings are there, the dev phone if none is.
+    """Twilio if its three settings are there, the dev phone with this outbox if none is.
 
-    `TwilioBaseUrl` points to a stand-in. Raises `ValueError` that names what is missing if only some are there.
+    `TwilioBaseUrl` points to a stand-in. Raises `ValueError` that names the setting that is missing or wrong.
     """
-    values = [setting(name) or "" for name in _TWILIO]
+    values = [(setting(name) or "").strip() for name in _TWILIO]
     if not any(values):
-        return DevPhone(outbox, now)
+        return DevPhone(outbox, clock)
     missing = [name for name, value in zip(_TWILIO, values, strict=True) if not value]
     if missing:
         raise ValueError(f"To send through Twilio, set {' and '.join(missing)} too.")
     account_sid, auth_token, from_number = values
-    return TwilioCarrier(
-        account_sid, auth_token, check_number(from_number), base_url=setting("TwilioBaseUrl") or API
-    )
+    try:
+        check_number(from_number)
+    except InvalidNumberError as error:
+        raise ValueError(f"TwilioPhoneNumber cannot be used. {error}") from None
+    return TwilioCarrier(account_sid, auth_token, from_number, base_url=setting("TwilioBaseUrl") or API)

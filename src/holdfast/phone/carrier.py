@@ -2,21 +2,25 @@
 
     CarrierError
     ├── InvalidNumberError   not a phone number in E.164 form; nothing was sent
-    ├── RefusedError         the provider refuses this message; the same message will be refused again
+    ├── RefusedError         the provider refuses this message; nothing was sent
     ├── NotSentError         it certainly was not sent, for a passing reason: safe to try again
     └── SendUnknownError     it may or may not have been sent: never send again blindly
 
-No error, and no `repr`, shows a message's body: codes are in there.
+No error, and no `repr`, shows a message's body or a whole number: codes are in the one, people behind the other.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
+# fullmatch, because $ also matches before a newline; [0-9], because \d also matches the digits of other scripts.
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the clock that stamped a message may be behind the clock of whoever looks for it."""
 
 
 class CarrierError(Exception):
@@ -28,11 +32,17 @@ class InvalidNumberError(CarrierError):
 
 
 class RefusedError(CarrierError):
-    """The provider refuses the message. `code` is the provider's own number for the reason."""
+    """The provider refuses the message.
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"The carrier refused the message: {reason} (error {code})")
+    `code` is the provider's own number for the reason, or the HTTP status if it gave none. `permanent`: the same
+    message will be refused again until somebody changes something.
+    """
+
+    def __init__(self, code: int, message: str, *, permanent: bool) -> None:
+        super().__init__(f"The carrier refused the message: {message} (error {code}).")
         self.code = code
+        self.message = message
+        self.permanent = permanent
 
 
 class NotSentError(CarrierError):
@@ -51,28 +61,38 @@ class Sms:
     body: str
 
     def __repr__(self) -> str:
-        return f"Sms(to='{mask(self.to)}')"
+        return f"Sms(to={mask(self.to)})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Receipt:
-    """The carrier's word that it accepted a message, under its own id."""
+    """The carrier's word that it accepted a message to a number, under its own id."""
 
     id: str
+    to: str
+
+    def __repr__(self) -> str:
+        return f"Receipt(id={self.id!r}, to={mask(self.to)})"
 
 
 class Carrier(Protocol):
     """Sends SMS, and knows which it was given."""
 
-    async def send(self, sms: Sms) -> Receipt:
-        """Hand the message over. Raises one of the errors above."""
+    async def send(self, message: Sms) -> Receipt:
+        """Hand the message over, once: nothing here repeats a request. Raises one of the errors above."""
         ...
 
-    async def find(self, sms: Sms, since: datetime) -> Receipt | None:
+    async def find(self, message: Sms, since: datetime) -> Receipt | None:
         """The receipt of exactly this message (number and body), if it was accepted since then.
 
-        Raises `SendUnknownError` if the carrier cannot be asked.
+        A message counts from its acceptance, whatever became of its delivery. Answers None only if the carrier's
+        list was read as far back as `since`; raises `SendUnknownError` if it could not be. A list may lag behind
+        what was accepted, so a None just after a send is no proof yet.
         """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. A closed carrier sends nothing any more."""
         ...
 
 
@@ -84,12 +104,13 @@ def check_number(number: str) -> str:
     """
     if _E164.fullmatch(number) is None:
         raise InvalidNumberError(
-            "A phone number is + and 7 to 15 digits, the first not 0, as in +12025550123; "
-            f"this one ({mask(number)}) is not."
+            "A phone number is + and 7 to 15 digits, the first not 0, without spaces or letters, as in "
+            f"+12025550123. {mask(number)} is not."
         )
     return number
 
 
 def mask(number: str) -> str:
-    """A number as logs and errors may show it: its last two characters."""
-    return f"...{number[-2:]!a}" if len(number) > 4 else "..."
+    """A number as logs and errors may show it: its last two digits, and not even those if it is short."""
+    last = number[-2:]
+    return f"...{last}" if len(number) > 4 and last.isascii() and last.isdecimal() else "..."

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hmac
 import unicodedata
 
+_SECRET_BYTES = 16
+
 
 def code_from(secret: bytes, digits: int = 4) -> str:
     """A code of decimal digits, zero-padded, made from at least 16 unpredictable bytes.
 
-    16 bytes modulo 10,000 favour no code by more than one part in 10**34.
+    16 bytes modulo 10,000 favour no code by more than one part in 10**34. Raises `ValueError` for a shorter secret.
     """
-    return f"{int.from_bytes(secret[:16]) % 10**digits:0{digits}d}"
+    if len(secret) < _SECRET_BYTES:
+        raise ValueError(f"A code is made from at least {_SECRET_BYTES} bytes; these are {len(secret)}.")
+    return f"{int.from_bytes(secret[:_SECRET_BYTES], 'big') % 10**digits:0{digits}d}"
 
 
 def challenge_text(code: str) -> str:
@@ -22,14 +26,19 @@ def challenge_text(code: str) -> str:
 def normalise_code(answer: object, digits: int = 4) -> str | None:
     """The answer as a code, or None if it cannot be one.
 
-    Takes text and numbers: '2168', ' 0042 ', 2168, 42 (for 0042), and digits of other scripts' keyboards (NFKC).
+    Takes numbers and text: 2168, 42 (for 0042), '2168', ' 0042 ', and full-width digits, which some keyboards type.
     """
-    if isinstance(answer, bool) or not isinstance(answer, int | str):
+    if isinstance(answer, bool):
         return None
-    text = unicodedata.normalize("NFKC", answer).strip() if isinstance(answer, str) else f"{answer:0{digits}d}"
+    if isinstance(answer, int):
+        return f"{answer:0{digits}d}" if 0 <= answer < 10**digits else None
+    if not isinstance(answer, str):
+        return None
+    text = unicodedata.normalize("NFKC", answer).strip()
     return text if len(text) == digits and text.isascii() and text.isdecimal() else None
 
 
 def same_code(answer: str | None, code: str) -> bool:
     """Whether the answer is the code, in a time that does not tell how much of it is right."""
-    return hmac.compare_digest((answer or "").encode(), code.encode())
+    # Answers may hold anything that JSON can, even half a surrogate pair, which plain UTF-8 cannot.
+    return answer is not None and hmac.compare_digest(answer.encode("utf-8", "surrogatepass"), code.encode())

@@ -1,0 +1,98 @@
+"""The API over an app in memory, called in process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from holdfast import App, OrchestrationContext, Settings
+from holdfast.engine.client import Client
+from holdfast.http.app import create_app
+
+BASE = "http://127.0.0.1:7071"
+INSTANCES = "/runtime/webhooks/durabletask/instances"
+OLD_INSTANCES = "/admin/extensions/DurableTaskExtension/instances"
+
+
+def example() -> App:
+    app = App()
+
+    @app.orchestrator(name="Echo")
+    async def echo(ctx: OrchestrationContext, value: Any = None) -> Any:
+        return value
+
+    @app.orchestrator(name="Approve")
+    async def approve(ctx: OrchestrationContext, request: Any = None) -> Any:
+        return await ctx.wait_for_external_event("Answer")
+
+    @app.orchestrator(name="YesOrNo")
+    async def yes_or_no(ctx: OrchestrationContext) -> bool:
+        return await ctx.wait_for_external_event("Answer", bool)
+
+    @app.orchestrator(name="Fail")
+    async def fail(ctx: OrchestrationContext) -> None:
+        raise ValueError("it cannot be")
+
+    @app.orchestrator(name="Strict")
+    async def strict(ctx: OrchestrationContext, count: int) -> int:
+        ctx.set_custom_status({"count": count})
+        return count
+
+    return app
+
+
+class Api:
+    """The API as a caller sees it, with a few shorthands."""
+
+    def __init__(self, http: TestClient) -> None:
+        self.http = http
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        return self.http.get(path, **options)
+
+    def post(self, path: str, body: bytes = b"", kind: str = "application/json", **options: Any) -> httpx2.Response:
+        headers = {"Content-Type": kind} if kind else {}
+        return self.http.post(path, content=body, headers=headers | options.pop("headers", {}), **options)
+
+    def start(self, name: str = "Approve", body: bytes = b"") -> str:
+        answer = self.post(f"/orchestrators/{name}", body)
+        assert answer.status_code == 202, answer.text
+        started: str = answer.json()["id"]
+        return started
+
+    def status(self, instance_id: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self.get(f"{INSTANCES}/{instance_id}").json()
+        return shown
+
+    def ended(self, instance_id: str) -> dict[str, Any]:
+        """The status, once the instance has ended."""
+        client: Client = self.http.app.state.client  # type: ignore[attr-defined]
+        assert self.http.portal is not None
+        self.http.portal.call(partial(client.wait, instance_id, timedelta(seconds=10)))
+        return self.status(instance_id)
+
+
+@contextmanager
+def serve(settings: Settings, app: App | None = None) -> Iterator[Api]:
+    with TestClient(create_app(app or example(), settings), base_url=BASE, follow_redirects=False) as http:
+        yield Api(http)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with serve(Settings(db=":memory:")) as served:
+        yield served
+
+
+@pytest.fixture
+def small_api() -> Iterator[Api]:
+    """With limits that a test reaches easily."""
+    with serve(Settings(db=":memory:", max_body_bytes=20, max_json_depth=2, task_hub="my hub")) as served:
+        yield served

@@ -1,0 +1,161 @@
+"""What is let in as JSON, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
+
+from holdfast import Settings
+from holdfast.http.body import check_json, read_payload
+from tests.http.conftest import INSTANCES, Api
+
+PLAIN = Settings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"null",
+        b" 1 ",
+        b"-0.5e3",
+        b"123456789012345678901234567890",
+        b'"\\u0000"',
+        b'"\\ud83d\\ude00"',
+        '"žluť 😀"'.encode(),
+        b"[" * 64 + b"]" * 64,
+        b'{"a":{"a":1},"b":[{"a":1},{"a":2}]}',
+        b'"[[[[' + b"[" * 100 + b'"',
+    ],
+)
+def test_good_json(text: bytes) -> None:
+    check_json(text, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b"{", "truncated"),
+        (b"nul", "truncated"),
+        (b"NaN", "byte 0"),
+        (b"[1, Infinity]", "byte 4"),
+        (b"1e400", "out of range"),
+        (b"9" * 5000, "out of range"),
+        (b'{"a":}', "byte 5"),
+        (b"1 2", "trailing"),
+        (b'"\\ud800xxxxxx"', "surrogate"),
+        (b'"\\udc00"', "surrogate"),
+        (b'"a\nb"', "byte 2"),
+        (b"\xef\xbb\xbf1", "byte 0"),
+        (b"[" * 65 + b"]" * 65, "64 levels"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "64 levels"),
+        (b"[" * 100_000 + b"]" * 100_000, "64 levels"),
+        (b'{"a":1,"b":2,"a":3}', '"a" twice'),
+        (b'[{"b":{"\\u0061":1,"a":3}}]', '"a" twice'),
+    ],
+)
+def test_bad_json(text: bytes, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        check_json(text, 64)
+
+
+@pytest.mark.parametrize(("depth", "fits"), [(1, True), (2, True), (3, False)])
+def test_depth_counts_containers(depth: int, fits: bool) -> None:
+    text = b"[" * depth + b"[]" + b"]" * depth
+    if fits:
+        check_json(text, 3)
+    else:
+        with pytest.raises(ValueError, match="3 levels"):
+            check_json(text, 3)
+
+
+def test_payloads_go_on_byte_for_byte(api: Api) -> None:
+    text = b'{ "z" : 1.50, "a":"\\u00e9" }'
+    instance_id = api.start("Approve", text)
+    assert text in api.get(f"{INSTANCES}/{instance_id}").content
+
+
+@pytest.mark.parametrize("path", ["/orchestrators/Approve/x", f"{INSTANCES}/there/raiseEvent/Answer"])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{", "application/json"),
+        (b'"\xff"', "application/json"),
+        (b"\xff", "text/plain"),
+        (b"[[[1]]]", "a/b+json"),
+    ],
+)
+def test_a_bad_body_is_a_400_and_changes_nothing(small_api: Api, path: str, body: bytes, kind: str) -> None:
+    small_api.post("/orchestrators/Approve/there")
+    answer = small_api.post(path, body, kind)
+    assert answer.status_code == 400
+    assert answer.json()["Message"]
+    assert small_api.get(f"{INSTANCES}/x").status_code == 404
+    assert small_api.status("there")["runtimeStatus"] == "Running"
+
+
+def test_the_offending_byte_is_named(api: Api) -> None:
+    assert "byte 4" in api.post("/orchestrators/Approve", b'"abc\xff"').json()["Message"]
+
+
+def test_a_body_that_is_too_large_is_a_413(small_api: Api) -> None:
+    assert small_api.post("/orchestrators/Approve", b'"' + b"a" * 18 + b'"').status_code == 202
+    answer = small_api.post("/orchestrators/Approve", b'"' + b"a" * 19 + b'"')
+    assert answer.status_code == 413
+    assert "20 bytes" in answer.json()["Message"]
+    assert answer.headers["connection"] == "close"
+
+
+def request(*parts: bytes, last: bool = True, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Request:
+    """A request whose body comes in parts; without the last one, it never ends."""
+    messages: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    if last:
+        messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Message:
+        return messages.pop(0) if messages else await asyncio.Future()
+
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+
+def refused(of: Request, settings: Settings) -> HTTPException:
+    with pytest.raises(HTTPException) as found:
+        asyncio.run(read_payload(of, settings))
+    return found.value
+
+
+def test_a_body_in_parts_is_put_together() -> None:
+    assert bytes(asyncio.run(read_payload(request(b'"a', b'b"'), PLAIN))) == b'"ab"'
+
+
+def test_a_body_without_a_length_is_cut_when_it_is_too_large() -> None:
+    error = refused(request(b"[" * 8, b"[" * 8, last=False), Settings(max_body_bytes=15))
+    assert error.status_code == 413
+
+
+def test_a_declared_length_is_believed_when_it_is_too_large() -> None:
+    error = refused(request(last=False, headers=((b"content-length", b"16"),)), Settings(max_body_bytes=15))
+    assert error.status_code == 413
+
+
+def test_a_body_that_does_not_end_is_a_408() -> None:
+    error = refused(request(b'"half', last=False), Settings(body_timeout_s=0.001))
+    assert error.status_code == 408
+    assert error.headers == {"Connection": "close"}
+
+
+def test_a_caller_that_goes_away_is_no_server_error() -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    error = refused(Request({"type": "http", "method": "POST", "headers": ()}, receive), PLAIN)
+    assert error.status_code == 400
+
+
+def test_text_is_kept_as_it_is() -> None:
+    plain = request(b' say "0042"\n', headers=((b"content-type", b"text/plain"),))
+    assert json.loads(bytes(asyncio.run(read_payload(plain, PLAIN)))) == ' say "0042"\n'

@@ -1,0 +1,127 @@
+"""POST /orchestrators: the 202 payload, ids, idempotency, waiting."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from holdfast.engine.client import Client
+from holdfast.errors import BusyError, CommitUnknownError
+from tests.http.conftest import BASE, INSTANCES, Api
+
+
+@pytest.mark.parametrize("prefix", ["", "/api", "/API"])
+def test_start_answers_with_the_uris(api: Api, prefix: str) -> None:
+    answer = api.post(f"{prefix}/orchestrators/Approve/a:1", b'"+12025550123"')
+    assert answer.status_code == 202
+    keys = "taskHub=default&connection=Storage&code="
+    instance = f"{BASE}{INSTANCES}/a%3A1"
+    assert list(answer.json().items()) == [
+        ("id", "a:1"),
+        ("statusQueryGetUri", f"{instance}?{keys}"),
+        ("sendEventPostUri", f"{instance}/raiseEvent/{{eventName}}?{keys}"),
+        ("terminatePostUri", f"{instance}/terminate?reason={{text}}&{keys}"),
+        ("purgeHistoryDeleteUri", f"{instance}?{keys}"),
+        ("restartPostUri", f"{instance}/restart?{keys}"),
+        ("suspendPostUri", f"{instance}/suspend?reason={{text}}&{keys}"),
+        ("resumePostUri", f"{instance}/resume?reason={{text}}&{keys}"),
+    ]
+    assert answer.headers["location"] == answer.json()["statusQueryGetUri"]
+    assert answer.headers["retry-after"] == "10"
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_uris_lead_back(api: Api) -> None:
+    uris = api.post("/orchestrators/Approve/a@b:c~d").json()
+    event = uris["sendEventPostUri"].replace("{eventName}", "Answer")
+    assert api.post(event, b"7").status_code == 202
+    assert api.ended("a@b:c~d")["output"] == 7
+    assert api.get(uris["statusQueryGetUri"]).json()["output"] == 7
+
+
+def test_a_generated_id_has_32_hex_digits(api: Api) -> None:
+    assert re.fullmatch(r"[0-9a-f]{32}", api.start())
+
+
+def test_uris_carry_the_hub_and_the_host_of_the_request(small_api: Api) -> None:
+    answer = small_api.post("/orchestrators/Approve/x", headers={"Host": "localhost:99"})
+    uri = answer.json()["statusQueryGetUri"]
+    assert uri == f"http://localhost:99{INSTANCES}/x?taskHub=my+hub&connection=Storage&code="
+
+
+def test_failure_as_500_is_kept_in_the_status_uri(api: Api) -> None:
+    answer = api.post("/orchestrators/Fail/x?returninternalservererroronfailure=True")
+    uri = answer.json()["statusQueryGetUri"]
+    assert uri.endswith("&code=&returnInternalServerErrorOnFailure=true")
+    assert answer.headers["location"] == uri
+    api.ended("x")
+    assert api.get(uri).status_code == 500
+
+
+def test_repeating_a_start_is_safe_and_another_input_is_a_conflict(api: Api) -> None:
+    for _ in range(2):
+        assert api.post("/orchestrators/Approve/x", b'{"a": 1}').status_code == 202
+    conflict = api.post("/orchestrators/Approve/x", b"2")
+    assert conflict.status_code == 409
+    assert "x" in conflict.json()["Message"]
+
+
+def test_an_unknown_function_is_a_400_that_names_the_known_ones(api: Api) -> None:
+    answer = api.post("/orchestrators/Nothing", b"1")
+    assert answer.status_code == 400
+    assert "Approve" in answer.json()["Message"]
+
+
+def test_an_input_of_another_type_is_a_400(api: Api) -> None:
+    answer = api.post("/orchestrators/Strict/x", b'"many"')
+    assert answer.status_code == 400
+    assert "Expected `int`, got `str`" in answer.json()["Message"]
+    assert api.get(f"{INSTANCES}/x").status_code == 404
+
+
+@pytest.mark.parametrize("bad", ["a b", "ä", "a" * 101, "a%00", "..." + "!", "%2e%2e"])
+def test_a_bad_instance_id_is_a_400(api: Api, bad: str) -> None:
+    answer = api.post(f"/orchestrators/Approve/{bad}")
+    assert answer.status_code == 400
+    assert "1 to 100 characters" in answer.json()["Message"]
+
+
+def test_a_name_that_is_too_long_is_a_400(api: Api) -> None:
+    assert api.post(f"/orchestrators/{'a' * 201}").status_code == 400
+
+
+def test_waiting_answers_with_the_bare_output(api: Api) -> None:
+    answer = api.post("/orchestrators/Echo?timeout=10&pollingInterval=1", b'{"a":[1, 2]}')
+    assert answer.status_code == 200
+    assert answer.json() == {"a": [1, 2]}
+
+
+def test_waiting_for_a_failure_answers_with_the_status(api: Api) -> None:
+    wait = "timeout=10&retryInterval=1"
+    assert api.post(f"/orchestrators/Fail?{wait}").json()["runtimeStatus"] == "Failed"
+    assert api.post(f"/orchestrators/Fail?{wait}&returnInternalServerErrorOnFailure=true").status_code == 500
+
+
+def test_waiting_in_vain_answers_with_the_uris(api: Api) -> None:
+    answer = api.post("/orchestrators/Approve?timeout=0&pollingInterval=1")
+    assert answer.status_code == 202
+    assert answer.headers["location"]
+
+
+@pytest.mark.parametrize("query", ["timeout=soon", "timeout=-1", "timeout=nan", "showInput=perhaps"])
+def test_bad_parameters_start_nothing(api: Api, query: str) -> None:
+    assert api.post(f"/orchestrators/Approve/x?{query}").status_code == 400
+    assert api.get(f"{INSTANCES}/x").status_code == 404
+
+
+@pytest.mark.parametrize("error", [BusyError, CommitUnknownError])
+def test_try_again_is_a_503(api: Api, error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(Client, "start", start)
+    answer = api.post("/orchestrators/Approve")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["Message"]

@@ -1,0 +1,137 @@
+"""Bugs, planted from outside: each is a store, a worker or a clock that does one thing wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from holdfast.batch import Batch, Message
+from holdfast.clock import SECOND, Clock, Timestamp
+from holdfast.engine.worker import Reply, Worker
+from holdfast.errors import CommitUnknownError, HoldfastError
+from holdfast.store.memory import MemoryStore
+from holdfast.store.protocol import Store
+from holdfast.testing.simulation import Plant
+
+
+class NoFence(MemoryStore):
+    """Writes whatever comes, under whatever epoch."""
+
+    async def commit(self, batch: Batch) -> list[int]:
+        return await super().commit(replace(batch, epochs={}))
+
+
+class LosesMessages(MemoryStore):
+    """Forgets one message of the inbox in ten."""
+
+    async def send(self, messages: Sequence[Message]) -> list[int]:
+        ids = await super().send(messages)
+        for inbox_id in ids:
+            if inbox_id % 10 == 0:
+                self._inbox.pop(inbox_id)
+        return ids
+
+
+class LastInFirstOut(MemoryStore):
+    """Gives the inbox the wrong way round."""
+
+    async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
+        found = await super().inbox(partitions, after, limit)
+        return [*reversed(found[:-1]), *found[-1:]]  # the last stays last, because reading goes on from it
+
+
+class ForgetsStarted(MemoryStore):
+    """Does not keep that a once-activity was started."""
+
+    async def commit(self, batch: Batch) -> list[int]:
+        return await super().commit(replace(batch, activities_started=[]))
+
+
+class KeepsTimers(MemoryStore):
+    """Does not delete timers that fired or were cancelled."""
+
+    async def commit(self, batch: Batch) -> list[int]:
+        return await super().commit(replace(batch, timers_closed=[]))
+
+
+class HalfCommits(MemoryStore):
+    """Not one transaction: now and then the history is written, and the inbox rows it closes stay."""
+
+    commits = 0
+
+    async def commit(self, batch: Batch) -> list[int]:
+        self.commits += 1
+        return await super().commit(replace(batch, inbox_closed=[]) if self.commits % 5 == 0 else batch)
+
+
+class FastClock:
+    """Runs five seconds ahead of the world."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> Timestamp:
+        return self._clock.now() + 5 * SECOND
+
+
+class EarlyEffects(Worker):
+    """Answers callers and runs activities before the commit that contains them."""
+
+    async def _step(self, now: Timestamp, entries: Sequence[Any], starting: Sequence[Any]) -> None:
+        entries, starting = await self._hand_over(entries, starting)
+        messages = [message for message, _ in entries]
+        loaded = await self._store.load(self.partition.missing(messages))
+        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting])
+        for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
+            if reply is not None:
+                reply(verdict)
+        for activity in batch.activities.values():
+            self._activities.run(activity)
+        inbox_ids = [] if batch.empty else await self._store.commit(batch)
+        self._release(batch, inbox_ids, [(message, None) for message in messages], starting)
+
+
+class SwallowsErrors(Worker):
+    """Tells callers that all is well when the commit failed."""
+
+    def _recover(self, now: Timestamp, error: Exception, entries: Sequence[Any], starting: Sequence[Any]) -> None:
+        calm = [(message, _calm(reply) if reply else None) for message, reply in entries]
+        super()._recover(now, error, calm, starting)
+
+
+def _calm(reply: Reply) -> Reply:
+    def calm(error: HoldfastError | None) -> None:
+        reply(None if isinstance(error, CommitUnknownError) else error)
+
+    return calm
+
+
+class ForgetsNothing(Worker):
+    """Keeps what it knows of the instances after a commit that may have failed."""
+
+    def _recover(self, now: Timestamp, error: Exception, entries: Sequence[Any], starting: Sequence[Any]) -> None:
+        self.partition.forget = lambda: None  # type: ignore[method-assign]
+        super()._recover(now, error, entries, starting)
+
+
+def _instead(kind: type[MemoryStore]) -> Plant:
+    def swap(_: Store) -> Store:
+        return kind()
+
+    return Plant(store=swap)
+
+
+PLANTS: dict[str, tuple[Plant, str]] = {
+    "the epoch is not checked": (_instead(NoFence), "G6"),
+    "an inbox row is dropped": (_instead(LosesMessages), "G1"),
+    "a timer fires early": (Plant(clock=FastClock), "G3"),
+    "effects before the commit": (Plant(worker=EarlyEffects), "G1"),
+    "the inbox is last in, first out": (_instead(LastInFirstOut), "G4"),
+    "the mark of a once-activity is lost": (_instead(ForgetsStarted), "G5"),
+    "timers are never deleted": (_instead(KeepsTimers), "rows"),
+    "a commit is not one transaction": (_instead(HalfCommits), "G2"),
+    "an error of the store is swallowed": (Plant(worker=SwallowsErrors), "G1"),
+    "memory is kept after an unknown outcome": (Plant(worker=ForgetsNothing), "G2"),
+}
+"""Bug -> how it is planted, and which promise it breaks."""

@@ -1,0 +1,84 @@
+"""The engine under every kind of failure; and proof that the simulation would see a bug.
+
+A failing seed prints the command that repeats it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from holdfast.store.memory import MemoryStore
+from holdfast.testing.faults import FaultyStore, InjectedError, SeededFaults
+from holdfast.testing.simulation import PROMISES, Plant, simulate
+from tests.simulation.plants import PLANTS
+
+SEEDS = 2000
+SECONDS = 60
+
+
+def _run(*arguments: str, **environment: str) -> tuple[str, dict[str, Any]]:
+    command = [sys.executable, "-m", "holdfast.testing.simulation", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+    assert done.stdout, done.stderr
+    return done.stdout, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_promise_holds_in_two_thousand_worlds() -> None:
+    output, figures = _run("--seeds", str(SEEDS), "--jobs", "2")
+    sys.stdout.write(output)
+    assert figures["seeds"] == SEEDS
+    assert not figures["failed"], output
+    assert figures["violations"] == dict.fromkeys(PROMISES, 0)
+    assert min(figures["checks"].values()) > 500, "every promise was put to the test"
+    assert figures["seconds"] <= SECONDS
+
+
+def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
+    for seed in (3, 4, 5):
+        runs = [_run("--seed", str(seed), PYTHONHASHSEED=hash_seed)[1] for hash_seed in ("0", "1", "77")]
+        assert len({figures["fingerprint"] for figures in runs}) == 1
+        assert runs[0]["fingerprint"] == simulate(seed).fingerprint
+
+
+def test_both_stores_give_the_same_trace() -> None:
+    for seed in range(40):
+        assert simulate(seed, "memory").trace == simulate(seed, "sqlite").trace, f"seed {seed}"
+
+
+@pytest.mark.parametrize(("plant", "promise"), PLANTS.values(), ids=PLANTS)
+def test_a_planted_bug_is_found(plant: Plant, promise: str) -> None:
+    found: set[str] = set()
+    for seed in range(300):
+        report = simulate(seed, "memory", plant)
+        found |= {violation.promise for violation in report.violations}
+        if promise in found:
+            assert report.command in report.describe()
+            with pytest.raises(AssertionError, match=promise):
+                report.raise_violations()
+            return
+    pytest.fail(f"{promise} should be broken; broken are {found}")
+
+
+def test_a_faulty_store_fails_before_and_after_the_effect_and_repeats_itself() -> None:
+    async def errors(seed: int) -> list[str]:
+        store = FaultyStore(MemoryStore(), SeededFaults(seed, errors=0.3, verbs={"acquire"}))
+        seen: list[str] = []
+        for now in range(40):
+            try:
+                seen.append(str(len(await store.acquire("me", now * 10, now * 10 + 5, 256))))
+            except InjectedError as error:
+                seen.append(str(error))
+            assert await store.instance("nobody") is None
+        return seen
+
+    seen = asyncio.run(errors(1))
+    assert {"256", "acquire: injected before the effect", "acquire: injected after the effect"} <= set(seen)
+    assert seen == asyncio.run(errors(1))
+    assert seen != asyncio.run(errors(2))
