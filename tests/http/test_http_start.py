@@ -22,7 +22,6 @@ def test_start_answers_with_the_uris(api: Api, prefix: str) -> None:
         ("statusQueryGetUri", f"{instance}?{keys}"),
         ("sendEventPostUri", f"{instance}/raiseEvent/{{eventName}}?{keys}"),
         ("terminatePostUri", f"{instance}/terminate?reason={{text}}&{keys}"),
-        ("purgeHistoryDeleteUri", f"{instance}?{keys}"),
         ("restartPostUri", f"{instance}/restart?{keys}"),
         ("suspendPostUri", f"{instance}/suspend?reason={{text}}&{keys}"),
         ("resumePostUri", f"{instance}/resume?reason={{text}}&{keys}"),

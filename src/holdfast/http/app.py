@@ -53,7 +53,7 @@ def _routes() -> list[BaseRoute]:
     for prefix in (NEW_PREFIX, OLD_PREFIX):
         instance = f"{prefix}/instances/{{instance_id}}"
         routes += [
-            _route(instance, management.get_or_purge, "GET", "DELETE"),
+            _route(instance, management.status, "GET"),
             _route(f"{instance}/raiseEvent/{{name}}", management.raise_event),
             _route(f"{instance}/terminate", management.terminate),
             _route(f"{instance}/suspend", management.suspend),

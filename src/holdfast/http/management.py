@@ -78,10 +78,8 @@ async def _ended_in_time(request: Request, instance_id: str, wanted: View) -> In
 # --- watching
 
 
-async def get_or_purge(request: Request) -> Response:
-    """One handler for both, so that a third method is told of both."""
-    if request.method == "DELETE":
-        return refusal(501, "This version does not purge instances yet.")
+async def status(request: Request) -> Response:
+    """The instance as it is now."""
     wanted = view(request)
     return _status(request, await _client(request).get(_instance_id(request)), wanted)
 

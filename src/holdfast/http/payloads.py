@@ -32,7 +32,6 @@ def management_payload(
         "statusQueryGetUri": f"{status}&returnInternalServerErrorOnFailure=true" if report_failure else status,
         "sendEventPostUri": f"{instance}/raiseEvent/{{eventName}}?{keys}",
         "terminatePostUri": f"{instance}/terminate?reason={{text}}&{keys}",
-        "purgeHistoryDeleteUri": status,
         "restartPostUri": f"{instance}/restart?{keys}",
         "suspendPostUri": f"{instance}/suspend?reason={{text}}&{keys}",
         "resumePostUri": f"{instance}/resume?reason={{text}}&{keys}",

@@ -151,4 +151,5 @@ class MemoryStore:
         return list(self._history.get(instance_id, ()))
 
     async def waits(self, instance_id: str) -> list[Wait]:
-        return [wait for key, wait in self._waits.items() if key[0] == instance_id]
+        found = [wait for key, wait in self._waits.items() if key[0] == instance_id]
+        return sorted(found, key=lambda wait: wait.id)

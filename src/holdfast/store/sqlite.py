@@ -280,6 +280,10 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         )
     for number, script in enumerate(scripts[version:], start=version + 1):
         db.executescript(f"BEGIN IMMEDIATE; {script.read_text()}; PRAGMA user_version = {number}; COMMIT;")
+    _transaction(db, _put_partitions)
+
+
+def _put_partitions(db: sqlite3.Connection) -> None:
     db.executemany(
         "INSERT OR IGNORE INTO partitions (partition, owner, epoch, lease_until) VALUES (?, NULL, 0, 0)",
         [(partition,) for partition in range(PARTITIONS)],
