@@ -135,7 +135,7 @@ def dead_references(page: str, root: Path) -> list[str]:
     return [
         name
         for name in (first or second for first, second in named)
-        if name != "app.py" and not any(any(place.glob(name)) for place in places)
+        if name not in ("app.py", "conftest.py") and not any(any(place.glob(name)) for place in places)
     ]
 
 

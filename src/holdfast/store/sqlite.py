@@ -166,8 +166,8 @@ class SqliteStore:
             ids,
         )
         for instance_id, generation, seq, at, facts in steps:
-            snapshot = found[instance_id]
-            if generation == snapshot.instance.generation:
+            snapshot = found.get(instance_id)
+            if snapshot is not None and generation == snapshot.instance.generation:
                 snapshot.history.append(Step(seq, at, _decode_facts(facts)))
         return found
 
