@@ -552,6 +552,7 @@ def test_no_error_shows_or_holds_the_code_or_the_token(handler: Handler) -> None
 def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "httpx2")  # as `holdfast dev` sets it: at INFO it logs whole URLs
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpcore2")  # whatever other tests set it to
     send(answering(201, {"sid": "SM1", "body": SMS.body}))
     find(pages([listed("SM1")]))
     with pytest.raises(RefusedError):
