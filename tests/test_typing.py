@@ -48,7 +48,7 @@ async def wrong(ctx: OrchestrationContext) -> None:
 def mypy(path: Path) -> set[int]:
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(path)]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    return {int(line) for line in re.findall(rf"^{re.escape(str(path))}:(\d+): error", output, re.M)}
+    return {int(line) for line in re.findall(rf"{path.name}:(\d+): error", output, re.M)}
 
 
 def pyright(path: Path) -> set[int]:
