@@ -1,0 +1,121 @@
+"""The phone sample in virtual time: every way a verification can end."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast import RuntimeStatus
+from holdfast.config import Settings, using
+from holdfast.testing.harness import Durable
+
+SAMPLE = Path(__file__).parents[2] / "examples" / "phone_verification" / "app.py"
+NUMBER = "+14255550100"
+START, ANSWER = "E4_SmsPhoneVerification", "SmsChallengeResponse"
+
+
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The sample's names, with its outbox in the test's own directory."""
+    for name in ("TwilioAccountSid", "TwilioAuthToken", "TwilioPhoneNumber"):
+        monkeypatch.delenv(name, raising=False)
+    with using(Settings(db=str(tmp_path / "sample.db"))):
+        return runpy.run_path(str(SAMPLE))
+
+
+@pytest.fixture
+def durable(sample: dict[str, Any]) -> Iterator[Durable]:
+    with Durable(sample["app"]) as running:
+        yield running
+
+
+def code_sent(sample: dict[str, Any]) -> str:
+    """The code of the last SMS."""
+    return sample["carrier"].messages(NUMBER)[-1].body.removeprefix("Your verification code is ")
+
+
+def wrong(code: str) -> str:
+    return f"{(int(code) + 1) % 10_000:04d}"
+
+
+def test_the_right_code_is_true(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.assert_waiting_for(verification, ANSWER, until="90s")
+    durable.raise_event(verification, ANSWER, code_sent(sample))
+    assert durable.output(verification) is True
+
+
+@pytest.mark.parametrize("form", [int, str, lambda code: f" {code} "])
+def test_codes_are_taken_as_people_and_programs_write_them(
+    durable: Durable, sample: dict[str, Any], form: Any
+) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.raise_event(verification, ANSWER, form(code_sent(sample)))
+    assert durable.output(verification) is True
+
+
+def test_nobody_answers_within_90_seconds(durable: Durable) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.advance("89.9s")
+    assert durable.status(verification).status is RuntimeStatus.RUNNING
+    durable.advance("0.1s")
+    assert durable.output(verification) is False
+    durable.assert_not_waiting(verification)
+
+
+def test_four_wrong_codes_are_false_at_once(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    for _ in range(4):
+        assert durable.status(verification).status is RuntimeStatus.RUNNING
+        durable.raise_event(verification, ANSWER, wrong(code_sent(sample)))
+    assert durable.output(verification) is False
+
+
+def test_the_fourth_try_may_be_right(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    code = code_sent(sample)
+    for answer in (wrong(code), wrong(code), wrong(code), code):
+        durable.raise_event(verification, ANSWER, answer)
+    assert durable.output(verification) is True
+
+
+def test_an_answer_before_the_code_was_sent_is_kept(durable: Durable) -> None:
+    sms = durable.hold("E4_SendSmsChallenge")
+    verification = durable.start(START, NUMBER)
+    durable.raise_event(verification, ANSWER, "0042")
+    sms.finish("0042")
+    assert durable.output(verification) is True
+
+
+def test_a_crash_changes_neither_code_nor_deadline(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.advance("60s")
+    durable.crash()
+    durable.assert_waiting_for(verification, ANSWER, until="30s")
+    durable.raise_event(verification, ANSWER, code_sent(sample))
+    assert durable.output(verification) is True
+    assert len(sample["carrier"].messages(NUMBER)) == 1
+    durable.replay_all()
+
+
+@pytest.mark.parametrize("number", [None, ""])
+def test_a_number_is_required(durable: Durable, number: str | None) -> None:
+    instance = durable.status(durable.start(START, number))
+    assert (instance.status, instance.output) == (RuntimeStatus.FAILED, "A phone number input is required.")
+
+
+def test_the_placeholder_texts_nobody(durable: Durable, sample: dict[str, Any]) -> None:
+    instance = durable.status(durable.start(START, "+1425XXXXXXX"))
+    assert instance.status is RuntimeStatus.FAILED
+    assert sample["carrier"].messages("+1425XXXXXXX") == []
+
+
+def test_an_answer_that_is_no_code_is_refused_or_counts_as_wrong(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.raise_event(verification, ANSWER, "not a code")
+    durable.raise_event(verification, ANSWER, code_sent(sample))
+    assert durable.output(verification) is True
