@@ -9,6 +9,7 @@ with what history has, byte by byte, in another process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol, TypeGuard, cast
@@ -42,8 +43,20 @@ def _write_other(value: object) -> object:
 
 def _read_other(wanted: type, value: object) -> object:
     if _is_model(wanted):
-        return wanted.model_validate(value)
+        try:
+            return wanted.model_validate(value)
+        except ValueError as error:
+            raise ValueError(_without_input(error)) from None
     raise NotImplementedError(f"a {wanted.__qualname__} cannot be read from JSON")
+
+
+def _without_input(error: ValueError) -> str:
+    """What Pydantic found, and where, but not what was there: errors end up in logs and histories."""
+    errors: Callable[..., list[dict[str, Any]]] | None = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    found = errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
 
 
 def _schema_of_other(wanted: type) -> dict[str, Any]:
@@ -51,6 +64,9 @@ def _schema_of_other(wanted: type) -> dict[str, Any]:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_write_other, order="deterministic").encode
+
+_VALUE = re.compile(r"^(Invalid (?:enum )?value) (?:.*(?= - at `)|.*$)", re.S)
+"""The one kind of msgspec's messages that repeats a value."""
 
 _CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
 _CANNOT_READ = (msgspec.DecodeError, TypeError, ValueError, NotImplementedError, RecursionError)
@@ -77,7 +93,7 @@ def decoder(wanted: Any) -> Decode:
         try:
             return read(text)
         except _CANNOT_READ as error:
-            raise PayloadError(str(error)) from error
+            raise PayloadError(_VALUE.sub(r"\1", str(error))) from None  # the cause would repeat the value
 
     return decode_as
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
 from holdfast.clock import to_micros
 from holdfast.history import Failure
@@ -38,7 +39,7 @@ class RetryPolicy:
             raise ValueError(f"max_attempts counts the first try, so it is at least 1, not {self.max_attempts}")
         if self.first_interval < timedelta(0):
             raise ValueError("first_interval cannot be negative")
-        if self.backoff < 1:
+        if not 1 <= self.backoff < inf:
             raise ValueError(f"backoff is a factor of at least 1, not {self.backoff}")
 
     def delay(self, attempt: int, elapsed: int, failure: Failure) -> int | None:

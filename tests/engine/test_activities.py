@@ -108,6 +108,56 @@ def test_an_error_without_a_text_is_an_error_still(app: App, durable: Durable) -
     assert "its text cannot be made: RuntimeError" in str(durable.status(durable.start(caller)).output)
 
 
+async def cancels_itself() -> None:
+    raise asyncio.CancelledError
+
+
+async def exits() -> None:
+    raise SystemExit("bye")
+
+
+def exits_in_a_thread() -> None:
+    raise SystemExit("bye")
+
+
+def runs_dry_in_a_thread() -> None:
+    next(iter(()))
+
+
+@pytest.mark.parametrize("body", [cancels_itself, exits, exits_in_a_thread, runs_dry_in_a_thread])
+def test_whatever_a_body_raises_is_an_answer(app: App, durable: Durable, body: Callable[..., Any]) -> None:
+    app.activity(name="odd")(body)
+
+    @app.orchestrator
+    async def caller(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.call_activity("odd")
+        except ActivityFailedError as error:
+            return error.failure.type
+        return ""
+
+    assert durable.output(durable.start(caller)) in (
+        "asyncio.exceptions.CancelledError",
+        "SystemExit",
+        "RuntimeError",
+    )
+
+
+def test_a_function_that_returns_a_coroutine_is_awaited(app: App, durable: Durable) -> None:
+    async def inner(number: int) -> int:
+        return number + 1
+
+    @app.activity
+    def wrapped(number: int) -> Any:
+        return inner(number)
+
+    @app.orchestrator
+    async def caller(ctx: OrchestrationContext) -> int:
+        return int(await ctx.call_activity(wrapped, 4))
+
+    assert durable.output(durable.start(caller)) == 5
+
+
 def test_a_result_that_is_no_json_fails_the_call(app: App, durable: Durable) -> None:
     @app.activity
     def odd() -> Any:

@@ -1,6 +1,8 @@
 """Starting, suspending, resuming, terminating and restarting instances."""
 
+from collections.abc import Generator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -112,6 +114,25 @@ def test_an_orchestrator_may_be_a_plain_function(app: App, durable: Durable) -> 
         return number + 1
 
     assert durable.output(durable.start(plain, 1)) == 2
+
+
+@pytest.mark.parametrize("error", [StopIteration("dry"), SystemExit("bye"), GeneratorExit()])
+@pytest.mark.parametrize("style", ["coroutine", "generator", "function"])
+def test_whatever_an_orchestrator_raises_fails_it(
+    app: App, durable: Durable, error: BaseException, style: str
+) -> None:
+    async def coroutine(ctx: OrchestrationContext) -> None:
+        raise error
+
+    def generator(ctx: OrchestrationContext) -> Generator[Any, Any, None]:
+        raise error
+        yield
+
+    def function(ctx: OrchestrationContext) -> None:
+        raise error
+
+    app.orchestrator(name="odd")({"coroutine": coroutine, "generator": generator, "function": function}[style])
+    assert durable.status(durable.start("odd")).status is RuntimeStatus.FAILED
 
 
 def test_output_that_is_no_json_fails_the_instance(app: App, durable: Durable) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast import App, OrchestrationContext, RuntimeStatus, when_all
 from holdfast.engine.worker import WorkerOptions
+from holdfast.instance import PARTITIONS
 from holdfast.testing.harness import Durable
 
 
@@ -169,6 +170,47 @@ def test_a_held_instance_can_be_terminated(misfit: str, durable: Durable) -> Non
     assert durable.waiting(misfit) == []
     durable.crash()
     assert durable.status(misfit).status is RuntimeStatus.TERMINATED
+
+
+def test_a_held_parent_can_be_terminated_with_its_children(durable: Durable) -> None:
+    def build(fits: bool) -> App:
+        app = App()
+
+        @app.orchestrator
+        async def child(ctx: OrchestrationContext) -> None:
+            await ctx.wait_for_external_event("Never")
+
+        @app.orchestrator
+        async def parent(ctx: OrchestrationContext) -> None:
+            if fits:
+                await ctx.with_options(instance_id="kid").call_sub_orchestrator(child)
+            await ctx.wait_for_external_event("Other")
+
+        return app
+
+    durable.deploy(build(fits=True))
+    instance = durable.start("parent")
+    durable.deploy(build(fits=False))
+    durable.raise_event(instance, "Other")
+    assert durable.status(instance).held is not None
+    durable.terminate(instance, recurse=True)
+    assert durable.status("kid").status is RuntimeStatus.TERMINATED
+
+
+def test_an_instance_that_never_began_can_be_terminated(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def parent(ctx: OrchestrationContext) -> None:
+        await ctx.with_options(instance_id="kid").call_sub_orchestrator("unknown")
+
+    instance = durable.start(parent)
+    assert durable.status("kid").status is RuntimeStatus.PENDING
+    durable.raise_event("kid", "Item")
+    durable.suspend("kid")
+    durable.terminate("kid", "never mind")
+    assert durable.status(instance).status is RuntimeStatus.FAILED
+    durable.crash()
+    assert durable.status("kid").status is RuntimeStatus.TERMINATED
+    assert durable.run(durable._store.inbox(range(PARTITIONS), 0, 10)) == []
 
 
 def test_a_held_instance_does_not_disturb_others(misfit: str, durable: Durable) -> None:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -81,12 +82,16 @@ class Signature:
         fields = [
             (parameter.name, wanted)
             if parameter.default is parameter.empty
-            else (parameter.name, wanted, parameter.default)
+            else (parameter.name, wanted, msgspec.field(default_factory=partial(_same, parameter.default)))
             for parameter, wanted in zip(parameters, types, strict=True)
         ]
         return decoder(
             msgspec.defstruct(f"{function.__name__}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
         )
+
+
+def _same(default: Any) -> Any:
+    return default
 
 
 def _result_type(function: Function, annotation: Any) -> Any:

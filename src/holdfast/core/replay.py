@@ -211,6 +211,9 @@ class Execution:
         try:
             signature = self._definition.signature
             code = signature.call(self._definition.function, signature.decode(fact.input), context)
+        except StopIteration as raised:  # in `_end` it means that the code returned
+            self._end(RuntimeError(f"The orchestrator raised {raised!r}"))
+            return
         except BaseException as raised:  # whatever the code raises is its outcome
             self._end(raised)
             return

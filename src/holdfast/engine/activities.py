@@ -198,7 +198,9 @@ class ActivityRunner:
             async with deadline:
                 result = await self._call(definition, call)
             return _completed(definition, activity, result)
-        except Exception as error:  # whatever the body raises is its outcome
+        except BaseException as error:  # whatever the body raises is its outcome
+            if _from_outside(error):
+                raise
             late = isinstance(error, TimeoutError) and deadline.expired()
             if definition.once and (late or isinstance(error, definition.unknown_on)):
                 raise _CutOff(
@@ -212,8 +214,9 @@ class ActivityRunner:
     async def _call(self, definition: ActivityDefinition, call: ActivityCall) -> Any:
         if inspect.iscoroutinefunction(definition.function):
             return await definition.signature.call(definition.function, call.arguments)
-        body = partial(copy_context().run, partial(definition.signature.call, definition.function, call.arguments))
-        return await asyncio.get_running_loop().run_in_executor(self._threads, body)
+        body = partial(copy_context().run, partial(_in_thread, definition, call))
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
+        return await result if inspect.isawaitable(result) else result
 
     async def _reconcile(
         self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
@@ -225,7 +228,9 @@ class ActivityRunner:
             if isinstance(outcome, Done | NotDone | Unknown):
                 return outcome
             raise TypeError(f"reconcile answers Done, NotDone or Unknown, not {type(outcome).__qualname__}")
-        except Exception:
+        except BaseException as error:
+            if _from_outside(error):
+                raise
             log.exception("reconcile of activity %s, instance %s, failed", activity.name, activity.instance_id)
             return Unknown()
 
@@ -243,6 +248,21 @@ class ActivityRunner:
 
 class _CutOff(Exception):
     """Nobody knows what a once-activity did; the text says why."""
+
+
+def _from_outside(error: BaseException) -> bool:
+    """Whether the runner, or Ctrl-C, ended a body: then it has no outcome. It may raise the same signals itself."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def _in_thread(definition: ActivityDefinition, call: ActivityCall) -> Any:
+    try:
+        return definition.signature.call(definition.function, call.arguments)
+    except StopIteration as error:  # no future takes it: nobody would ever hear of it
+        raise RuntimeError("The activity raised StopIteration") from error
 
 
 def _answer(future: asyncio.Future[None], error: HoldfastError | None) -> None:

@@ -1,0 +1,101 @@
+"""When a failed task is tried again."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdfast import Failure, RetryPolicy
+from holdfast.clock import SECOND
+
+ERROR = Failure("ValueError", "no")
+
+
+class Outer:
+    class CardError(Exception):
+        pass
+
+
+def delays(policy: RetryPolicy, count: int, elapsed: int = 0) -> list[float | None]:
+    found = [policy.delay(attempt, elapsed, ERROR) for attempt in range(1, count + 1)]
+    return [None if delay is None else delay / SECOND for delay in found]
+
+
+def test_delays_grow_by_the_backoff() -> None:
+    assert delays(RetryPolicy(5), 5) == [1, 2, 4, 8, None]
+    assert delays(RetryPolicy(4, timedelta(seconds=3), backoff=1), 4) == [3, 3, 3, None]
+
+
+def test_delays_stop_growing_at_the_longest() -> None:
+    assert delays(RetryPolicy(9, max_interval=timedelta(seconds=3)), 4) == [1, 2, 3, 3]
+
+
+def test_one_attempt_is_no_retry() -> None:
+    assert delays(RetryPolicy(1), 1) == [None]
+
+
+def test_delays_may_be_nothing() -> None:
+    assert delays(RetryPolicy(2_000, timedelta(0), backoff=1e308), 1_999) == [0] * 1_999
+
+
+def test_no_retry_starts_after_the_total_time() -> None:
+    policy = RetryPolicy(9, timedelta(seconds=10), total_time=timedelta(seconds=30))
+    assert policy.delay(1, 20 * SECOND, ERROR) == 10 * SECOND
+    assert policy.delay(1, 20 * SECOND + 1, ERROR) is None
+
+
+@pytest.mark.parametrize("backoff", [2.0, 10.0, 1e308])
+@pytest.mark.parametrize("attempt", [2, 10, 5_000, 10**9])
+def test_no_backoff_is_too_large(backoff: float, attempt: int) -> None:
+    unbounded = RetryPolicy(10**12, backoff=backoff).delay(attempt, 0, ERROR)
+    assert unbounded is not None
+    assert 0 < unbounded <= 36_500 * 86_400 * SECOND
+    bounded = RetryPolicy(10**12, backoff=backoff, max_interval=timedelta(seconds=2)).delay(attempt, 0, ERROR)
+    assert bounded == 2 * SECOND
+    ended = RetryPolicy(10**12, backoff=backoff, total_time=timedelta(seconds=1)).delay(attempt, 0, ERROR)
+    assert ended is None
+
+
+@pytest.mark.parametrize(
+    ("refused", "failure", "again"),
+    [
+        (ValueError, Failure("ValueError", ""), False),
+        ("ValueError", Failure("ValueError", ""), False),
+        ("builtins.ValueError", Failure("ValueError", ""), False),
+        (KeyError, Failure("ValueError", ""), True),
+        ("CardError", Failure("shop.errors.CardError", ""), False),
+        ("shop.errors.CardError", Failure("shop.errors.CardError", ""), False),
+        ("other.CardError", Failure("shop.errors.CardError", ""), True),
+        (Outer.CardError, Failure(f"{__name__}.Outer.CardError", ""), False),
+        (Outer.CardError, Failure("shop.errors.CardError", ""), True),
+        ("ValueError", Failure("shop.MyValueError", ""), True),
+    ],
+)
+def test_errors_named_are_final(refused: Any, failure: Failure, again: bool) -> None:
+    assert (RetryPolicy(non_retryable=(refused,)).delay(1, 0, failure) is not None) is again
+
+
+def test_a_predicate_decides() -> None:
+    policy = RetryPolicy(retry_if=lambda failure: "later" in failure.message)
+    assert policy.delay(1, 0, Failure("E", "try later")) is not None
+    assert policy.delay(1, 0, Failure("E", "never")) is None
+
+
+def test_a_time_limit_is_retried_and_an_unknown_outcome_is_not() -> None:
+    assert RetryPolicy().delay(1, 0, Failure("TimeoutError", "", kind="timeout")) is not None
+    unknown = Failure("OutcomeUnknownError", "", kind="outcome_unknown")
+    assert RetryPolicy(retry_if=lambda failure: True).delay(1, 0, unknown) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_attempts": 0}, {"first_interval": timedelta(seconds=-1)}, {"backoff": 0.5}]
+)
+def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"backoff": float("nan")}, {"backoff": float("inf")}])
+def test_a_backoff_is_a_number(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="backoff"):
+        RetryPolicy(**wrong)

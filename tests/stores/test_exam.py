@@ -1,0 +1,25 @@
+"""Every store sits the same exam."""
+
+from pathlib import Path
+
+from holdfast.store.memory import MemoryStore
+from holdfast.store.protocol import Store
+from holdfast.store.sqlite import SqliteStore
+from holdfast.testing.conformance import StoreExam
+
+
+class TestMemoryStore(StoreExam):
+    durable = False
+
+    def make(self, directory: Path) -> Store:
+        return MemoryStore()
+
+
+class TestSqliteStore(StoreExam):
+    def make(self, directory: Path) -> Store:
+        return SqliteStore(directory / "hub.db")
+
+
+class TestSqliteStoreWithWriterThread(StoreExam):
+    def make(self, directory: Path) -> Store:
+        return SqliteStore(directory / "hub.db", writer_thread=True)

@@ -1,0 +1,225 @@
+"""What only the SQLite store promises: one process, its file, its schema, its durability."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import SchemaTooNewError, StoreError, StoreInUseError
+from holdfast.instance import PARTITIONS
+from holdfast.store.protocol import Store
+from holdfast.store.sqlite import SqliteStore
+from holdfast.testing.conformance import everything, instance, nothing_of, own_all, put
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from holdfast.store.sqlite import SqliteStore
+asyncio.run(SqliteStore(Path(sys.argv[1])).open())
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hub.db"
+
+
+def opened(path: Path, question: Callable[[SqliteStore], Awaitable[None]], *, writer_thread: bool = False) -> None:
+    async def main() -> None:
+        store = SqliteStore(path, writer_thread=writer_thread)
+        await store.open()
+        try:
+            await question(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+async def nothing(store: SqliteStore) -> None:
+    pass
+
+
+# --- one process
+
+
+def test_a_second_process_is_refused_and_a_kill_frees_the_file(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(StoreInUseError, match=rf"hub\.db is in use by process {holder.pid}\."):
+            opened(path, nothing)
+        holder.kill()
+        holder.wait()
+        opened(path, nothing)
+
+
+def test_a_second_store_of_the_same_process_is_refused(path: Path) -> None:
+    async def question(store: SqliteStore) -> None:
+        other = SqliteStore(path)
+        with pytest.raises(StoreInUseError, match=f"process {os.getpid()}"):
+            await other.open()
+        await put(store, await own_all(store), "still works")
+
+    opened(path, question)
+
+
+def test_a_refused_store_leaves_the_lock_to_its_owner(path: Path) -> None:
+    async def question(store: SqliteStore) -> None:
+        for _ in range(2):
+            with pytest.raises(StoreInUseError):
+                await SqliteStore(path).open()
+
+    opened(path, question)
+
+
+def test_leases_of_a_process_that_is_gone_are_free(path: Path) -> None:
+    async def question(store: SqliteStore) -> None:
+        assert len(await own_all(store)) == PARTITIONS
+
+    opened(path, question)
+    opened(path, question)
+
+
+def test_the_database_is_nobody_elses_business(path: Path) -> None:
+    opened(path, nothing)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- the file and its schema
+
+
+def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
+    opened(path, nothing)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 1"):
+        opened(path, nothing)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    opened(path, nothing)  # the refusal let go of the lock
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(4096)])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"hub\.db cannot be used as a database"):
+            opened(path, nothing)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+def test_a_missing_directory_is_named(tmp_path: Path, writer_thread: bool) -> None:
+    with pytest.raises(StoreError, match=r"missing/hub\.db cannot be opened: No such file or directory"):
+        opened(tmp_path / "missing" / "hub.db", nothing, writer_thread=writer_thread)
+
+
+def test_an_empty_file_gets_its_tables(path: Path) -> None:
+    path.touch()
+
+    async def question(store: SqliteStore) -> None:
+        await put(store, await own_all(store), "a")
+
+    opened(path, question)
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    db.close()
+    assert {"instances", "history", "activities", "timers", "waits", "inbox", "partitions"} <= tables
+
+
+def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE waits (somebody TEXT)")  # somebody else's: the schema cannot be made
+    db.close()
+    with pytest.raises(StoreError, match="table waits already exists"):
+        opened(path, nothing)
+    with sqlite3.connect(path) as db:
+        assert [name for (name,) in db.execute("SELECT name FROM sqlite_master")] == ["waits"]
+        assert db.execute("PRAGMA user_version").fetchone() == (0,)
+    db.close()
+
+
+# --- durability
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+def test_a_commit_is_on_the_disk_when_it_returns(path: Path, writer_thread: bool) -> None:
+    async def question(store: SqliteStore) -> None:
+        modes = [
+            await store._write(lambda db, name=name: db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("journal_mode", "synchronous", "mmap_size")
+        ]
+        assert modes == ["wal", 2, 0]
+
+    opened(path, question, writer_thread=writer_thread)
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+@pytest.mark.parametrize("table", ["instances", "history", "activities", "timers", "waits", "inbox"])
+def test_an_error_in_the_middle_of_a_commit_leaves_nothing(path: Path, table: str, writer_thread: bool) -> None:
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        execute(path, f"CREATE TRIGGER boom BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'injected'); END")
+        with pytest.raises(sqlite3.IntegrityError, match="injected"):
+            await store.commit(everything("a", epochs))
+        await nothing_of(store, "a")
+        execute(path, "DROP TRIGGER boom")
+        await store.commit(everything("a", epochs))
+        assert await store.instance("a") == instance("a")
+
+    opened(path, question, writer_thread=writer_thread)
+
+
+def test_history_is_never_written_twice(path: Path) -> None:
+    async def question(store: Store) -> None:
+        epochs = await own_all(store)
+        await store.commit(everything("a", epochs))
+        with pytest.raises(sqlite3.IntegrityError):
+            await store.commit(everything("a", epochs))
+        assert len(await store.history("a")) == 1
+        assert len(await store.inbox(range(PARTITIONS), 0, 10)) == 2
+
+    opened(path, question)
+
+
+def test_a_committed_batch_survives_a_kill(path: Path) -> None:
+    script = HOLDER.replace(
+        "asyncio.run(SqliteStore(Path(sys.argv[1])).open())",
+        "from holdfast.testing.conformance import everything, own_all\n"
+        "async def main():\n"
+        "    store = SqliteStore(Path(sys.argv[1]))\n"
+        "    await store.open()\n"
+        "    await store.commit(everything('a', await own_all(store)))\n"
+        "asyncio.run(main())",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        writer.kill()
+
+    async def question(store: SqliteStore) -> None:
+        assert await store.instance("a") == instance("a")
+
+    opened(path, question)
+
+
+def execute(path: Path, statement: str) -> None:
+    db = sqlite3.connect(path)
+    db.execute(statement)
+    db.commit()
+    db.close()
