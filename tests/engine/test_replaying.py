@@ -70,24 +70,29 @@ def test_the_logger_says_each_line_once(app: App, durable: Durable, caplog: pyte
     assert caplog.records[0].name == "holdfast.orchestrator.chatty"
 
 
-def test_evicted_instances_are_replayed_when_their_message_comes(app: App) -> None:
+@pytest.mark.parametrize(("max_live", "replayed"), [(1, True), (5, False)])
+def test_evicted_instances_are_replayed_when_their_message_comes(app: App, max_live: int, replayed: bool) -> None:
+    runs: list[int] = []
+
     @app.activity
     def double(number: int) -> int:
         return 2 * number
 
     @app.orchestrator
     async def summing(ctx: OrchestrationContext, number: int) -> int:
+        runs.append(number)
         total = await ctx.call_activity(double, number)
         for _ in range(3):
             total += await ctx.wait_for_external_event("Number", int, timeout=timedelta(hours=1))
         return total
 
-    with Durable(app, options=WorkerOptions(max_live=1)) as durable:
+    with Durable(app, options=WorkerOptions(max_live=max_live)) as durable:
         ids = [durable.start(summing, n) for n in range(5)]
         for number in (100, 10, 1):
             for instance_id in ids:
                 durable.raise_event(instance_id, "Number", number)
         assert [durable.output(instance_id) for instance_id in ids] == [111, 113, 115, 117, 119]
+        assert (len(runs) > 5) is replayed
         durable.replay_all()
 
 

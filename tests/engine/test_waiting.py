@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from holdfast import (
     App,
@@ -381,3 +382,18 @@ def test_generators_wait_as_coroutines_do(app: App, durable: Durable) -> None:
     durable.crash()
     assert durable.wait(instance).output == [8, 7]
     durable.replay_all()
+
+
+def test_json_text_that_is_broken_is_refused_at_the_door(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def listener(ctx: OrchestrationContext) -> object:
+        return await ctx.wait_for_external_event("Anything")
+
+    with pytest.raises(PayloadError):
+        durable.start(listener, Raw(b"{"))
+    instance_id = durable.start(listener, Raw(b"{}"))
+    for broken in (b"[1", b'"\\ud800"', b"NaN"):
+        with pytest.raises(PayloadError):
+            durable.raise_event(instance_id, "Anything", Raw(broken))
+    durable.raise_event(instance_id, "Anything", Raw(b"[1]"))
+    assert durable.output(instance_id) == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_the_deadline_does_not_move_over_a_kill(server: Server, carrier: Carrier
 def deadline_of(server: Server) -> int:
     import sqlite3
 
-    with sqlite3.connect(f"file:{server.db}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{server.db}?mode=ro", uri=True)) as db:
         return eventually(
             "the timer is there", lambda: (db.execute("SELECT fire_at FROM timers").fetchone() or [None])[0]
         )

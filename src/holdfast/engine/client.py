@@ -13,6 +13,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from msgspec import Raw
+
 from holdfast.batch import Message
 from holdfast.clock import Clock
 from holdfast.core.registry import Function, Registry, check_input
@@ -27,7 +29,7 @@ from holdfast.history import (
     Step,
 )
 from holdfast.instance import Instance, Wait, check_event_name, check_instance_id
-from holdfast.payload import encode
+from holdfast.payload import decoder, encode
 from holdfast.store.protocol import Store
 
 
@@ -59,7 +61,7 @@ class Client:
         id is taken by an instance with another function or input.
         """
         definition = self._registry.orchestrator(orchestrator)
-        input_json = encode(input)
+        input_json = _payload(input)
         check_input(definition, input_json)
         fact = ExecutionStarted(definition.name, input_json)
         fresh = instance_id is None
@@ -73,7 +75,7 @@ class Client:
         Raises `InstanceNotFoundError`, `InstanceFinishedError`, and `PayloadError` if the open wait's type
         refuses the data; then the wait stays open.
         """
-        await self._send(Message(instance_id, EventRaised(check_event_name(name), encode(data))))
+        await self._send(Message(instance_id, EventRaised(check_event_name(name), _payload(data))))
 
     async def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
         """End an instance now; with `recurse`, its running sub-orchestrations too.
@@ -151,6 +153,14 @@ class Client:
     async def _send_if_needed(self, message: Message) -> None:
         with suppress(NotAllowedError):  # it is so already
             await self._send(message)
+
+
+def _payload(value: object) -> Raw:
+    """The value as JSON text. `Raw` is read once, because nobody could read a history with broken JSON in it."""
+    text = encode(value)
+    if isinstance(value, Raw):
+        decoder(Any)(text)
+    return text
 
 
 def _text(reason: str) -> str:

@@ -23,7 +23,7 @@ from holdfast.core.partition import Partition
 from holdfast.core.registry import Registry
 from holdfast.engine.activities import Activities
 from holdfast.engine.timers import WINDOW, TimerWindow
-from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseLostError
+from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseLostError, RunawayStep
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
 from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.store.protocol import Store
@@ -139,7 +139,7 @@ class Worker:
             if not entries and not starting:
                 return False
             await self._step(now, entries, starting)
-        except Exception as error:
+        except (Exception, RunawayStep) as error:
             self._recover(now, error, entries, starting)
         return True
 
@@ -289,7 +289,7 @@ class Worker:
     def _recover(
         self,
         now: Timestamp,
-        error: Exception,
+        error: BaseException,
         entries: Sequence[_Entry],
         starting: Sequence[_Start],
     ) -> None:
