@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import resolve_name
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 import holdfast
 
@@ -22,105 +27,134 @@ FLOORS = [
 ]
 """From the ground up. A module imports its own floor or a lower one."""
 
-ABOVE = {"phone", "testing", "_demo"}
+ABOVE = {"phone", "testing"}
 """`phone` imports public names only; `testing` may import everything, and nothing imports it."""
 
-TIME = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "now", "utcnow", "today"}
-TIMEKEEPERS = {"time", "datetime", "date"}
 IMPURE = {"asyncio", "sqlite3", "asyncpg", "threading", "socket", "subprocess"}
+NOW = {"datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today"}
+WAITERS = {"engine", "testing"}
+"""May ask the event loop for its time, to wait for a while; no instant that is kept comes from it."""
+
+USERS_FILES = {"app.py", "conftest.py"}
+"""Files the documents name that belong to the reader."""
 
 
-def modules(source: Path) -> Iterator[tuple[str, ast.Module]]:
-    """Every module under its dotted name without the package's."""
+class Module(NamedTuple):
+    name: str
+    part: str
+    tree: ast.Module
+    imports: list[str]
+
+
+def modules(source: Path) -> Iterator[Module]:
     for path in sorted(source.rglob("*.py")):
-        name = ".".join(path.relative_to(source).with_suffix("").parts)
-        yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+        names = ["holdfast", *path.relative_to(source).with_suffix("").parts]
+        tree = ast.parse(path.read_text())
+        yield Module(".".join(names), names[1], tree, list(imports(tree, package=".".join(names[:-1]))))
 
 
-def imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
-    """Absolute module names and what is taken from them, inside functions too."""
+def imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """The full dotted names of what is imported, inside functions too.
+
+    Imports for type checkers count as well: whoever reads a module needs what its annotations mean.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, []) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module, [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
-def part(name: str) -> str:
-    return name.partition(".")[0] or "__init__"
+def floor(part: str) -> int | None:
+    return next((number for number, parts in enumerate(FLOORS) if part in parts), None)
 
 
-def floor(name: str) -> int | None:
-    return next((number for number, parts in enumerate(FLOORS) if part(name) in parts), None)
-
-
-def own(imported: str) -> str | None:
-    """A module of ours without the package's name; the package itself is `__init__`."""
-    if imported == "holdfast":
-        return "__init__"
-    return imported.removeprefix("holdfast.") if imported.startswith("holdfast.") else None
+def part_of(imported: str) -> str | None:
+    """The part of the house that an import names. A public name is the package's own; a foreign one is None."""
+    package, *rest = imported.split(".")
+    if package != "holdfast":
+        return None
+    return rest[0] if rest and (floor(rest[0]) is not None or rest[0] in ABOVE) else "__init__"
 
 
 def climbing_imports(source: Path) -> list[str]:
     found: list[str] = []
-    for name, tree in modules(source):
-        if part(name) in ABOVE:
+    for module in modules(source):
+        if module.part in ABOVE:
             continue
-        if floor(name) is None:
-            found.append(f"{name} is on no floor")
+        here = floor(module.part)
+        if here is None:
+            found.append(f"{module.name} is on no floor")
             continue
-        for imported, _ in imports(tree):
-            target = own(imported)
-            if target is None or (name == "errors" and target == "history"):
-                continue  # errors names a fact's type in annotations only
-            height = floor(target)
-            if height is None or height > (floor(name) or 0) or {part(name), part(target)} == {"core", "store"}:
-                found.append(f"{name} imports {target}")
+        for imported in module.imports:
+            part = part_of(imported)
+            if part is None:
+                continue
+            there = floor(part)
+            if there is None or there > here or {module.part, part} == {"core", "store"}:
+                found.append(f"{module.name} imports {imported}")
     return found
 
 
 def private_imports_of_phone(source: Path) -> list[str]:
-    found: list[str] = []
-    for name, tree in modules(source):
-        for imported, names in imports(tree) if part(name) == "phone" else ():
-            target = own(imported)
-            if target is None or part(target) == "phone":
-                continue
-            if target != "__init__" or not set(names) <= set(holdfast.__all__):
-                found.append(f"{name} imports {target}: {names}")
-    return found
+    public = {f"holdfast.{name}" for name in holdfast.__all__}
+    return [
+        f"{module.name} imports {imported}"
+        for module in modules(source)
+        if module.part == "phone"
+        for imported in module.imports
+        if part_of(imported) not in (None, "phone") and imported not in public
+    ]
 
 
 def imports_of_testing(source: Path) -> list[str]:
     return [
-        f"{name} imports {imported}"
-        for name, tree in modules(source)
-        if part(name) != "testing"
-        for imported, _ in imports(tree)
-        if part(own(imported) or "") == "testing"
+        f"{module.name} imports {imported}"
+        for module in modules(source)
+        if module.part != "testing"
+        for imported in module.imports
+        if part_of(imported) == "testing"
     ]
 
 
 def readers_of_time(source: Path) -> list[str]:
-    return [
-        f"{name}:{node.lineno}"
-        for name, tree in modules(source)
-        if name != "clock"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr in TIME
-        and isinstance(node.value, ast.Name)
-        and node.value.id in TIMEKEEPERS
-    ]
+    """Outside of clock.py: the module `time`, `datetime.now` and its like, and the event loop's time."""
+    found: list[str] = []
+    for module in modules(source):
+        if module.part == "clock":
+            continue
+        found += [f"{module.name} imports {name}" for name in module.imports if name.split(".")[0] == "time"]
+        bound = names_of_datetime(module.tree)
+        for node in ast.walk(module.tree):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="time"), args=[]) if module.part not in WAITERS:
+                    found.append(f"{module.name} reads {ast.unparse(node)}")
+                case ast.Attribute():
+                    first, _, rest = ast.unparse(node).partition(".")
+                    if f"{bound.get(first)}.{rest}" in NOW:
+                        found.append(f"{module.name} reads {ast.unparse(node)}")
+    return found
+
+
+def names_of_datetime(tree: ast.Module) -> dict[str, str]:
+    """What the module calls `datetime` and its classes."""
+    bound: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            bound |= {alias.asname or alias.name: "datetime" for alias in node.names if alias.name == "datetime"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "datetime":
+            bound |= {alias.asname or alias.name: f"datetime.{alias.name}" for alias in node.names}
+    return bound
 
 
 def impure_imports(source: Path) -> list[str]:
     return [
-        f"{name} imports {imported}"
-        for name, tree in modules(source)
-        if floor(name) in (0, 1)
-        for imported, _ in imports(tree)
-        if part(imported) in IMPURE
+        f"{module.name} imports {imported}"
+        for module in modules(source)
+        if floor(module.part) in (0, 1)
+        for imported in module.imports
+        if imported.split(".")[0] in IMPURE
     ]
 
 
@@ -128,15 +162,29 @@ def documented_names(page: str) -> list[str]:
     return re.findall(r"^### `(\w+)`$", page, re.M)
 
 
-def dead_references(page: str, root: Path) -> list[str]:
-    """Files named in backticks or links that do not exist."""
-    named = re.findall(r"`([\w./*-]+\.(?:py|md|sql))`|\]\(([\w./-]+\.md)\)", page)
-    places = (root, root / "docs", root / "src" / "holdfast")
+def without_docstring(public: Mapping[str, object]) -> list[str]:
+    """Classes and functions that say nothing of themselves. A dataclass gets its signature as docstring."""
     return [
         name
-        for name in (first or second for first, second in named)
-        if name not in ("app.py", "conftest.py") and not any(any(place.glob(name)) for place in places)
+        for name, value in public.items()
+        if inspect.isclass(value) or inspect.isfunction(value)
+        if not value.__doc__ or value.__doc__.startswith(f"{name}(")
     ]
+
+
+def dead_references(page: Path, root: Path) -> list[str]:
+    """Files that a page names in backticks, or links to, and that do not exist."""
+    text = page.read_text()
+    named = re.findall(r"`(?:[^`\n]* )?([\w./*-]+\.(?:py|md|sql))`", text)
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    places = (root, root / "docs", root / "src" / "holdfast")
+    dead = [name for name in named if not any(any(place.glob(name)) for place in places)]
+    dead += [link for link in linked if not (page.parent / link).exists()]
+    return [name for name in dead if name not in USERS_FILES]
+
+
+def top_of_changelog(changelog: str) -> str:
+    return re.findall(r"^## \[?([^\]\s]+)", changelog, re.M)[0]
 
 
 def test_imports_go_down() -> None:
@@ -162,21 +210,16 @@ def test_the_core_does_no_io() -> None:
 def test_public_names_are_the_documented_ones() -> None:
     assert holdfast.__all__ == sorted(holdfast.__all__)
     assert documented_names((ROOT / "docs" / "api.md").read_text()) == holdfast.__all__
-    undocumented = [
-        name
-        for name in holdfast.__all__
-        if isinstance(getattr(holdfast, name), type) and not getattr(holdfast, name).__doc__
-    ]
-    assert undocumented == []
+    assert without_docstring({name: getattr(holdfast, name) for name in holdfast.__all__}) == []
 
 
 def test_documents_name_files_that_exist() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    assert {page.name: dead for page in pages if (dead := dead_references(page.read_text(), ROOT))} == {}
+    assert {page.name: dead for page in pages if (dead := dead_references(page, ROOT))} == {}
 
 
 def test_the_changelog_knows_this_version() -> None:
-    top = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0]
+    top = top_of_changelog((ROOT / "CHANGELOG.md").read_text())
     assert top in ("Unreleased", holdfast.__version__)
 
 
@@ -187,24 +230,76 @@ def test_every_dependency_has_its_reason() -> None:
     assert [name for name in names if name not in reasons] == []
 
 
-def plant(root: Path, module: str, code: str) -> Path:
-    path = root / f"{module}.py"
-    path.parent.mkdir(parents=True, exist_ok=True)
+@pytest.mark.parametrize(
+    ("check", "module", "code"),
+    [
+        (climbing_imports, "core/x", "import holdfast.engine.worker"),
+        (climbing_imports, "core/x", "from ..engine import worker"),
+        (climbing_imports, "core/__init__", "from .. import app"),
+        (climbing_imports, "core/x", "from holdfast import App"),
+        (climbing_imports, "core/x", "from holdfast.store import memory"),
+        (climbing_imports, "store/x", "from holdfast.core import replay"),
+        (climbing_imports, "payload", "def f():\n    from holdfast.app import App"),
+        (climbing_imports, "payload", "if TYPE_CHECKING:\n    from holdfast.app import App"),
+        (climbing_imports, "app", "from holdfast import phone"),
+        (climbing_imports, "newcomer", ""),
+        (private_imports_of_phone, "phone/x", "from holdfast.core import replay"),
+        (private_imports_of_phone, "phone/x", "from ..core import replay"),
+        (private_imports_of_phone, "phone/x", "from holdfast import Nothing"),
+        (private_imports_of_phone, "phone/x", "from holdfast import *"),
+        (private_imports_of_phone, "phone/x", "import holdfast"),
+        (imports_of_testing, "engine/x", "import holdfast.testing.clock"),
+        (imports_of_testing, "engine/x", "from holdfast import testing"),
+        (readers_of_time, "engine/x", "import time"),
+        (readers_of_time, "engine/x", "from time import monotonic"),
+        (readers_of_time, "phone/x", "from datetime import datetime\nat = datetime.now()"),
+        (readers_of_time, "testing/x", "from datetime import date as day\nat = day.today()"),
+        (readers_of_time, "store/x", "import datetime as dt\nat = dt.datetime.utcnow()"),
+        (readers_of_time, "http/x", "at = asyncio.get_running_loop().time()"),
+        (impure_imports, "core/x", "import asyncio"),
+        (impure_imports, "retry", "def f():\n    from threading import Lock"),
+    ],
+)
+def test_a_planted_fault_is_found(
+    check: Callable[[Path], list[str]], module: str, code: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{module}.py"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(code)
-    return root
+    (found,) = check(tmp_path)
+    assert found.startswith(f"holdfast.{module.replace('/', '.')} ")
 
 
-def test_the_checks_bite(tmp_path: Path) -> None:
-    assert climbing_imports(plant(tmp_path / "a", "core/x", "import holdfast.engine.worker"))
-    assert climbing_imports(plant(tmp_path / "b", "store/x", "from holdfast.core import replay"))
-    assert climbing_imports(plant(tmp_path / "c", "newcomer", ""))
-    inside = "def f():\n    from holdfast.app import App\n"
-    assert climbing_imports(plant(tmp_path / "d", "payload", inside))
-    assert private_imports_of_phone(plant(tmp_path / "e", "phone/x", "from holdfast.core import replay"))
-    assert private_imports_of_phone(plant(tmp_path / "f", "phone/x", "from holdfast import Nothing"))
-    assert imports_of_testing(plant(tmp_path / "g", "engine/x", "import holdfast.testing.clock"))
-    assert readers_of_time(plant(tmp_path / "h", "engine/x", "import time\nat = time.monotonic()"))
-    assert readers_of_time(plant(tmp_path / "i", "phone/x", "from datetime import datetime\nat = datetime.now()"))
-    assert impure_imports(plant(tmp_path / "j", "core/x", "import asyncio"))
-    assert documented_names("### `App`\n\ntext\n") == ["App"]
-    assert dead_references("`core/nothing.py`", ROOT) == ["core/nothing.py"]
+def test_what_is_allowed_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "x.py").write_text(
+        "from holdfast import App\nfrom holdfast.phone import carrier\nimport re"
+    )
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "x.py").write_text("from holdfast.core import tasks\nlimit = loop.time() + clock.now()")
+    for check in (climbing_imports, private_imports_of_phone, imports_of_testing, readers_of_time, impure_imports):
+        assert check(tmp_path) == []
+
+
+def test_a_missing_docstring_is_found() -> None:
+    class Silent: ...
+
+    assert without_docstring({"Silent": Silent, "App": holdfast.App}) == ["Silent"]
+    assert without_docstring({"silent": lambda: None}) == ["silent"]
+
+
+def test_headings_are_the_documented_names() -> None:
+    assert documented_names("### `App`\n\ntext\n\n#### `Not`\n### Nor\n") == ["App"]
+
+
+def test_a_dead_reference_is_found(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "page.md"
+    page.write_text(
+        "`core/gone.py`, `python gone.py`, `docs/page.md`, [a](page.md#part), [b](gone.md), [c](http://x.y)"
+    )
+    assert dead_references(page, tmp_path) == ["core/gone.py", "gone.py", "gone.md"]
+
+
+def test_the_top_of_a_changelog() -> None:
+    assert top_of_changelog("# Changelog\n\n## [1.2.0] - 2026-11-23\n\n## 1.1.0\n") == "1.2.0"

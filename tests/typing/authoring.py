@@ -1,5 +1,6 @@
 """What the type checkers must know of the authoring API. Checked by mypy and pyright in `make check`; never run."""
 
+import logging
 import random
 from collections.abc import Generator
 from datetime import datetime, timedelta
@@ -34,6 +35,11 @@ def add(first: int, second: int = 1) -> float:
     return first + second
 
 
+@app.activity(once=True, unknown_on=(ConnectionError,))
+async def charge(cents: int) -> str:
+    return str(cents)
+
+
 @app.orchestrator
 async def child(ctx: OrchestrationContext, number: int) -> bool:
     return ctx.parent is not None and number > 0
@@ -45,10 +51,20 @@ def generator(ctx: OrchestrationContext, number: int) -> Generator[Task[Any], An
     return str(result)
 
 
+async def decorated(ctx: OrchestrationContext) -> None:
+    """The decorators give back the function as it is."""
+    assert_type(await send("+1"), int)
+    assert_type(await charge(5), str)
+    assert_type(add(1, second=2), float)
+    assert_type(await child(ctx, 1), bool)
+    assert_type(generator(ctx, 1), Generator[Task[Any], Any, str])
+
+
 @app.orchestrator
 async def calls(ctx: OrchestrationContext) -> None:
     assert_type(ctx.call_activity(send, "+1"), Task[int])
     assert_type(await ctx.call_activity(send, number="+1"), int)
+    assert_type(await ctx.call_activity(charge, 5), str)
     assert_type(await ctx.call_activity(add, 1, second=2), float)
     assert_type(await ctx.call_activity("send", "+1"), Any)
     assert_type(await ctx.call_sub_orchestrator(child, 1), bool)
@@ -56,7 +72,11 @@ async def calls(ctx: OrchestrationContext) -> None:
     assert_type(await ctx.call_sub_orchestrator("child", 1), Any)
     patient = ctx.with_options(retry=RetryPolicy(max_attempts=2), instance_id="x")
     assert_type(await patient.call_activity(send, "+1"), int)
+    assert_type(await patient.call_activity(add, 1), float)
+    assert_type(await patient.call_activity("send", "+1"), Any)
     assert_type(await patient.call_sub_orchestrator(child, 1), bool)
+    assert_type(await patient.call_sub_orchestrator(generator, 1), str)
+    assert_type(await patient.call_sub_orchestrator("child", 1), Any)
 
 
 @app.orchestrator
@@ -64,6 +84,9 @@ async def waiting(ctx: OrchestrationContext) -> None:
     timer = ctx.create_timer(timedelta(seconds=1))
     event = ctx.wait_for_external_event("Answer", str, timeout=timedelta(days=1))
     assert_type(timer, DurableTimer)
+    assert_type(ctx.create_timer(timer.fire_at + timedelta(seconds=1)), DurableTimer)
+    assert_type(timer.fire_at, datetime)
+    assert_type(await timer, None)
     assert_type(event, ExternalEvent[str])
     assert_type(await event, str)
     assert_type(event.result, str)
@@ -71,8 +94,16 @@ async def waiting(ctx: OrchestrationContext) -> None:
     assert_type(ctx.wait_for_external_event("Either", int | str), ExternalEvent[Any])
     assert_type(await when_any(event, timer), ExternalEvent[str] | DurableTimer)
     assert_type(await when_any(*[event, event, event]), ExternalEvent[str])
+    several = [ctx.call_activity(send, number) for number in ("+1", "+2")]
+    assert_type(when_any(*several), Task[Task[int]])
+    assert_type(when_all(*several), Task[tuple[int, ...]])
     assert_type(await when_all(event, ctx.call_activity(send, "+1")), tuple[str, int])
+    assert_type(await when_all(event, timer, ctx.call_activity(add, 1)), tuple[str, None, float])
     assert_type(await when_all(*[event, event]), tuple[str, ...])
+    winner = await when_any(event, timer)
+    if winner is not timer:
+        timer.cancel()
+    event.cancel()
 
 
 @app.orchestrator
@@ -84,10 +115,15 @@ async def context(ctx: OrchestrationContext) -> None:
     assert_type(ctx.is_replaying, bool)
     assert_type(ctx.random, random.Random)
     assert_type(ctx.new_uuid(), UUID)
-    ctx.logger.info("a line")
-    ctx.continue_as_new()
+    assert_type(ctx.logger, logging.LoggerAdapter[logging.Logger])
+
+
+@app.orchestrator
+async def forever(ctx: OrchestrationContext, rounds: int) -> int:
+    ctx.continue_as_new(rounds + 1)  # no `return` is missed: it never comes back
 
 
 async def client(client: Client) -> None:
     assert_type(await client.start(child, 1, instance_id="a"), str)
+    assert_type(await client.start("child"), str)
     assert_type(await client.wait("a"), Instance)
