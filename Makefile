@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo test check bench kills clean
+.PHONY: help demo test check bench kills fuzz clean
 
 help:
 	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
@@ -15,13 +15,14 @@ help:
 	@echo "make check   format, lint and types"
 	@echo "make bench   the benchmark; its last line is one JSON object"
 	@echo "make kills   200 verifications, each with a kill -9 at a random moment"
+	@echo "make fuzz    Schemathesis over the whole API, more than 20,000 cases"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.installed
 	@$(BIN)/holdfast demo $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "not kill"
+	$(BIN)/pytest -m "not kill" --numprocesses auto
 	$(BIN)/pytest -m kill
 
 check: $(VENV)/.installed-dev
@@ -35,6 +36,9 @@ bench: $(VENV)/.installed-dev
 
 kills: $(VENV)/.installed-dev
 	$(BIN)/pytest -m kill -s tests/kill/test_random_kills.py --kill-runs=200
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz/run.py --max-examples 600 $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

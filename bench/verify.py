@@ -28,6 +28,7 @@ from typing import Any
 from holdfast import App, Client, OrchestrationContext, SystemClock, current_call, when_any
 from holdfast.engine.activities import ActivityRunner
 from holdfast.engine.worker import Worker
+from holdfast.links import SignedLinks
 from holdfast.store.sqlite import SqliteStore
 
 app = App()
@@ -91,7 +92,7 @@ async def measure(options: argparse.Namespace, directory: Path) -> tuple[float, 
     await store.open()
     clock = SystemClock()
     runner = ActivityRunner(app.registry, b"bench" * 8)
-    worker = Worker(store, app.registry, clock, runner, "bench")
+    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""))
     client = Client(worker, store, app.registry, clock)
     turning = asyncio.create_task(worker.run())
     await load(client, max(200, options.n // 20), options.in_flight)  # warm up

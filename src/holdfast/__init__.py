@@ -1,33 +1,43 @@
 """Durable functions in plain Python, for work that waits on people."""
 
-from holdfast.app import App
-from holdfast.clock import SystemClock
-from holdfast.config import Settings
-from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, current_call
-from holdfast.core.context import OrchestrationContext
-from holdfast.core.tasks import DurableTimer, ExternalEvent, Task, when_all, when_any
-from holdfast.engine.client import Client
-from holdfast.errors import (
-    ActivityFailedError,
-    BusyError,
-    CommitUnknownError,
-    EventTimeoutError,
-    FunctionNotFoundError,
-    HoldfastError,
-    InstanceExistsError,
-    InstanceFinishedError,
-    InstanceNotFoundError,
-    NonDeterminismError,
-    NotADurableTaskError,
-    NotAllowedError,
-    OutcomeUnknownError,
-    PayloadError,
-    SubOrchestrationFailedError,
-    TaskFailedError,
-)
-from holdfast.history import Failure, Parent
-from holdfast.instance import Instance, RuntimeStatus, Wait
-from holdfast.retry import RetryPolicy
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.app import App
+    from holdfast.batch import AuditEntry
+    from holdfast.clock import SystemClock
+    from holdfast.config import Settings
+    from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, current_call
+    from holdfast.core.context import OrchestrationContext
+    from holdfast.core.tasks import DurableTimer, ExternalEvent, Task, when_all, when_any
+    from holdfast.engine.client import Client
+    from holdfast.errors import (
+        ActivityFailedError,
+        BusyError,
+        CommitUnknownError,
+        EventTimeoutError,
+        FunctionNotFoundError,
+        HoldfastError,
+        InstanceExistsError,
+        InstanceFinishedError,
+        InstanceNotFoundError,
+        MisfitError,
+        NonDeterminismError,
+        NotADurableTaskError,
+        NotAllowedError,
+        OutcomeUnknownError,
+        PayloadError,
+        RequestReusedError,
+        SubOrchestrationFailedError,
+        TaskFailedError,
+    )
+    from holdfast.history import Failure, Parent
+    from holdfast.instance import Instance, RuntimeStatus, Wait
+    from holdfast.query import InstanceFilter
+    from holdfast.retry import RetryPolicy
 
 __version__ = "0.1.0"
 
@@ -35,6 +45,7 @@ __all__ = [
     "ActivityCall",
     "ActivityFailedError",
     "App",
+    "AuditEntry",
     "BusyError",
     "Client",
     "CommitUnknownError",
@@ -47,8 +58,10 @@ __all__ = [
     "HoldfastError",
     "Instance",
     "InstanceExistsError",
+    "InstanceFilter",
     "InstanceFinishedError",
     "InstanceNotFoundError",
+    "MisfitError",
     "NonDeterminismError",
     "NotADurableTaskError",
     "NotAllowedError",
@@ -58,6 +71,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Parent",
     "PayloadError",
+    "RequestReusedError",
     "RetryPolicy",
     "RuntimeStatus",
     "Settings",
@@ -71,3 +85,37 @@ __all__ = [
     "when_all",
     "when_any",
 ]
+
+_HOMES = {
+    "app": ("App",),
+    "batch": ("AuditEntry",),
+    "clock": ("SystemClock",),
+    "config": ("Settings",),
+    "core.calls": ("ActivityCall", "Done", "NotDone", "Outcome", "Unknown", "current_call"),
+    "core.context": ("OrchestrationContext",),
+    "core.tasks": ("DurableTimer", "ExternalEvent", "Task", "when_all", "when_any"),
+    "engine.client": ("Client",),
+    "history": ("Failure", "Parent"),
+    "instance": ("Instance", "RuntimeStatus", "Wait"),
+    "query": ("InstanceFilter",),
+    "retry": ("RetryPolicy",),
+}
+"""Which module has which names; `errors` has all others.
+
+A name is imported when it is first asked for, so that `holdfast --help` need not load the engine.
+"""
+
+_home_of = {name: f"holdfast.{module}" for module, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:  # a checker that knew of it would find no fault with a misspelt name
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+        value = getattr(import_module(_home_of.get(name, "holdfast.errors")), name)
+        globals()[name] = value  # the next time it is simply there
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from starlette.routing import BaseRoute
 
@@ -23,10 +22,14 @@ from holdfast.engine.activities import ActivityRunner
 from holdfast.engine.client import Client
 from holdfast.engine.watchdog import Watchdog
 from holdfast.engine.worker import Worker, WorkerOptions
-from holdfast.errors import StoreError
+from holdfast.keys import hub_secret
+from holdfast.links import SignedLinks
 from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
 from holdfast.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from holdfast.http.app import DurableApi
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,6 +120,16 @@ class App:
 
     # --- running
 
+    def asgi(self, settings: Settings | None = None) -> DurableApi:
+        """The management API as an ASGI application, to be served, or mounted in another app.
+
+        The app around it must enter its `lifespan`, for example `FastAPI(lifespan=durable.lifespan)`; without it,
+        every request is refused.
+        """
+        from holdfast.http.app import DurableApi  # it is above: whoever only runs the app does not need it
+
+        return DurableApi(self, settings or Settings())
+
     @asynccontextmanager
     async def running(
         self, settings: Settings | None = None, *, clock: Clock | None = None, options: WorkerOptions | None = None
@@ -131,8 +144,10 @@ class App:
         store = _store(settings)
         await store.open()
         try:
-            runner = ActivityRunner(self.registry, _hub_secret(settings.db))
-            worker = Worker(store, self.registry, clock, runner, _owner_name(), options)
+            secret = hub_secret(settings.db)
+            runner = ActivityRunner(self.registry, secret)
+            links = SignedLinks(secret, _base_url(settings))
+            worker = Worker(store, self.registry, clock, runner, _owner_name(), links, options)
             watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
             watchdog.start()
             turning = asyncio.create_task(worker.run())
@@ -155,26 +170,15 @@ def _store(settings: Settings) -> Store:
     return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread)
 
 
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening on all addresses, and one that is known
+
+
+def _base_url(settings: Settings) -> str:
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = _ANY.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
 def _owner_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{random.SystemRandom().getrandbits(32):08x}"
-
-
-def _hub_secret(db: str) -> bytes:
-    """The hub's secret, kept beside the database, readable by its owner only; made when first needed."""
-    if db == ":memory:":
-        return secrets.token_bytes(32)
-    path = Path(f"{db}.secret")
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        secret = path.read_bytes()
-        if len(secret) != 32:
-            raise StoreError(
-                f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it."
-            ) from None
-        return secret
-    with os.fdopen(handle, "wb") as file:
-        file.write(secret := secrets.token_bytes(32))
-        file.flush()
-        os.fsync(handle)
-    return secret

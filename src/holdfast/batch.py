@@ -26,6 +26,47 @@ Verdict: TypeAlias = RequestError | None
 ACCEPTED: Verdict = None
 
 
+class Audit(Struct, frozen=True):
+    """Who asks for what, as the audit keeps it.
+
+    `caller` is the name of a key; `address` is where the call came from.
+    """
+
+    verb: str
+    caller: str
+    address: str
+    reason: str = ""
+
+
+class AuditEntry(Struct, frozen=True):
+    """One management call and what became of it.
+
+    `result` is `accepted`, `repeated`, or the name of the error that refused it. Without an `instance_id`, the call
+    was about the hub. `id` counts up, and is 0 before the entry is stored.
+    """
+
+    at: Timestamp
+    verb: str
+    caller: str
+    address: str
+    reason: str = ""
+    result: str = "accepted"
+    instance_id: str = ""
+    id: int = 0
+
+
+class RequestKey(Struct, frozen=True):
+    """Names one request to an instance, so that it takes effect once however often it is sent (G2).
+
+    The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`
+    (None: for as long as the instance exists).
+    """
+
+    key: str
+    digest: bytes
+    expires_at: Timestamp | None = None
+
+
 class Message(Struct, frozen=True):
     """A fact on its way to an instance.
 
@@ -34,6 +75,8 @@ class Message(Struct, frozen=True):
 
     For `ExecutionStarted` only: `fresh` says that the id was just made, so no instance can have it; `restart`
     that a finished instance of that id is to begin again.
+
+    `request` makes it safe to send the message again; `audit` has it recorded with what became of it.
     """
 
     instance_id: str
@@ -42,6 +85,8 @@ class Message(Struct, frozen=True):
     inbox_id: int = 0
     fresh: bool = False
     restart: bool = False
+    request: RequestKey | None = None
+    audit: Audit | None = None
 
 
 class Snapshot(Struct, frozen=True):
@@ -107,6 +152,11 @@ class Batch:
     history: list[HistoryRow] = field(default_factory=list[HistoryRow])
     forgotten: dict[str, int] = field(default_factory=dict[str, int])
     """Instance id -> generation: the history of all earlier generations is deleted."""
+    undone: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Instance id -> (generation, seq): these steps and later ones are deleted, before `history` is written."""
+    purged: list[str] = field(default_factory=list[str])
+    """Instances that are deleted with all their rows, before anything else of this batch is written. The same
+    id may begin anew in this batch."""
 
     activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
     activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
@@ -120,6 +170,10 @@ class Batch:
     parked: list[Message] = field(default_factory=list[Message])
     """Messages that a held instance cannot take yet; they stay in the inbox (G7)."""
     inbox_closed: list[int] = field(default_factory=list[int])
+
+    requests: dict[tuple[str, str], RequestKey] = field(default_factory=dict[tuple[str, str], RequestKey])
+    """(instance id, key) -> the request that took effect, to be remembered."""
+    audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
 
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     """One for each message of the step, in order."""
@@ -138,4 +192,6 @@ class Batch:
             or self.activities_started
             or self.activities_closed
             or self.timers_closed
+            or self.purged
+            or self.audit
         )

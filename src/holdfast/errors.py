@@ -2,18 +2,25 @@
 
     HoldfastError
     ├── RequestError               the caller must change the request; nothing was changed
-    │   ├── PayloadError           a value does not fit its declared type, or is not JSON
+    │   ├── PayloadError           a value cannot be written or read as JSON, or a name is not allowed
+    │   │   └── MisfitError        a value does not fit its declared type
     │   ├── FunctionNotFoundError  no function of that name is registered
     │   ├── InstanceNotFoundError
     │   ├── InstanceExistsError    the id is taken by an instance with another function or input
     │   ├── InstanceFinishedError  the instance has ended and takes no more messages
+    │   ├── InvalidTokenError      a signed token or link was changed, is of another hub, or has expired
+    │   ├── KeyNotFoundError       there is no key of that name
+    │   ├── AccessDeniedError      the server wants a key, another one, or one of a higher role
+    │   ├── RequestReusedError     the idempotency key, or the one-use link, was used for another request
     │   └── NotAllowedError        the instance's state does not allow this
     ├── TryAgainError              the caller may repeat the same request
     │   ├── BusyError              the inbox is full; nothing was changed
+    │   ├── ServerUnreachableError nobody answers under the server's URL, or the connection broke
     │   └── CommitUnknownError     the commit may or may not have happened: repeat with the same instance id
     ├── StoreError                 the operator must act
     │   ├── StoreInUseError        another process owns the database file
     │   └── SchemaTooNewError      the database was written by a newer Holdfast
+    ├── ServerFailedError          the server answered something that no client can act upon
     ├── LeaseLostError             another worker owns the partition now; this one forgets it
     ├── OrchestratorError          the author of the orchestrator must act
     │   ├── NonDeterminismError    the code no longer fits the instance's history (the instance is held)
@@ -47,7 +54,15 @@ class RequestError(HoldfastError):
 
 
 class PayloadError(RequestError):
-    """A value does not fit its declared type, or cannot be written as JSON."""
+    """A value cannot be written or read as JSON, or a name or id has characters that are not allowed."""
+
+
+class MisfitError(PayloadError):
+    """A value does not fit its declared type. `path` says where: `$` is the whole, `$.a[0]` a part."""
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class FunctionNotFoundError(RequestError):
@@ -80,6 +95,31 @@ class InstanceFinishedError(RequestError):
         self.instance_id = instance_id
 
 
+class AccessDeniedError(RequestError):
+    """The server does not know the key, or it is not good for this."""
+
+
+class RequestReusedError(RequestError):
+    """The idempotency key, or the link that works once, was already used for another request."""
+
+    def __init__(self) -> None:
+        super().__init__("This key was already used for another request.")
+
+
+class InvalidTokenError(RequestError):
+    """The text is no token of this hub, or somebody has changed it, or its time is over."""
+
+    def __init__(self, message: str = "This token is not valid here.") -> None:
+        super().__init__(message)
+
+
+class KeyNotFoundError(RequestError):
+    """There is no key of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no key named {name[:50]!a}.")
+
+
 class NotAllowedError(RequestError):
     """What was asked for is not allowed in the instance's present state."""
 
@@ -95,6 +135,10 @@ class BusyError(TryAgainError):
 
     def __init__(self) -> None:
         super().__init__(f"The worker has as much work as it can hold. Try again in {self.retry_after_s:g} s.")
+
+
+class ServerUnreachableError(TryAgainError):
+    """Nobody answers under the server's URL, or the connection broke before the answer was there."""
 
 
 class CommitUnknownError(TryAgainError):
@@ -117,6 +161,10 @@ class StoreInUseError(StoreError):
 
 class SchemaTooNewError(StoreError):
     """The database was written by a newer Holdfast than this one."""
+
+
+class ServerFailedError(HoldfastError):
+    """A server's answer that is no use to a client. Its log says more."""
 
 
 class LeaseLostError(HoldfastError):

@@ -57,6 +57,7 @@ class ExecutionStarted(_Fact, frozen=True):
     name: str
     input: Raw = NULL
     parent: Parent | None = None
+    tags: dict[str, str] = {}
 
 
 class ExecutionSuspended(_Fact, frozen=True):
@@ -72,6 +73,16 @@ class ExecutionTerminated(_Fact, frozen=True):
 
     reason: str = ""
     recurse: bool = False
+
+
+class ExecutionRewound(_Fact, frozen=True):
+    """A failed instance was set back to before its last step, and goes on from there."""
+
+    reason: str = ""
+
+
+class ExecutionPurged(_Fact, frozen=True):
+    """An ended instance is to be deleted with all its history. A message only: no history is left to keep it."""
 
 
 class ExecutionCompleted(_Fact, frozen=True):
@@ -165,6 +176,14 @@ class EventSent(_Fact, frozen=True):
     input: Raw = NULL
 
 
+class ResponseLinkCreated(_Fact, frozen=True):
+    """A link was made under which a person can answer one event. On replay it is the same link again."""
+
+    id: int
+    name: str
+    url: str
+
+
 # --- sub-orchestrations
 
 
@@ -194,6 +213,8 @@ Fact: TypeAlias = (
     | ExecutionSuspended
     | ExecutionResumed
     | ExecutionTerminated
+    | ExecutionRewound
+    | ExecutionPurged
     | ExecutionCompleted
     | ContinuedAsNew
     | TaskScheduled
@@ -206,6 +227,7 @@ Fact: TypeAlias = (
     | EventRaised
     | EventWaitCancelled
     | EventSent
+    | ResponseLinkCreated
     | SubOrchestrationInstanceCreated
     | SubOrchestrationInstanceCompleted
     | SubOrchestrationInstanceFailed

@@ -6,6 +6,8 @@ is refused: there is no other rule, and no code for illegal transitions.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from zlib import crc32
 
@@ -20,6 +22,7 @@ from holdfast.history import (
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
@@ -75,6 +78,7 @@ TRANSITIONS: dict[tuple[RuntimeStatus, type[Fact]], RuntimeStatus] = {
     **{(_SUSPENDED, fact): _SUSPENDED for fact in _WORK},
     (_SUSPENDED, ExecutionResumed): _RUNNING,
     (_SUSPENDED, ExecutionTerminated): RuntimeStatus.TERMINATED,
+    (RuntimeStatus.FAILED, ExecutionRewound): _RUNNING,
 }
 """(status, message or ending) -> status. `ExecutionCompleted` is in `ended`: it has two outcomes."""
 
@@ -84,6 +88,8 @@ def ended(fact: ExecutionCompleted) -> RuntimeStatus:
     return RuntimeStatus.COMPLETED if fact.failure is None else RuntimeStatus.FAILED
 
 
+_TAG_NAME = re.compile(r"[A-Za-z0-9._-]{1,50}")
+_TAG_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")
 _RESERVED = frozenset("/\\#?")
 
 
@@ -92,7 +98,7 @@ class Instance(Struct, frozen=True):
 
     `generation` counts the runs between two continue-as-new, from 0. `held` says why the instance does not go
     on although it has messages (G7), or is None. Payloads are JSON text; `input`, `output` and
-    `custom_status` decode them.
+    `custom_status` decode them. `tags` were given at the start.
     """
 
     id: str
@@ -106,6 +112,7 @@ class Instance(Struct, frozen=True):
     generation: int = 0
     parent: Parent | None = None
     held: str | None = None
+    tags: dict[str, str] = {}
 
     @property
     def input(self) -> object:
@@ -124,7 +131,8 @@ class Instance(Struct, frozen=True):
 class Wait(Struct, frozen=True):
     """An open wait for an external event (G9): who waits for what, since when, until when, for which answer.
 
-    `schema_json` is the JSON Schema of the answer's declared type; `deadline` is the timer raced against it.
+    `schema_json` is the JSON Schema of the answer's declared type; `deadline` is the timer raced against it;
+    `orchestrator` is the name of the instance's function.
     """
 
     instance_id: str
@@ -133,6 +141,7 @@ class Wait(Struct, frozen=True):
     since: Timestamp
     deadline: Timestamp | None = None
     schema_json: Raw = Raw(b"{}")
+    orchestrator: str = ""
 
 
 def check_instance_id(instance_id: str) -> str:
@@ -150,6 +159,22 @@ def check_event_name(name: str) -> str:
     if not 0 < len(name) <= 200 or not name.isprintable():
         raise PayloadError(f"An event's name is 1 to 200 printable characters; this one is {name[:100]!a}.")
     return name
+
+
+def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags themselves, if they can be. Raises `PayloadError`.
+
+    There are up to 20. A name is 1 to 50 out of `A-Z a-z 0-9 . _ -`; a value is up to 200 characters, none of them
+    a control character.
+    """
+    if len(tags) > 20:
+        raise PayloadError(f"An instance has up to 20 tags; these are {len(tags)}.")
+    for name, value in tags.items():
+        if _TAG_NAME.fullmatch(name) is None:
+            raise PayloadError(f"A tag's name is 1 to 50 letters, digits and . _ or -; this one is {name[:100]!a}.")
+        if _TAG_VALUE.fullmatch(value) is None:
+            raise PayloadError(f"The value of the tag '{name}' should be up to 200 characters without line breaks.")
+    return dict(tags)
 
 
 def partition_of(instance_id: str) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeGuard, cast
 import msgspec
 from msgspec import Raw
 
-from holdfast.errors import PayloadError
+from holdfast.errors import MisfitError, PayloadError
 from holdfast.history import NULL
 
 Decode = Callable[[Raw], Any]
@@ -60,13 +60,19 @@ def _without_input(error: ValueError) -> str:
 
 
 def _schema_of_other(wanted: type) -> dict[str, Any]:
-    return wanted.model_json_schema() if _is_model(wanted) else {}
+    if not _is_model(wanted):
+        return {}
+    # References inside it start at its own `$defs`, wherever it is put: that is what `$id` says.
+    schema = wanted.model_json_schema()
+    return {"$id": f"urn:model:{schema.get('title', '')}", **schema}
 
 
 _encode = msgspec.json.Encoder(enc_hook=_write_other, order="deterministic").encode
 
 _VALUE = re.compile(r"^(Invalid (?:enum )?value) (?:.*(?= - at `)|.*$)", re.S)
 """The one kind of msgspec's messages that repeats a value."""
+
+_PATH = re.compile(r" - at `(?:key in `)?([^`]*)`+$")
 
 _CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
 _CANNOT_READ = (msgspec.DecodeError, TypeError, ValueError, NotImplementedError, RecursionError)
@@ -86,22 +92,29 @@ def encode(value: object) -> Raw:
 
 @lru_cache(maxsize=4096)
 def decoder(wanted: Any) -> Decode:
-    """A function that reads JSON text as a value of the type. It raises `PayloadError`, with the path."""
+    """A function that reads JSON text as a value of the type.
+
+    It raises `MisfitError`, with the path, for what does not fit, and `PayloadError` for what is no JSON.
+    """
     read = cast("Decode", msgspec.json.Decoder(wanted, dec_hook=_read_other).decode)
 
     def decode_as(text: Raw) -> Any:
         try:
             return read(text)
+        except msgspec.ValidationError as error:
+            message = _VALUE.sub(r"\1", str(error))
+            path = _PATH.search(message)
+            raise MisfitError(message, path[1] if path else "$") from None  # the cause would repeat the value
         except _CANNOT_READ as error:
-            raise PayloadError(_VALUE.sub(r"\1", str(error))) from None  # the cause would repeat the value
+            raise PayloadError(str(error)) from None
 
     return decode_as
 
 
 @lru_cache(maxsize=4096)
 def schema(wanted: Any) -> Raw:
-    """The JSON Schema of the type; `{}` (anything) where it has none."""
+    """The JSON Schema of the type, with members in their declared order; `{}` (anything) where it has none."""
     try:
-        return Raw(_encode(msgspec.json.schema(wanted, schema_hook=_schema_of_other)))
+        return Raw(msgspec.json.encode(msgspec.json.schema(wanted, schema_hook=_schema_of_other)))
     except (TypeError, NotImplementedError):
         return Raw(b"{}")

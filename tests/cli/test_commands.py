@@ -146,12 +146,6 @@ def test_a_taken_port(command: list[str]) -> None:
         in_one_line(run(*command, "--port", str(port)), 1, f"Port {port} on 127.0.0.1", f"--port {port + 1}")
 
 
-@pytest.mark.parametrize("command", [["dev", "app.py"], ["demo"]])
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])
-def test_only_this_machine_is_served(command: list[str], host: str) -> None:
-    in_one_line(run(*command, "--host", host), 2, host, "127.0.0.1")
-
-
 def test_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_PORT", "web")
     in_one_line(run("demo"), 2, "port, set by the environment variable HOLDFAST_PORT, cannot be 'web'")
@@ -195,6 +189,12 @@ def test_the_banner_has_three_lines_to_paste() -> None:
     assert "/raiseEvent/SmsChallengeResponse" in lines[2]
     assert "a.db" in first
     assert "in memory" in second
+
+
+def test_the_banner_sends_a_key_where_one_is_needed() -> None:
+    text = banner("http://127.0.0.1:80", Settings(host="0.0.0.0"), App())
+    assert "curl -X" not in text
+    assert text.count('curl -H "x-functions-key: $HOLDFAST_KEY"') == 3
 
 
 def test_the_banner_shows_no_dev_phone_where_a_carrier_sends() -> None:

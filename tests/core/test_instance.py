@@ -9,6 +9,7 @@ from holdfast.history import (
     EventRaised,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
@@ -22,8 +23,9 @@ from holdfast.instance import PARTITIONS, TRANSITIONS, check_event_name, check_i
 PENDING, RUNNING, SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
 
 
-def test_nothing_happens_to_an_instance_that_has_ended() -> None:
-    assert {status for status, _ in TRANSITIONS if status.finished} == set()
+def test_only_a_failed_instance_comes_back_and_only_by_a_rewind() -> None:
+    ended = {key: status for key, status in TRANSITIONS.items() if key[0].finished}
+    assert ended == {(RuntimeStatus.FAILED, ExecutionRewound): RUNNING}
 
 
 @pytest.mark.parametrize("status", [PENDING, RUNNING, SUSPENDED])

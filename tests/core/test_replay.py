@@ -31,12 +31,15 @@ from holdfast.history import (
     TimerCreated,
     TimerFired,
 )
+from holdfast.links import SignedLinks
+
+LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
 
 
 def execution(function: Callable[..., Any]) -> Execution:
     app = App()
     app.orchestrator(name="o")(function)
-    return Execution(app.registry, app.registry.orchestrator("o"), "i", 0)
+    return Execution(app.registry, app.registry.orchestrator("o"), "i", 0, LINKS)
 
 
 def drive(function: Callable[..., Any], *facts: Fact, input: bytes = b"null") -> list[Step]:

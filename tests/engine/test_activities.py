@@ -207,7 +207,7 @@ def test_arguments_are_checked_before_the_body_runs(app: App, durable: Durable) 
             return error.failure.type
         return ""
 
-    assert durable.output(durable.start(caller)) == "holdfast.errors.PayloadError"
+    assert durable.output(durable.start(caller)) == "holdfast.errors.MisfitError"
     assert ran == []
 
 

@@ -1,5 +1,6 @@
 """Timers (G3) and external events (G4, G8, G9)."""
 
+import json
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -353,7 +354,7 @@ def test_what_an_instance_waits_for_has_its_schema_and_times(app: App, durable: 
     instance = durable.start(asks)
     (wait,) = durable.waiting(instance)
     assert (wait.name, wait.since) == ("Answer", durable.clock.now())
-    assert bytes(wait.schema_json) == b'{"items":{"type":"integer"},"type":"array"}'
+    assert json.loads(bytes(wait.schema_json)) == {"type": "array", "items": {"type": "integer"}}
     durable.assert_waiting_for(instance, "Answer", until="1h")
     durable.advance("1h")
     assert durable.waiting(instance) == []
@@ -397,3 +398,21 @@ def test_json_text_that_is_broken_is_refused_at_the_door(app: App, durable: Dura
             durable.raise_event(instance_id, "Anything", Raw(broken))
     durable.raise_event(instance_id, "Anything", Raw(b"[1]"))
     assert durable.output(instance_id) == [1]
+
+
+def test_a_reminder_that_has_fired_is_no_deadline_any_more(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def reminded(ctx: OrchestrationContext) -> str:
+        end = ctx.create_timer(timedelta(days=3))
+        answer = ctx.wait_for_external_event("Answer", str)
+        await when_any(answer, end, ctx.create_timer(timedelta(days=1)))
+        await when_any(answer, end)
+        return await answer
+
+    instance = durable.start(reminded)
+    durable.assert_waiting_for(instance, "Answer", until="1d")
+    durable.advance("1d")
+    durable.assert_waiting_for(instance, "Answer", until="2d")
+    durable.advance("2d")
+    (wait,) = durable.waiting(instance)
+    assert wait.deadline is None, "it waits without an end now"

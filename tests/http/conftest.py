@@ -81,7 +81,8 @@ class Api:
 
 @contextmanager
 def serve(settings: Settings, app: App | None = None) -> Iterator[Api]:
-    with TestClient(create_app(app or example(), settings), base_url=BASE, follow_redirects=False) as http:
+    api = create_app(app or example(), settings)
+    with TestClient(api, base_url=BASE, follow_redirects=False, client=("127.0.0.1", 50_000)) as http:
         yield Api(http)
 
 

@@ -30,13 +30,14 @@ def _run(*arguments: str, **environment: str) -> tuple[str, dict[str, Any]]:
     return done.stdout, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_promise_holds_in_two_thousand_worlds() -> None:
-    output, figures = _run("--seeds", str(SEEDS), "--jobs", "2")
+@pytest.mark.parametrize("seeds", [300, pytest.param(SEEDS, marks=pytest.mark.kill)])
+def test_every_promise_holds_in_many_worlds(seeds: int) -> None:
+    output, figures = _run("--seeds", str(seeds), "--jobs", "2")
     sys.stdout.write(output)
-    assert figures["seeds"] == SEEDS
+    assert figures["seeds"] == seeds
     assert not figures["failed"], output
     assert figures["violations"] == dict.fromkeys(PROMISES, 0)
-    assert min(figures["checks"].values()) > 500, "every promise was put to the test"
+    assert min(figures["checks"].values()) > seeds // 4, "every promise was put to the test"
     assert figures["seconds"] <= SECONDS
 
 

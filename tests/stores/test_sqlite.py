@@ -6,12 +6,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import SchemaTooNewError, StoreError, StoreInUseError
-from holdfast.instance import PARTITIONS
+from holdfast.instance import PARTITIONS, RuntimeStatus
+from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.store import listing
+from holdfast.store.files import backup, migrate, status
 from holdfast.store.protocol import Store
 from holdfast.store.sqlite import SqliteStore
 from holdfast.testing.conformance import everything, instance, nothing_of, own_all, put
@@ -103,10 +107,10 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 1"):
+    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 2"):
         opened(path, nothing)
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 1")
+        db.execute("PRAGMA user_version = 2")
     db.close()
     opened(path, nothing)  # the refusal let go of the lock
 
@@ -134,7 +138,7 @@ def test_an_empty_file_gets_its_tables(path: Path) -> None:
 
     opened(path, question)
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert {"instances", "history", "activities", "timers", "waits", "inbox", "partitions"} <= tables
@@ -223,3 +227,113 @@ def execute(path: Path, statement: str) -> None:
     db.execute(statement)
     db.commit()
     db.close()
+
+
+# --- from one schema to the next
+
+
+def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
+    first = resources.files("holdfast.store").joinpath("schema", "0001_initial.sql").read_text()
+    with sqlite3.connect(path) as db:
+        db.executescript(f"{first}; PRAGMA user_version = 1;")
+        db.execute(
+            """INSERT INTO instances
+               (id, name, status, created_at, updated_at, input, output, custom_status, generation)
+               VALUES ('old', 'order', 'Running', 1, 2, 'null', 'null', 'null', 0)"""
+        )
+        db.execute("INSERT INTO waits VALUES ('old', 1, 'Answer', 1, NULL, '{}')")
+    db.close()
+    assert (status(path).schema, status(path).newest_schema) == (1, 2)
+    assert migrate(path) == (1, 2)
+    assert migrate(path) == (2, 2)
+
+    async def question(store: SqliteStore) -> None:
+        (found,) = await store.instances(InstanceFilter(), None, 10)
+        assert (found.id, found.tags) == ("old", {})
+        (wait,) = await store.open_waits(WaitFilter(), None, 10)
+        assert (wait.instance_id, wait.orchestrator) == ("old", "order")
+        await put(store, await own_all(store), "new")
+
+    opened(path, question)
+
+
+def test_what_is_no_database_cannot_be_migrated(path: Path) -> None:
+    for look in (status, migrate):
+        with pytest.raises(StoreError, match="There is no database"):
+            look(path)
+    path.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
+    for look in (status, migrate):
+        with pytest.raises(StoreError, match="cannot be"):
+            look(path)
+
+
+# --- copies
+
+
+def test_a_copy_is_made_while_the_store_is_in_use(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "before")
+        assert status(path).in_use_by == os.getpid()
+        with pytest.raises(StoreInUseError):
+            migrate(path)
+        backup(path, copy)
+        await put(store, epochs, "after")
+
+    opened(path, question)
+    assert status(path).in_use_by is None
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+    async def look(store: SqliteStore) -> None:
+        assert [each.id for each in await store.instances(InstanceFilter(), None, 10)] == ["before"]
+
+    opened(copy, look)
+    with pytest.raises(StoreError, match="exists already"):
+        backup(path, copy)
+    with pytest.raises(StoreError, match="There is no database"):
+        backup(tmp_path / "nothing.db", tmp_path / "other.db")
+    with pytest.raises(StoreError, match="cannot be copied"):
+        backup(path, tmp_path / "no such directory" / "copy.db")
+
+
+# --- lists
+
+
+def test_a_list_does_not_hold_up_a_step(path: Path) -> None:
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, *(f"i{number:05}" for number in range(3_000)))
+        listing = asyncio.create_task(store.instances(InstanceFilter(name="nothing"), None, 10))
+        await asyncio.sleep(0)
+        await put(store, epochs, "step")
+        assert await listing == []
+
+    opened(path, question)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        listing.instances(InstanceFilter(statuses=(RuntimeStatus.FAILED,), name="x"), InstanceCursor(1, "a"), 10),
+        listing.counts(InstanceFilter(statuses=(RuntimeStatus.FAILED,))),
+    ],
+)
+def test_filters_read_the_index_alone(path: Path, query: tuple[str, list[object]]) -> None:
+    opened(path, nothing)
+    with sqlite3.connect(path) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
+    db.close()
+    assert any("USING COVERING INDEX instances_listed" in line for line in plan), plan
+    assert not any(line.startswith("SCAN instances") and "INDEX" not in line for line in plan), plan
+
+
+def test_waits_are_read_in_the_order_of_their_index(path: Path) -> None:
+    opened(path, nothing)
+    query, values = listing.waits(WaitFilter(due_before=5), WaitCursor(1, "a", 1), 10)
+    with sqlite3.connect(path) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+    db.close()
+    assert any("USING INDEX waits_due" in line for line in plan), plan
+    assert not any("TEMP B-TREE" in line for line in plan), plan

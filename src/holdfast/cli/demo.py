@@ -58,10 +58,12 @@ def sample() -> Path:
 def banner(url: str, settings: Settings, app: App) -> str:
     """What to try, ready to paste but for the code. The id is new each time, so that nothing old is in the way."""
     from holdfast.cli.serving import shown
+    from holdfast.http.auth import is_open
 
     instance_id = f"demo-{secrets.token_hex(2)}"
     instance = f"{url}/runtime/webhooks/durabletask/instances/{instance_id}"
-    number, reading = _NUMBER, f"   curl '{url}/dev/phone/messages?to={quote(_NUMBER)}'"
+    curl = "curl" if is_open(settings) else 'curl -H "x-functions-key: $HOLDFAST_KEY"'
+    number, reading = _NUMBER, f"   {curl} '{url}/dev/phone/messages?to={quote(_NUMBER)}'"
     if not app.mounts:  # no dev phone: the sample has found settings of a carrier
         number, reading = "+YOUR NUMBER", "   It goes out through your carrier, to a real telephone."
     return f"""\
@@ -69,14 +71,14 @@ Phone verification is ready on {url}
   database: {shown(settings.db)}
 
 1. Start a verification. Another id in place of {instance_id} starts another one:
-   curl -X POST {url}/orchestrators/E4_SmsPhoneVerification/{instance_id} {_JSON} -d '"{number}"'
+   {curl} -X POST {url}/orchestrators/E4_SmsPhoneVerification/{instance_id} {_JSON} -d '"{number}"'
 
 2. Read the message. You have 90 seconds:
 {reading}
 
 3. Answer with the code it says, in place of 0000:
-   curl -X POST {instance}/raiseEvent/SmsChallengeResponse {_JSON} -d '"0000"'
+   {curl} -X POST {instance}/raiseEvent/SmsChallengeResponse {_JSON} -d '"0000"'
 
-The result: curl {instance}
+The result: {curl} {instance}
 Kill this process in between, if you like, and start it again. Ctrl+C stops it.
 """

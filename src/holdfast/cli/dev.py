@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,24 +14,23 @@ from holdfast.cli.options import serving_options, settings_from
 if TYPE_CHECKING:
     from socket import socket
 
-    from holdfast.config import Settings
-
 
 @click.command()
 @click.argument("target", metavar="FILE.PY[:NAME]")
 @serving_options
 @click.option("--reload/--no-reload", default=True, help="Start again when the code changes.", show_default=True)
 def dev(target: str, reload: bool, debug: bool, **flags: object) -> None:
-    """Serve the App in FILE.PY on this machine.
+    """Serve the App in FILE.PY, and start again when the code changes.
 
-    NAME says which App, if the file has several.
+    NAME says which App, if the file has several. Bound to another address than this machine's own (--host), every
+    caller needs a key.
 
     \b
     Example:
       holdfast dev app.py --port 7071 --db app.db
     """
     from holdfast.cli.loading import split_target
-    from holdfast.cli.serving import configure_logging, listen
+    from holdfast.cli.serving import configure_logging, listen, serve_file
 
     with plain_errors(debug):
         settings = settings_from(flags)
@@ -46,28 +44,6 @@ def dev(target: str, reload: bool, debug: bool, **flags: object) -> None:
 
             configure_logging()
             sys.exit(supervise(partial(_serve_in_child, run), path.resolve().parent, listener))
-
-
-def serve_file(
-    path: Path, name: str | None, settings: Settings, debug: bool, sockets: list[socket] | None = None
-) -> None:
-    """Load the file and serve its App on the first of the sockets."""
-    from holdfast.cli.loading import load_app
-    from holdfast.cli.serving import configure_logging, serve, shown, url
-    from holdfast.config import using
-
-    assert sockets
-    with using(settings):
-        app = load_app(path, name, debug=debug)
-    configure_logging()  # after the file, so that it may have configured its own
-
-    def announce() -> None:
-        names = ", ".join(sorted(app.registry.orchestrators)) or "none yet"
-        click.echo(f"Serving {path} on {url(sockets[0])}", err=True)
-        click.echo(f"  database:      {shown(settings.db)}", err=True)
-        click.echo(f"  orchestrators: {names}", err=True)
-
-    serve(app, settings, sockets[0], announce)
 
 
 def _serve_in_child(run: partial[None], sockets: list[socket] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong, in one line, with an exit code that says of which kind it was."""
+"""What goes wrong, in one or two lines, with an exit code that says of which kind it was."""
 
 from __future__ import annotations
 
@@ -8,13 +8,65 @@ from contextlib import contextmanager
 import click
 
 FAILED = 1
-STORE_UNUSABLE = 8
+USAGE = 2
+NOT_FOUND = 3
+NOT_ALLOWED = 4
+TIMED_OUT = 5
+ORCHESTRATION_FAILED = 6
+ACCESS_DENIED = 7
+UNREACHABLE = 8
+STORE_UNUSABLE = 9
+
+_KEY = "Give a key that may: --key, or HOLDFAST_KEY. On the server's machine `holdfast keys ls` lists them."
+_SERVER = "Start one with `holdfast dev app.py`, or say where it is: --url, or HOLDFAST_URL."
 
 
 class Fault(click.ClickException):
     """A message for the user; the command has failed."""
 
     exit_code = FAILED
+
+
+class MisuseFault(Fault):
+    """What was given cannot be used so."""
+
+    exit_code = USAGE
+
+
+class NotFoundFault(Fault):
+    """What is meant is not there."""
+
+    exit_code = NOT_FOUND
+
+
+class NotAllowedFault(Fault):
+    """It cannot be done in this state."""
+
+    exit_code = NOT_ALLOWED
+
+
+class TimedOutFault(Fault):
+    """The time is over."""
+
+    exit_code = TIMED_OUT
+
+
+class OrchestrationFault(Fault):
+    """The instance has not come to a good end."""
+
+    exit_code = ORCHESTRATION_FAILED
+
+
+class AccessFault(Fault):
+    """The key is missing, wrong or not sufficient."""
+
+    exit_code = ACCESS_DENIED
+
+
+class UnreachableFault(Fault):
+    """The server does not answer."""
+
+    exit_code = UNREACHABLE
 
 
 class StoreFault(Fault):
@@ -25,16 +77,40 @@ class StoreFault(Fault):
 
 @contextmanager
 def plain_errors(debug: bool) -> Generator[None, None, None]:
-    """Turn errors into one line. With `debug`, what was not foreseen goes through with its traceback."""
-    from holdfast.errors import StoreError
-
+    """Turn errors into one line or two. With `debug`, what was not foreseen goes through with its traceback."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    except StoreError as error:
-        raise StoreFault(str(error)) from error
     except Exception as error:
+        known = _known(error)
+        if known is not None:
+            raise known from error
         if debug:
             raise
         raise Fault(f"{type(error).__name__}: {error}\nRun it again with --debug to see where.") from error
+
+
+def _known(error: Exception) -> Fault | None:
+    """An error of Holdfast as a fault, with what to do next."""
+    from holdfast import errors
+
+    match error:
+        case errors.StoreError():
+            return StoreFault(str(error))
+        case errors.InstanceNotFoundError() | errors.FunctionNotFoundError() | errors.KeyNotFoundError():
+            return NotFoundFault(str(error))
+        case errors.AccessDeniedError():
+            return AccessFault(f"{error}\n{_KEY}")
+        case errors.ServerUnreachableError():
+            return UnreachableFault(f"{error}\n{_SERVER}")
+        case errors.PayloadError():
+            return MisuseFault(str(error))
+        case errors.RequestError():
+            return NotAllowedFault(str(error))
+        case errors.HoldfastError():
+            return Fault(str(error))
+        case TimeoutError():
+            return TimedOutFault(str(error))
+        case _:
+            return None

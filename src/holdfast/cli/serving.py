@@ -11,19 +11,32 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import click
 import uvicorn
-from starlette.applications import Starlette
+from msgspec.structs import replace
 
 from holdfast.app import App
 from holdfast.cli.faults import Fault
-from holdfast.config import Settings
-from holdfast.http.app import create_app
+from holdfast.cli.loading import load_app
+from holdfast.cli.options import EVERYWHERE, server_url
+from holdfast.clock import SystemClock
+from holdfast.config import Settings, using
+from holdfast.http.app import DurableApi, create_app
+from holdfast.http.auth import is_open
+from holdfast.http.protocol import ServerConfig
+from holdfast.keys import KeyRing, keys_path
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket to serve on. Raises `Fault` if the port is taken or not allowed."""
+    """The socket to serve on.
+
+    Raises `Fault` if the port is taken or not allowed, or if callers need a key and there is no place for keys.
+    """
+    if not is_open(settings) and keys_path(settings.db) is None:
+        raise Fault("Callers need a key, and a database in memory has no place for keys. Try --db holdfast.db.")
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -39,9 +52,9 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def url(listener: socket.socket) -> str:
-    """Where callers find it."""
+    """Where callers on this machine find it."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return server_url(host, port)
 
 
 def configure_logging() -> None:
@@ -57,28 +70,90 @@ def configure_logging() -> None:
 def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Run the app and its API until SIGINT or SIGTERM, then let what runs come to its end (`Settings.drain_s`).
 
-    Calls `ready` once the app runs. Raises `StoreError` if the database cannot be used.
+    Calls `ready` once the app runs. Where callers need a key and there is none yet, one is made, and shown.
+    Raises `StoreError` if the database, or the file of keys, cannot be used.
     """
+    settings = replace(settings, port=listener.getsockname()[1])  # the one that was found, if any would do
     api = create_app(app, settings)
-    config = uvicorn.Config(
+    config = ServerConfig(
         api,
+        settings,
         lifespan="off",  # entered here, so that its errors arrive here
         log_config=None,
         access_log=False,  # it would log query strings
         server_header=False,
         timeout_graceful_shutdown=max(1, math.ceil(settings.drain_s)),
     )
+
+    def announce() -> None:
+        ready()
+        key = first_key(settings)
+        if key is not None:
+            click.echo(welcome(key, url(listener)), err=True)
+
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(api, _Server(config), listener, ready))
+        runner.run(_serve(api, _Server(config), listener, announce))
+
+
+def serve_file(
+    path: Path, name: str | None, settings: Settings, debug: bool, sockets: list[socket.socket] | None = None
+) -> None:
+    """Load the file and serve its App on the first of the sockets."""
+    assert sockets
+    with using(settings):
+        app = load_app(path, name, debug=debug)
+    configure_logging()  # after the file, so that it may have configured its own
+    serve(app, settings, sockets[0], lambda: click.echo(banner(path, app, settings, url(sockets[0])), err=True))
+
+
+def banner(path: Path, app: App, settings: Settings, url: str) -> str:
+    """What is served, and where."""
+    lines = [
+        f"Serving {path} on {url}",
+        f"  database:      {shown(settings.db)}",
+        f"  orchestrators: {', '.join(sorted(app.registry.orchestrators)) or 'none yet'}",
+        f"  API:           {url}/docs",
+    ]
+    if settings.host in EVERYWHERE:
+        lines.insert(1, "  addresses:     all of this machine")
+    if settings.public_url:
+        lines.append(f"  public URL:    {settings.public_url}")
+    elif settings.host in EVERYWHERE:
+        lines.append("  public URL:    not set, so links to people work on this machine only")
+    if not is_open(settings):
+        lines.append(f"  keys:          every caller needs one ({keys_path(settings.db)})")
+    return "\n".join(lines)
+
+
+def first_key(settings: Settings) -> str | None:
+    """The text of the first key, if callers need one and there was none. Raises `StoreError`."""
+    return None if is_open(settings) else KeyRing(keys_path(settings.db)).ensure_first(SystemClock().now())
+
+
+def welcome(key: str, url: str) -> str:
+    """A new key, and how to use it."""
+    return f"""\
+
+The first key is made: it is named admin, may do everything, and is not shown again. In another terminal:
+  export HOLDFAST_KEY={key}
+  curl -H "x-functions-key: $HOLDFAST_KEY" {url}/runtime/webhooks/durabletask/instances
+Keys for others: holdfast keys create NAME --role viewer|operator|admin
+"""
 
 
 async def _serve(
-    api: Starlette, server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None]
+    api: DurableApi, server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None]
 ) -> None:
-    async with api.router.lifespan_context(api):
-        with _stopping_on_signals(server):
+    async with api.lifespan():
+        with _stopping_on_signals(partial(_stop, api, server)):
             ready()
             await server.serve(sockets=[listener])
+
+
+def _stop(api: DurableApi, server: uvicorn.Server, received: signal.Signals = signal.SIGTERM) -> None:
+    """Take no more requests, and end the answers that would not end by themselves."""
+    server.handle_exit(received, None)
+    api.state.streams.close()
 
 
 class _Server(uvicorn.Server):
@@ -89,26 +164,26 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _stopping_on_signals(server: uvicorn.Server) -> Generator[None, None, None]:
-    """Stop the server on SIGINT and SIGTERM, and when the process that supervises this one dies.
+def _stopping_on_signals(stop: Callable[..., None]) -> Generator[None, None, None]:
+    """Call `stop` on SIGINT and SIGTERM (with the signal), and when the process that supervises this one dies.
 
     Afterwards SIGTERM stays without effect, because the drain is under way; SIGINT cuts it short.
     """
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, server.handle_exit, name, None)
+        loop.add_signal_handler(name, stop, name)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        loop.add_reader(parent.sentinel, _stop, server, parent.sentinel)
+        loop.add_reader(parent.sentinel, _orphaned, stop, parent.sentinel)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-def _stop(server: uvicorn.Server, sentinel: int) -> None:
+def _orphaned(stop: Callable[[], None], sentinel: int) -> None:
     asyncio.get_running_loop().remove_reader(sentinel)
-    server.should_exit = True
+    stop()
 
 
 def shown(db: str) -> str:

@@ -10,7 +10,17 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from holdfast.batch import Batch, HistoryRow, Message, ScheduledActivity, Timer
+from holdfast.batch import (
+    ACCEPTED,
+    Audit,
+    AuditEntry,
+    Batch,
+    HistoryRow,
+    Message,
+    ScheduledActivity,
+    Timer,
+    Verdict,
+)
 from holdfast.clock import Timestamp
 from holdfast.core.openwork import OpenWork
 from holdfast.history import (
@@ -20,6 +30,7 @@ from holdfast.history import (
     ExecutionStarted,
     Fact,
     Parent,
+    Request,
     SubOrchestrationInstanceCreated,
     TaskCompleted,
     TaskFailed,
@@ -62,20 +73,33 @@ class Changes:
         batch.history.append(HistoryRow(instance.id, instance.generation, seq, batch.at, facts_json))
         for request in asked:
             match request:
-                case TaskScheduled():
-                    self._schedule(instance, request)
-                case TimerCreated():
-                    timer = Timer(instance.id, instance.generation, request.id, request.fire_at)
-                    batch.timers[timer.key] = timer
+                case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
+                    self._open(instance, request)
                 case TimerCancelled():
                     self._close_timer(instance.id, instance.generation, request)
-                case SubOrchestrationInstanceCreated():
-                    parent = Parent(instance.id, instance.generation, request.id)
-                    self.send(request.instance_id, ExecutionStarted(request.name, request.input, parent))
                 case EventSent():
                     self.send(request.instance_id, EventRaised(request.name, request.input))
                 case _:
                     pass
+
+    def reopen(self, instance: Instance, requests: Sequence[Request], waits: Sequence[Wait]) -> None:
+        """The rows of requests that are open again after a rewind."""
+        for request in requests:
+            self._open(instance, request)
+        self.batch.waits.update(((wait.instance_id, wait.id), wait) for wait in waits)
+
+    def _open(self, instance: Instance, request: Request) -> None:
+        match request:
+            case TaskScheduled():
+                self._schedule(instance, request)
+            case TimerCreated():
+                timer = Timer(instance.id, instance.generation, request.id, request.fire_at)
+                self.batch.timers[timer.key] = timer
+            case SubOrchestrationInstanceCreated():
+                parent = Parent(instance.id, instance.generation, request.id)
+                self.send(request.instance_id, ExecutionStarted(request.name, request.input, parent))
+            case EventAwaited():
+                pass  # waits have more to them than the request; they come apart
 
     def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:
         """Waits opened or changed (a row) and closed (None)."""
@@ -101,6 +125,22 @@ class Changes:
     def send(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
         """A message to an instance, delivered once this batch is durable."""
         self.batch.inbox.append(Message(instance_id, fact, generation))
+
+    def audit(self, message: Message, asked: Audit, verdict: Verdict, *, repeated: bool) -> None:
+        """Keep who asked, and what became of it."""
+        result = type(verdict).__name__ if verdict is not ACCEPTED else "repeated" if repeated else "accepted"
+        self.batch.audit.append(
+            AuditEntry(
+                self.batch.at,
+                asked.verb,
+                asked.caller,
+                asked.address,
+                asked.reason,
+                result,
+                message.instance_id,
+            )
+        )
+        self.fence(partition_of(message.instance_id))
 
     def close_source(self, message: Message) -> None:
         """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""

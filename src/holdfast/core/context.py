@@ -39,6 +39,12 @@ class CallOptions:
     instance_id: str | None = None
 
 
+class ResponseLinks(Protocol):
+    """Where links come from under which people answer."""
+
+    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str: ...
+
+
 class Execution(Protocol):
     """What the context needs of the execution behind it."""
 
@@ -55,6 +61,7 @@ class Execution(Protocol):
     def create_timer(self, fire_at: Timestamp) -> DurableTimer: ...
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]: ...
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None: ...
+    def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str: ...
     def set_custom_status(self, status_json: Raw) -> None: ...
 
 
@@ -252,6 +259,17 @@ class OrchestrationContext(Calls):
         """
         fire_at = None if timeout is None else self._instant(timeout)
         return self._execution.open_wait(check_event_name(name), type, fire_at)
+
+    def response_url(self, event: str, *, once: bool = False, valid_for: timedelta | None = None) -> str:
+        """A link under which a person can answer the named event of this instance, and do nothing else.
+
+        Opening it shows a page with a form for the type that the wait declares; only sending the form answers, so
+        a mail scanner that follows links does no harm. With `once`, it takes one answer; with `valid_for`, it
+        works for so long, otherwise until the instance ends. Whoever has the link can answer: give it to nobody
+        else. It begins with the setting `public_url`.
+        """
+        expires_at = None if valid_for is None else self._instant(valid_for)
+        return self._execution.response_url(check_event_name(event), once, expires_at)
 
     # --- telling others
 

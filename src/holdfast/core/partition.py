@@ -21,12 +21,14 @@ from msgspec import Raw
 from msgspec.json import decode
 from msgspec.structs import replace
 
-from holdfast.batch import ACCEPTED, Batch, Message, ScheduledActivity, Snapshot, Verdict
+from holdfast.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Verdict
 from holdfast.clock import Timestamp
 from holdfast.core.changes import Changes, encode_facts
+from holdfast.core.context import ResponseLinks
 from holdfast.core.openwork import OpenWork
 from holdfast.core.registry import Registry
 from holdfast.core.replay import Execution, replay
+from holdfast.core.rewinding import still_wanted, to_reopen, told_again, undone_from
 from holdfast.errors import (
     FunctionNotFoundError,
     HoldfastError,
@@ -34,6 +36,7 @@ from holdfast.errors import (
     InstanceFinishedError,
     InstanceNotFoundError,
     NotAllowedError,
+    RequestReusedError,
     RunawayStep,
 )
 from holdfast.history import (
@@ -41,10 +44,14 @@ from holdfast.history import (
     ContinuedAsNew,
     EventRaised,
     ExecutionCompleted,
+    ExecutionPurged,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionTerminated,
     Fact,
     Failure,
+    Parent,
+    Step,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
@@ -82,15 +89,17 @@ class _Live:
 class Partition:
     """Steps the instances of all owned partitions."""
 
-    def __init__(self, registry: Registry, max_live: int = 10_000) -> None:
+    def __init__(self, registry: Registry, links: ResponseLinks, max_live: int = 10_000) -> None:
         """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed."""
         self.epochs: dict[int, int] = {}
         self._registry = registry
+        self._links = links
         self._max_live = max_live
         self._live: dict[str, _Live] = {}
         self._held: set[str] = set()
         self._stepping: tuple[Execution] | None = None
         self._changes = Changes(0, self.epochs)
+        self._requests: dict[tuple[str, str], RequestKey] = {}
 
     # --- the door
 
@@ -104,17 +113,20 @@ class Partition:
         now: Timestamp,
         loaded: Mapping[str, Snapshot],
         starting: Sequence[ScheduledActivity] = (),
+        remembered: Mapping[tuple[str, str], RequestKey] | None = None,
     ) -> Batch:
         """Apply the messages in order. The caller commits the batch before the next step, or calls `forget`.
 
-        `starting` are once-activities whose bodies may run as soon as the batch is durable.
+        `starting` are once-activities whose bodies may run as soon as the batch is durable; `remembered` those of
+        the messages' requests that took effect earlier.
         """
         self._changes = Changes(now, self.epochs)
         self._changes.start(starting)
+        self._requests = dict(remembered or {})
         for instance_id, snapshot in loaded.items():
             self._live[instance_id] = _Live(snapshot.instance, snapshot)
         batch = self._changes.batch
-        batch.verdicts = [self._take(message) for message in messages]
+        batch.verdicts = [self._judge(message) for message in messages]
         self._evict({message.instance_id for message in messages})
         return batch
 
@@ -136,6 +148,24 @@ class Partition:
 
     # --- one message
 
+    def _judge(self, message: Message) -> Verdict:
+        """Take a message, unless its request took effect already; and note who asked, and what became of it."""
+        request = message.request
+        earlier = request and self._requests.get((message.instance_id, request.key))
+        if request is None or earlier is None:
+            verdict = self._take(message)
+            if request is not None and verdict is ACCEPTED:
+                self._remember(message.instance_id, request)
+        else:
+            verdict = self._drop(message, ACCEPTED if earlier.digest == request.digest else RequestReusedError())
+        if message.audit is not None:
+            self._changes.audit(message, message.audit, verdict, repeated=earlier is not None)
+        return verdict
+
+    def _remember(self, instance_id: str, request: RequestKey) -> None:
+        self._requests[instance_id, request.key] = request
+        self._changes.batch.requests[instance_id, request.key] = request
+
     def _take(self, message: Message) -> Verdict:
         live = self._live.pop(message.instance_id, None)
         if live is not None:
@@ -151,6 +181,10 @@ class Partition:
         if message.generation is not None and message.generation != instance.generation:
             return self._drop(message)
         status = TRANSITIONS.get((instance.status, type(message.fact)))
+        if isinstance(message.fact, ExecutionPurged):
+            return self._purge(message, live)
+        if isinstance(message.fact, ExecutionRewound):
+            return self._rewind(message, message.fact, live)
         if status is RuntimeStatus.TERMINATED:
             return self._terminate(message, live)
         if instance.status.finished:
@@ -188,6 +222,7 @@ class Partition:
                 now,
                 input_json=fact.input,
                 parent=fact.parent,
+                tags=fact.tags,
             )
             live = self._live[instance.id] = _Live(instance)
             return self._begin(message, fact, live)
@@ -197,7 +232,7 @@ class Partition:
         if message.restart:
             return self._restart(message, fact, live)
         if fact.parent is not None:
-            return self._refuse_child(message, fact, live.instance)
+            return self._take_child(message, fact, fact.parent, live)
         same = _same_start(live.instance, fact)
         return self._drop(message, ACCEPTED if same else InstanceExistsError(message.instance_id))
 
@@ -213,7 +248,7 @@ class Partition:
             definition = self._registry.orchestrator(fact.name)
         except FunctionNotFoundError as error:
             return self._hold(message, live, str(error))
-        execution = Execution(self._registry, definition, instance.id, instance.generation)
+        execution = Execution(self._registry, definition, instance.id, instance.generation, self._links)
         return self._advance(message, live, execution, RuntimeStatus.RUNNING)
 
     def _restart(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
@@ -224,29 +259,41 @@ class Partition:
         self._next_generation(live, fact, [])
         return self._drop(message)
 
-    def _refuse_child(self, message: Message, fact: ExecutionStarted, taken_by: Instance) -> Verdict:
-        """A child's id is taken. Its parent hears of it, unless this is the same child once more."""
-        parent = fact.parent
-        if parent is not None and parent != taken_by.parent:
-            failure = Failure("holdfast.errors.InstanceExistsError", f"Instance '{taken_by.id}' already exists.")
-            answer = SubOrchestrationInstanceFailed(parent.task_id, failure)
-            self._changes.send(parent.instance_id, answer, parent.generation)
+    def _take_child(self, message: Message, fact: ExecutionStarted, parent: Parent, live: _Live) -> Verdict:
+        """A child's id is taken: by another instance, or by this very child, whose parent was rewound and asks
+        once more."""
+        child = live.instance
+        if parent != child.parent or not _same_code_and_input(child, fact):
+            failure = Failure("holdfast.errors.InstanceExistsError", f"Instance '{child.id}' already exists.")
+            self._changes.send(
+                parent.instance_id, SubOrchestrationInstanceFailed(parent.task_id, failure), parent.generation
+            )
+        elif child.status is RuntimeStatus.FAILED:
+            refusal = self._set_back(live, ExecutionRewound("Its parent was rewound."))
+            if refusal is not ACCEPTED:
+                self._answer_parent(child, Failure("Failed", str(refusal)))
+        elif child.status.finished:
+            ended = Failure("Terminated", f"Instance '{child.id}' was terminated.")
+            self._answer_parent(child, ended if child.status is RuntimeStatus.TERMINATED else None)
         return self._drop(message)
 
     def _revive(self, live: _Live) -> Execution:
         """Replay a loaded instance. Raises what makes it held."""
         assert live.snapshot is not None
-        instance = live.instance
+        execution = self._replayed(live.instance, live.snapshot.history)
+        live.run_by(execution, execution.work)
+        if live.instance.held is not None:
+            self._change(live, held=None)
+        return execution
+
+    def _replayed(self, instance: Instance, history: Sequence[Step]) -> Execution:
         definition = self._registry.orchestrator(instance.name)
-        execution = Execution(self._registry, definition, instance.id, instance.generation)
+        execution = Execution(self._registry, definition, instance.id, instance.generation, self._links)
         self._stepping = (execution,)
         try:
-            replay(execution, live.snapshot.history)
+            replay(execution, history)
         finally:
             self._stepping = None
-        live.run_by(execution, execution.work)
-        if instance.held is not None:
-            self._change(live, held=None)
         return execution
 
     # --- stepping
@@ -303,10 +350,14 @@ class Partition:
     def _finish(self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None) -> None:
         self._leave(live)
         self._change(live, status=status, output_json=output, held=None)
-        parent = live.instance.parent
+        self._answer_parent(live.instance, failure)
+
+    def _answer_parent(self, child: Instance, failure: Failure | None) -> None:
+        """Tell whoever waits for this instance how it ended."""
+        parent = child.parent
         if parent is not None:
             answer = (
-                SubOrchestrationInstanceCompleted(parent.task_id, output)
+                SubOrchestrationInstanceCompleted(parent.task_id, child.output_json)
                 if failure is None
                 else SubOrchestrationInstanceFailed(parent.task_id, failure)
             )
@@ -337,6 +388,62 @@ class Partition:
         if live.execution is not None:
             live.execution.close()
         live.run_by(None, OpenWork())
+
+    # --- after the end
+
+    def _purge(self, message: Message, live: _Live) -> Verdict:
+        instance = live.instance
+        if not instance.status.finished:
+            refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be purged."
+            return self._drop(message, NotAllowedError(refusal))
+        if instance.id in self._changes.batch.instances:
+            self._changes.send(instance.id, message.fact)  # its new rows must be there to be deleted
+            return self._drop(message)
+        del self._live[instance.id]
+        self._held.discard(instance.id)
+        self._changes.batch.purged.append(instance.id)
+        self._requests = {key: request for key, request in self._requests.items() if key[0] != instance.id}
+        return self._drop(message)
+
+    def _rewind(self, message: Message, fact: ExecutionRewound, live: _Live) -> Verdict:
+        instance = live.instance
+        if (instance.status, ExecutionRewound) in TRANSITIONS:
+            return self._drop(message, self._set_back(live, fact))
+        if instance.status.finished:
+            return self._drop(message, InstanceFinishedError(instance.id, instance.status))
+        refusal = f"Instance '{instance.id}' is {instance.status}; only one that has failed can be rewound."
+        return self._drop(message, NotAllowedError(refusal))
+
+    def _set_back(self, live: _Live, fact: ExecutionRewound) -> Verdict:
+        """Undo the steps in which a failed instance went wrong (see `rewinding`)."""
+        instance = live.instance
+        if live.snapshot is None:  # it has failed in this very step
+            self._changes.send(instance.id, fact)
+            return ACCEPTED
+        history = live.snapshot.history
+        cut = undone_from(history)
+        try:
+            execution = self._replayed(instance, history[:cut])
+        except (Exception, RunawayStep) as error:
+            return NotAllowedError(f"Instance '{instance.id}' cannot be rewound: {_reason(error)}")
+        again = told_again(history[cut:])
+        self._changes.batch.undone[instance.id] = (instance.generation, history[cut].seq)
+        live.history_length = cut
+        if cut == 0:
+            live.run_by(None, OpenWork())
+            self._change(live, status=RuntimeStatus.PENDING, output_json=NULL, custom_status_json=NULL)
+        else:
+            live.run_by(execution, execution.work)
+            execution.advance(fact, self._changes.batch.at)
+            self._record(live, encode_facts((fact,)))
+            again = still_wanted(execution.work, again)
+            self._changes.reopen(instance, to_reopen(execution.work, again), execution.waits())
+            status = RuntimeStatus.SUSPENDED if execution.suspended else RuntimeStatus.RUNNING
+            self._change(live, status=status, output_json=NULL, custom_status_json=execution.custom_status_json)
+        for message in again:
+            generation = None if isinstance(message, EventRaised) else instance.generation
+            self._changes.send(instance.id, message, generation)
+        return ACCEPTED
 
     # --- holding
 
@@ -388,7 +495,11 @@ def _reason(error: BaseException) -> str:
 
 def _same_start(instance: Instance, fact: ExecutionStarted) -> bool:
     """Whether a repeated start asks for what is there already."""
-    if instance.name != fact.name or instance.parent is not None:
+    return instance.parent is None and _same_code_and_input(instance, fact)
+
+
+def _same_code_and_input(instance: Instance, fact: ExecutionStarted) -> bool:
+    if instance.name != fact.name:
         return False
     if instance.generation:  # the input of its first run is not kept
         return True

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Raw
 
 from holdfast.core.calls import Reconcile
-from holdfast.errors import FunctionNotFoundError, PayloadError
+from holdfast.errors import FunctionNotFoundError, MisfitError, PayloadError
 from holdfast.history import NULL
-from holdfast.payload import Decode, decoder, encode
+from holdfast.payload import decoder, encode, schema
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -27,7 +27,7 @@ Function: TypeAlias = Callable[..., Any]
 class Signature:
     """How the arguments of one function are written as JSON and read back."""
 
-    __slots__ = ("_defaults", "_keywords", "_names", "_read", "_signature", "result")
+    __slots__ = ("_defaults", "_keywords", "_names", "_payload", "_read", "_signature", "result")
 
     def __init__(self, function: Function, skip: int) -> None:
         """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
@@ -42,8 +42,27 @@ class Signature:
         self._names = [parameter.name for parameter in parameters]
         self._keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         self._defaults = [parameter.default is not parameter.empty for parameter in parameters]
-        self._read = self._reader(function, [hints.get(name, Any) for name in self._names], parameters)
+        self._payload = self._payload_type(function, [hints.get(name, Any) for name in self._names], parameters)
+        self._read = decoder(self._payload)
         self.result = _result_type(function, hints.get("return", Any))
+
+    @property
+    def input_schema(self) -> Raw:
+        """JSON Schema of the payload."""
+        return schema(self._payload)
+
+    def accepts(self, text: Raw) -> bool:
+        """Whether the payload fits."""
+        try:
+            self.decode(text)
+        except PayloadError:
+            return False
+        return True
+
+    @property
+    def result_schema(self) -> Raw:
+        """JSON Schema of what the function returns."""
+        return schema(self.result)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
         """The arguments as JSON. Raises `TypeError` as a call would, `PayloadError` for what is no JSON."""
@@ -76,18 +95,20 @@ class Signature:
         return function(*context, *arguments[:positional], **keywords)
 
     @staticmethod
-    def _reader(function: Function, types: list[Any], parameters: list[inspect.Parameter]) -> Decode:
-        if len(parameters) < 2:
-            return decoder(types[0] if types else Any)
+    def _payload_type(function: Function, types: list[Any], parameters: list[inspect.Parameter]) -> Any:
+        if not parameters:
+            return Any
+        if len(parameters) == 1:
+            return (
+                types[0] if types[0] is Any or parameters[0].default is inspect.Parameter.empty else types[0] | None
+            )
         fields = [
             (parameter.name, wanted)
             if parameter.default is parameter.empty
             else (parameter.name, wanted, msgspec.field(default_factory=partial(_same, parameter.default)))
             for parameter, wanted in zip(parameters, types, strict=True)
         ]
-        return decoder(
-            msgspec.defstruct(f"{function.__name__}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
-        )
+        return msgspec.defstruct(f"{function.__name__}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
 
 def _same(default: Any) -> Any:
@@ -170,8 +191,8 @@ class Registry:
 
 
 def check_input(definition: OrchestratorDefinition, text: Raw) -> None:
-    """Raises `PayloadError`, saying for which function, if the input does not fit the declared type."""
+    """Raises `MisfitError`, saying for which function, if the input does not fit the declared type."""
     try:
         definition.signature.decode(text)
-    except PayloadError as error:
-        raise PayloadError(f"The input does not fit {definition.name}: {error}") from error
+    except MisfitError as error:
+        raise MisfitError(f"The input does not fit {definition.name}: {error}", error.path) from error

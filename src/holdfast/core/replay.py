@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 from msgspec import Raw
 
 from holdfast.clock import Timestamp, to_datetime
-from holdfast.core.context import CallOptions, OrchestrationContext
+from holdfast.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from holdfast.core.failures import failure_of, task_error
 from holdfast.core.openwork import OpenWork
 from holdfast.core.registry import OrchestratorDefinition, Registry
@@ -24,6 +24,7 @@ from holdfast.core.tasks import DurableTimer, ExternalEvent, Task, race, settle
 from holdfast.errors import (
     ContinueAsNew,
     EventTimeoutError,
+    MisfitError,
     NonDeterminismError,
     NotADurableTaskError,
     PayloadError,
@@ -38,11 +39,14 @@ from holdfast.history import (
     EventWaitCancelled,
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
+    ExecutionTerminated,
     Fact,
     Failure,
     Parent,
+    ResponseLinkCreated,
     Step,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
@@ -84,7 +88,7 @@ class _Call:
 class _OpenWait:
     """A wait for an event, with the timer that ends it (0: none)."""
 
-    __slots__ = ("deadline", "decode", "event", "id", "since", "timer_id", "wanted", "written")
+    __slots__ = ("deadline", "decode", "event", "id", "since", "timeout_at", "timer_id", "wanted", "written")
 
     def __init__(self, wait_id: int, event: ExternalEvent[Any], wanted: Any, since: Timestamp) -> None:
         self.id = wait_id
@@ -93,6 +97,7 @@ class _OpenWait:
         self.decode = decoder(wanted)
         self.since = since
         self.timer_id = 0
+        self.timeout_at: Timestamp | None = None
         self.deadline: Timestamp | None = None
         self.written = False
 
@@ -106,7 +111,9 @@ class Execution:
         "_code",
         "_definition",
         "_last_id",
+        "_links",
         "_open",
+        "_recorded_links",
         "_wait_changes",
         "at",
         "custom_status_json",
@@ -121,7 +128,12 @@ class Execution:
     )
 
     def __init__(
-        self, registry: Registry, definition: OrchestratorDefinition, instance_id: str, generation: int
+        self,
+        registry: Registry,
+        definition: OrchestratorDefinition,
+        instance_id: str,
+        generation: int,
+        links: ResponseLinks,
     ) -> None:
         self.registry = registry
         self.name = definition.name
@@ -134,6 +146,8 @@ class Execution:
         self.custom_status_json = NULL
         self.work = OpenWork()
         self._definition = definition
+        self._links = links
+        self._recorded_links: dict[int, ResponseLinkCreated] = {}
         self._code: Generator[Any, Any, Any] | CoroutineType[Any, Any, Any] | None = None
         self._awaited: Task[Any] | None = None
         self._asked: list[Fact] = []
@@ -160,21 +174,31 @@ class Execution:
             case ExecutionResumed():
                 self.suspended = False
                 self._catch_up()
+            case ExecutionRewound():
+                pass  # what it undid is not in the history that led here
             case _ if self.suspended:
                 self.work.parked.append(fact)
             case _:
                 self._deliver(fact)
         return asked
 
-    def refusal(self, event: EventRaised) -> PayloadError | None:
+    def refusal(self, event: EventRaised) -> MisfitError | None:
         """Why the wait that would take this event cannot: its data does not fit the declared type (G8)."""
         wait = self._open.get(self.work.next_wait(event.name) or 0)
         if isinstance(wait, _OpenWait):
             try:
                 wait.decode(event.input)
-            except PayloadError as error:
-                return PayloadError(f"The data does not fit what '{wait.event.name}' waits for: {error}")
+            except MisfitError as error:
+                return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", error.path)
         return None
+
+    def expect(self, recorded: Sequence[Fact]) -> None:
+        """On replay: what the next fact was answered with. Links are taken from there, not made again."""
+        self._recorded_links = {fact.id: fact for fact in recorded if isinstance(fact, ResponseLinkCreated)}
+
+    def waits(self) -> list[Wait]:
+        """All open waits."""
+        return [self._row(wait) for wait_id, wait in self._open.items() if _is_wait(wait, wait_id)]
 
     def take_wait_changes(self) -> list[tuple[int, Wait | None]]:
         """Waits opened or changed (a row) and closed (None) since the last call, for those that were written."""
@@ -374,13 +398,23 @@ class Execution:
         self._wait_changes[wait_id] = wait
         if fire_at is not None:
             wait.timer_id = self._next_id()
-            wait.deadline = fire_at
+            wait.timeout_at = wait.deadline = fire_at
             self._ask(TimerCreated(wait.timer_id, fire_at))
             self._open[wait.timer_id] = wait
         return event
 
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
         self._ask(EventSent(self._next_id(), instance_id, name, input_json))
+
+    def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
+        link_id = self._next_id()
+        recorded = self._recorded_links.get(link_id)
+        if recorded is not None:
+            url = recorded.url
+        else:
+            url = self._links.url(self.instance_id, name, f"{self.generation}.{link_id}", once, expires_at)
+        self._ask(ResponseLinkCreated(link_id, name, url))
+        return url
 
     def set_custom_status(self, status_json: Raw) -> None:
         self.custom_status_json = status_json
@@ -439,14 +473,15 @@ class Execution:
     # --- waits as rows
 
     def _note_deadlines(self, awaited: Task[Any]) -> None:
-        waits, deadline = race(awaited)
-        if deadline is None:
-            return
+        """A wait is due when the timer fires that it is raced against now; a reminder that has fired is over."""
+        waits, raced_until = race(awaited)
         for wait_id in waits:
             wait = self._open[wait_id]
-            if isinstance(wait, _OpenWait) and (wait.deadline is None or wait.deadline > deadline):
-                wait.deadline = deadline
-                self._wait_changes[wait_id] = wait
+            if isinstance(wait, _OpenWait):
+                due = min((at for at in (wait.timeout_at, raced_until) if at is not None), default=None)
+                if due != wait.deadline:
+                    wait.deadline = due
+                    self._wait_changes[wait_id] = wait
 
     def _close_row(self, wait: _OpenWait) -> None:
         if wait.written:
@@ -455,7 +490,30 @@ class Execution:
             self._wait_changes.pop(wait.id, None)
 
     def _row(self, wait: _OpenWait) -> Wait:
-        return Wait(self.instance_id, wait.id, wait.event.name, wait.since, wait.deadline, schema(wait.wanted))
+        return Wait(
+            self.instance_id, wait.id, wait.event.name, wait.since, wait.deadline, schema(wait.wanted), self.name
+        )
+
+
+class _NoLinks:
+    """For code that is only looked at: a link that history does not have makes the code differ from it."""
+
+    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str:
+        return ""
+
+
+def check_replay(registry: Registry, name: str, instance_id: str, generation: int, history: Sequence[Step]) -> None:
+    """See whether an orchestrator's code fits a history; nothing is changed.
+
+    Raises `NonDeterminismError` with both sides if it does not, `FunctionNotFoundError` if there is no such code.
+    """
+    execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks())
+    if history and isinstance(history[-1].facts[0], ExecutionTerminated):
+        history = history[:-1]  # the code did not hear of it
+    try:
+        replay(execution, history)
+    finally:
+        execution.close()
 
 
 def replay(execution: Execution, history: Sequence[Step]) -> None:
@@ -465,11 +523,13 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     """
     execution.is_replaying = True
     for step in history:
-        asked = execution.advance(step.facts[0], step.at)
         recorded = step.facts[1:]
+        execution.expect(recorded)
+        asked = execution.advance(step.facts[0], step.at)
         if len(asked) != len(recorded) or any(map(_differ, asked, recorded)):
             raise NonDeterminismError(_disagreement(execution, step, asked))
     execution.is_replaying = False
+    execution.expect(())
     execution.take_wait_changes()  # what replay opened has its row already
 
 
@@ -496,6 +556,11 @@ def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> st
         f"after {describe(step.facts[0])} in step {step.seq}, history has {theirs}, but the code "
         f"(at {execution.where()}) asks for {mine}. Deploy code that fits, or terminate the instance."
     )
+
+
+def _is_wait(target: _Call | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
+    """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
+    return isinstance(target, _OpenWait) and target.id == key
 
 
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:

@@ -204,7 +204,9 @@ def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:
 
 
 def race(task: Task[Any]) -> tuple[list[int], Timestamp | None]:
-    """The open waits that are raced in a `when_any`, and the earliest of the timers raced against them."""
+    """The open waits that are awaited, and the earliest of the timers that they are raced against."""
+    if isinstance(task, ExternalEvent):
+        return [task.id_], None
     if not isinstance(task, _WhenAny):
         return [], None
     open_children = [child for child in task.children_ if not child.done_]

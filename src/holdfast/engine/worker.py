@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from holdfast.batch import Batch, Message, ScheduledActivity, TaskKey, Timer
 from holdfast.clock import SECOND, Clock, Timestamp
+from holdfast.core.context import ResponseLinks
 from holdfast.core.partition import Partition
 from holdfast.core.registry import Registry
 from holdfast.engine.activities import Activities
@@ -64,10 +65,11 @@ class Worker:
         clock: Clock,
         activities: Activities,
         owner: str,
+        links: ResponseLinks,
         options: WorkerOptions | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
-        self.partition = Partition(registry, self.options.max_live)
+        self.partition = Partition(registry, links, self.options.max_live)
         self.ready = False
         self._store = store
         self._clock = clock
@@ -84,7 +86,7 @@ class Worker:
         self._poll_at: Timestamp = 0
         self._retry_at: Timestamp = 0
         self._delivered: set[int] = set()
-        self._watchers: dict[str, list[Callable[[Instance], None]]] = {}
+        self._watchers: dict[str | None, list[Callable[[Instance], None]]] = {}
         self._refusing = False
         self._stopping = False
         self._wake: asyncio.Future[None] | None = None
@@ -108,15 +110,15 @@ class Worker:
         self._starting.append((activity, reply))
         self._wake_up()
 
-    def watch_end(self, instance_id: str, ended: Callable[[Instance], None]) -> Callable[[], None]:
-        """Call `ended` when the instance ends. Returns a function that forgets this."""
+    def watch(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Callable[[], None]:
+        """Call `changed` with each new state of the instance, or (None) of all. Returns a function that forgets
+        this."""
         watchers = self._watchers.setdefault(instance_id, [])
-        watchers.append(ended)
+        watchers.append(changed)
 
         def forget() -> None:
-            if ended in watchers:
-                watchers.remove(ended)
-            if not watchers and self._watchers.get(instance_id) is watchers:
+            watchers.remove(changed)
+            if not watchers:
                 del self._watchers[instance_id]
 
         return forget
@@ -149,7 +151,9 @@ class Worker:
         messages = [message for message, _ in entries]
         missing = self.partition.missing(messages)
         loaded = await self._store.load(missing) if missing else {}
-        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting])
+        keys = {(message.instance_id, message.request.key) for message in messages if message.request}
+        remembered = await self._store.requests(keys, now) if keys else {}
+        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered)
         inbox_ids = [] if batch.empty else await self._store.commit(batch)
         self._release(batch, inbox_ids, entries, starting)
 
@@ -219,9 +223,17 @@ class Worker:
 
     def _tell_watchers(self, batch: Batch) -> None:
         for instance in batch.instances.values():
-            if instance.status.finished:
-                for ended in self._watchers.pop(instance.id, ()):
-                    ended(instance)
+            for key in (instance.id, None):
+                for changed in tuple(self._watchers.get(key, ())):
+                    changed(instance)
+
+    async def _show_watchers(self) -> None:
+        """What was committed without being confirmed has been told to nobody."""
+        for instance_id in [key for key in self._watchers if key is not None]:
+            instance = await self._store.instance(instance_id)
+            for changed in tuple(self._watchers.get(instance_id, ())):
+                if instance is not None:
+                    changed(instance)
 
     # --- ownership
 
@@ -234,6 +246,7 @@ class Worker:
         self._timers = TimerWindow()
         await self._acquire(now)
         self.ready = True
+        await self._show_watchers()
 
     async def _acquire(self, now: Timestamp) -> None:
         epochs = self.partition.epochs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -16,13 +17,18 @@ from holdfast.errors import (
     InstanceExistsError,
     InstanceFinishedError,
     InstanceNotFoundError,
+    MisfitError,
     NotAllowedError,
     PayloadError,
+    RequestReusedError,
     TryAgainError,
 )
+from holdfast.http.shapes import Problem
 
-_STATUS: dict[type[HoldfastError], int] = {
+STATUS: dict[type[HoldfastError], int] = {
     PayloadError: 400,
+    MisfitError: 422,
+    RequestReusedError: 422,
     FunctionNotFoundError: 400,
     InstanceNotFoundError: 404,
     InstanceExistsError: 409,
@@ -30,36 +36,60 @@ _STATUS: dict[type[HoldfastError], int] = {
     InstanceFinishedError: 410,
     TryAgainError: 503,
 }
+"""What each error is over HTTP."""
 
-# Answers are about one moment and one caller; and URLs, which may hold keys, are not passed on to other sites.
-_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+"""Answers are about one moment and one caller; and URLs, which may hold keys, are not passed on to other sites."""
+
+_SHAPED = {400, 500}
+"""For these Durable Functions has a shape of its own, as `application/json`. Ours has the same `Message`."""
 
 
-def answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer. `Raw` values in `content` are written as they are."""
-    body = msgspec.json.encode(content)
-    return Response(body, status, {**_HEADERS, **(headers or {})}, media_type="application/json")
+def json_answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer whose body is JSON text."""
+    return Response(body, status, {**HEADERS, **(headers or {})}, media_type="application/json")
 
 
 def nothing(status: int) -> Response:
     """An answer without a body."""
-    return Response(status_code=status, headers=_HEADERS)
+    return Response(status_code=status, headers=HEADERS)
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer that says what is wrong."""
-    return answer(status, {"Message": message}, headers)
+    return _problem(
+        Problem(title=HTTPStatus(status).phrase, status=status, detail=message, message=message), headers
+    )
+
+
+def error_answer(error: HoldfastError, status: int | None = None) -> Response:
+    """What Holdfast raised, as an answer. Raises the error itself if it is not the caller's to act upon."""
+    kind = next((kind for kind in type(error).__mro__ if kind in STATUS), None)
+    if kind is None:
+        raise error
+    status = status or STATUS[kind]
+    headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, TryAgainError) else {}
+    problem = Problem(
+        type=f"urn:holdfast:{type(error).__name__}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=str(error),
+        message=str(error),
+        path=error.path if isinstance(error, MisfitError) else None,
+    )
+    return _problem(problem, headers)
+
+
+def _problem(problem: Problem, headers: Mapping[str, str] | None) -> Response:
+    kind = "application/json" if problem.status in _SHAPED else "application/problem+json"
+    body = msgspec.json.encode(problem)
+    return Response(body, problem.status, {**HEADERS, **(headers or {})}, media_type=kind)
 
 
 async def refuse_error(request: Request, error: Exception) -> Response:
-    """What Holdfast raised, as an answer. An error that is not the caller's to act upon goes on as it is."""
-    kind = next((kind for kind in type(error).__mro__ if kind in _STATUS), None)
-    if kind is None:
-        raise error
-    headers: dict[str, str] = {}
-    if isinstance(error, TryAgainError):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    return refusal(_STATUS[kind], str(error), headers)
+    """What Holdfast raised in a handler."""
+    assert isinstance(error, HoldfastError)
+    return error_answer(error)
 
 
 async def refuse_request(request: Request, error: Exception) -> Response:

@@ -31,7 +31,7 @@ async def read_payload(request: Request, settings: Settings) -> Raw:
     Raises `HTTPException`: 400 for what is not acceptable JSON, 408 for a body that takes too long, 413 for one
     that is too large.
     """
-    body = await _read(request, settings)
+    body = await read_body(request, settings)
     try:
         if not body.strip():
             return NULL
@@ -92,8 +92,8 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
         seen.add(key)
 
 
-async def _read(request: Request, settings: Settings) -> bytes:
-    """Raises `HTTPException` 408 or 413, and 400 if the caller goes away."""
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The body as it is. Raises `HTTPException` 408 or 413, and 400 if the caller goes away."""
     limit = settings.max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > limit:

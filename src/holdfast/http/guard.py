@@ -1,8 +1,8 @@
 """The first to see a request and the last to see what went wrong with it.
 
-Until callers have keys, whoever can send a request to this machine can do everything. So requests that a web page
-makes a browser send are refused: those under a foreign host name (whose owner has pointed it at this machine), and
-those that change something and come from another site.
+Where callers need no key, whoever can send a request from this machine can do everything. So requests that a web
+page makes a browser send are refused there: those under a foreign host name (whose owner has pointed it at this
+machine). Those that change something and come from another site are refused everywhere.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.config import Settings, is_loopback
 from holdfast.http.answers import refusal
+from holdfast.http.auth import is_open
 
 log = logging.getLogger("holdfast.http")
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
+_CLOSE = {"Connection": "close"}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -28,6 +30,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._settings = settings
+        self._open = is_open(settings)
         self._hosts = {name.lower() for name in (settings.host, *settings.allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +39,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not self._knows_host(headers):
+        if self._is_too_much(scope, headers):
+            await refusal(431, "The request has more headers than are allowed.", _CLOSE)(scope, receive, send)
+        elif not self._knows_host(headers):
             message = "This host name is not served here. Behind a reverse proxy, add it to allowed_hosts."
             await refusal(400, message)(scope, receive, send)
         elif scope["method"] not in _SAFE_METHODS and _is_foreign(headers):
@@ -43,7 +49,15 @@ class Guard:
         else:
             await self._answer(scope, receive, send)
 
+    def _is_too_much(self, scope: Scope, headers: Headers) -> bool:
+        size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in headers.raw)
+        return len(headers.raw) > self._settings.max_headers or size > self._settings.max_header_bytes
+
     def _knows_host(self, headers: Headers) -> bool:
+        """Without a key, only this machine's own names count. A proxy's, if they are set, count anywhere."""
+        if not self._open and not self._settings.allowed_hosts:
+            return True
         hosts = headers.getlist("host")
         if len(hosts) > 1:
             return False
@@ -67,10 +81,16 @@ class Guard:
             await self._app(scope, receive, watch)
         except Exception:
             # The query may hold a key; the path is quoted so that it cannot forge a line of the log.
-            log.exception("%s %s failed", scope["method"], quote(scope["path"]))
+            log.exception("%s %s failed", scope["method"], _without_token(quote(scope["path"])))
             if started:
                 raise
             await refusal(500, "Something went wrong. The server's log has the details.")(scope, receive, send)
+
+
+def _without_token(path: str) -> str:
+    """A response link's path holds the permission to answer."""
+    before, link, _ = path.partition("/respond/")
+    return f"{before}{link}..." if link else path
 
 
 def _is_foreign(headers: Headers) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 
 import msgspec
 from msgspec.structs import replace
 
-from holdfast.batch import Batch, Message, ScheduledActivity, Snapshot, TaskKey, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, TaskKey, Timer
 from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError
 from holdfast.history import Fact, Step
-from holdfast.instance import PARTITIONS, Instance, Wait, partition_of
+from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
+from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter, instance_cursor, wait_cursor
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
@@ -37,7 +39,10 @@ class MemoryStore:
         self._timers: dict[TaskKey, Timer] = {}
         self._waits: dict[tuple[str, int], Wait] = {}
         self._inbox: dict[int, Message] = {}
+        self._requests: dict[tuple[str, str], RequestKey] = {}
+        self._audit: list[AuditEntry] = []
         self._ids = count(1)
+        self._audit_ids = count(1)
 
     async def open(self) -> None:
         pass
@@ -82,9 +87,16 @@ class MemoryStore:
             if instance_id in self._instances
         }
 
+    async def requests(
+        self, keys: Collection[tuple[str, str]], now: Timestamp
+    ) -> dict[tuple[str, str], RequestKey]:
+        found = {key: self._requests[key] for key in keys if key in self._requests}
+        return {key: each for key, each in found.items() if each.expires_at is None or each.expires_at > now}
+
     async def commit(self, batch: Batch) -> list[int]:
         if any(self._leases[partition].epoch != epoch for partition, epoch in batch.epochs.items()):
             raise LeaseLostError("A partition has another owner now.")
+        self._delete(batch)
         self._instances.update(batch.instances)
         for instance_id in batch.forgotten:
             self._history.pop(instance_id, None)
@@ -99,9 +111,27 @@ class MemoryStore:
         self._timers.update(batch.timers)
         self._waits.update(batch.waits)
         self._close(batch)
+        self._requests.update(batch.requests)
+        for entry in batch.audit:
+            await self.note(entry)
         ids = await self.send(batch.inbox)
         await self.send(batch.parked)
         return ids
+
+    def _delete(self, batch: Batch) -> None:
+        purged = set(batch.purged)
+        if purged:
+            for instance_id in purged:
+                self._instances.pop(instance_id, None)
+                self._history.pop(instance_id, None)
+            self._requests = {key: each for key, each in self._requests.items() if key[0] not in purged}
+            self._audit = [entry for entry in self._audit if entry.instance_id not in purged]
+            self._inbox = {key: each for key, each in self._inbox.items() if each.instance_id not in purged}
+        for instance_id, (_, seq) in batch.undone.items():
+            self._history[instance_id] = [step for step in self._history[instance_id] if step.seq < seq]
+        expired = [key for key, each in self._requests.items() if (each.expires_at or batch.at + 1) <= batch.at]
+        for key in expired if batch.requests else ():
+            del self._requests[key]
 
     def _close(self, batch: Batch) -> None:
         for key in batch.activities_closed:
@@ -153,3 +183,45 @@ class MemoryStore:
     async def waits(self, instance_id: str) -> list[Wait]:
         found = [wait for key, wait in self._waits.items() if key[0] == instance_id]
         return sorted(found, key=lambda wait: wait.id)
+
+    # --- lists
+
+    async def instances(self, where: InstanceFilter, after: InstanceCursor | None, limit: int) -> list[Instance]:
+        meant = [instance for instance in self._instances.values() if _is_meant(instance, where)]
+        meant.sort(key=instance_cursor, reverse=True)
+        return [each for each in meant if after is None or instance_cursor(each) < after][:limit]
+
+    async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
+        return dict(Counter(each.status for each in self._instances.values() if _is_meant(each, where)))
+
+    async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
+        meant = [
+            wait
+            for wait in self._waits.values()
+            if (where.due_before is None or wait_cursor(wait).due < where.due_before)
+            and (not where.name or wait.name.lower() == where.name.lower())
+        ]
+        meant.sort(key=wait_cursor)
+        return [wait for wait in meant if after is None or wait_cursor(wait) > after][:limit]
+
+    async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
+        meant = [
+            entry
+            for entry in reversed(self._audit)
+            if (instance_id is None or entry.instance_id == instance_id) and (before is None or entry.id < before)
+        ]
+        return meant[:limit]
+
+    async def note(self, entry: AuditEntry) -> None:
+        self._audit.append(replace(entry, id=next(self._audit_ids)))
+
+
+def _is_meant(instance: Instance, where: InstanceFilter) -> bool:
+    return (
+        (where.created_from is None or instance.created_at >= where.created_from)
+        and (where.created_to is None or instance.created_at <= where.created_to)
+        and (not where.statuses or instance.status in where.statuses)
+        and instance.id.startswith(where.id_prefix)
+        and (not where.name or instance.name == where.name)
+        and where.tags.items() <= instance.tags.items()
+    )

@@ -18,10 +18,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from holdfast.batch import Batch, Message, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
 from holdfast.history import Step
-from holdfast.instance import Instance, Wait
+from holdfast.instance import Instance, RuntimeStatus, Wait
+from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
 
 
 class Store(Protocol):
@@ -65,8 +66,17 @@ class Store(Protocol):
         """The rows and present histories of these instances; those that do not exist are absent."""
         ...
 
+    async def requests(
+        self, keys: Collection[tuple[str, str]], now: Timestamp
+    ) -> dict[tuple[str, str], RequestKey]:
+        """Those of these requests, by (instance id, key), that are remembered at `now`."""
+        ...
+
     async def commit(self, batch: Batch) -> list[int]:
-        """Write the batch. Returns the ids of the rows of `batch.inbox`, in order. Raises `LeaseLostError`."""
+        """Write the batch. Returns the ids of the rows of `batch.inbox`, in order. Raises `LeaseLostError`.
+
+        Requests whose time has passed at `batch.at` are deleted on the way, some with each commit.
+        """
         ...
 
     # --- work that waits for its owner
@@ -99,4 +109,26 @@ class Store(Protocol):
 
     async def waits(self, instance_id: str) -> list[Wait]:
         """The instance's open waits, oldest first (G9)."""
+        ...
+
+    # --- lists: none of these holds up a commit, however many rows there are
+
+    async def instances(self, where: InstanceFilter, after: InstanceCursor | None, limit: int) -> list[Instance]:
+        """Up to `limit` instances that come after the cursor, newest first, then by id downwards."""
+        ...
+
+    async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
+        """How many instances there are of each status that occurs."""
+        ...
+
+    async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
+        """Up to `limit` open waits that come after the cursor: by deadline, those without one last (G9)."""
+        ...
+
+    async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
+        """Up to `limit` entries with an id below `before`, newest first: an instance's, or (None) all."""
+        ...
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Keep an entry about the hub."""
         ...

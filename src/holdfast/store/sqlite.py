@@ -1,7 +1,8 @@
 """A task hub in one SQLite file, owned by one process.
 
 WAL with `synchronous=FULL`: a commit that returned survives power loss. One connection writes, and it alone
-checkpoints; reads have a connection of their own. The process that opened the file holds a lock beside it
+checkpoints. Reads of single instances have a connection of their own; lists have another, and a thread, so that no
+list holds up a step. The process that opened the file holds a lock beside it
 (`<file>.lock`) until it ends, however it ends.
 
 Every verb is a plain function over a connection. With `writer_thread`, commits run in one thread of their own and
@@ -11,45 +12,50 @@ overlap with the next step; otherwise they run where they are called. See docs/p
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-from msgspec import Raw
-
-from holdfast.batch import Batch, Message, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
-from holdfast.errors import LeaseLostError, SchemaTooNewError, StoreError, StoreInUseError
-from holdfast.history import Fact, Parent, Step
+from holdfast.errors import LeaseLostError, StoreError
+from holdfast.history import Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
+from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.store import listing
+from holdfast.store.files import connect, lock, migrate_schema
+from holdfast.store.rows import (
+    INSTANCE_COLUMNS,
+    WAIT_COLUMNS,
+    activity_of,
+    activity_row,
+    audit_of,
+    audit_row,
+    decode_fact,
+    decode_facts,
+    encode,
+    instance_of,
+    instance_row,
+    tag_rows,
+    wait_of,
+    wait_row,
+)
 
 T = TypeVar("T")
 
-_decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
-_decode_fact = msgspec.json.Decoder(Fact).decode
-_decode_parent = msgspec.json.Decoder(Parent).decode
-_encode = msgspec.json.Encoder().encode
-
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
-_PUT_INSTANCE = """
-    INSERT INTO instances (id, name, status, created_at, updated_at, input, output, custom_status, generation,
-                           parent, held)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_PUT_INSTANCE = f"""
+    INSERT INTO instances ({INSTANCE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
         custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held
-"""
-_INSTANCE = """
-    SELECT id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held
-    FROM instances WHERE id
-"""
+"""  # noqa: S608 - the names of columns
+_PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 - the names of columns
 _PUT_HISTORY = "INSERT INTO history (instance_id, generation, seq, at, facts) VALUES (?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM history WHERE instance_id = ? AND generation < ?"
 _PUT_ACTIVITY = """
@@ -68,6 +74,29 @@ _PUT_WAIT = """
 _CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
 _PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact) VALUES (?, ?, ?)"
 _CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
+_UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
+_PUT_REQUEST = """
+    INSERT INTO requests (instance_id, key, digest, expires_at) VALUES (?, ?, ?, ?)
+    ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at
+"""
+_EXPIRE_REQUESTS = """
+    DELETE FROM requests WHERE (instance_id, key) IN
+        (SELECT instance_id, key FROM requests WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+"""
+_PUT_AUDIT = """
+    INSERT INTO audit (at, verb, caller, address, reason, result, instance_id) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_PURGE = (
+    # An instance that has ended has no timers, activities or waits.
+    """DELETE FROM tags WHERE (name, value, created_at, instance_id) IN
+       (SELECT key, json_each.value, created_at, instances.id
+        FROM instances, json_each(CAST(tags AS TEXT)) WHERE instances.id = ?)""",
+    "DELETE FROM history WHERE instance_id = ?",
+    "DELETE FROM inbox WHERE instance_id = ?",
+    "DELETE FROM requests WHERE instance_id = ?",
+    "DELETE FROM audit WHERE instance_id = ?",
+    "DELETE FROM instances WHERE id = ?",
+)
 
 
 class SqliteStore:
@@ -79,19 +108,20 @@ class SqliteStore:
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._lister: sqlite3.Connection | None = None
+        self._list_thread = ThreadPoolExecutor(1, "holdfast-lists")
 
     # --- opening
 
     async def open(self) -> None:
-        self._lock = _lock(self._path)
+        self._lock = lock(self._path)
         try:
-            self._writer = _connect(self._path)
-            _migrate(self._writer, self._path)
+            self._writer = connect(self._path)
+            migrate_schema(self._writer, self._path)
+            _transaction(self._writer, _put_partitions)
             # The lock says that no other process lives, so whoever held a lease is gone.
             self._writer.execute("UPDATE partitions SET owner = NULL")
-            self._reader = _connect(self._path)
-            self._reader.execute("PRAGMA wal_autocheckpoint = 0")
-            self._reader.execute("PRAGMA query_only = ON")
+            self._reader, self._lister = _reader(self._path), _reader(self._path)
         except sqlite3.Error as error:
             await self.close()
             raise StoreError(f"{self._path} cannot be used as a database: {error}") from error
@@ -100,12 +130,13 @@ class SqliteStore:
             raise
 
     async def close(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown()
-        for connection in (self._reader, self._writer):
+        for thread in (self._list_thread, self._thread):
+            if thread is not None:
+                thread.shutdown()
+        for connection in (self._lister, self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._lister = self._reader = self._writer = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -159,7 +190,7 @@ class SqliteStore:
 
     def _load(self, ids: Sequence[str]) -> dict[str, Snapshot]:
         marks = ", ".join("?" * len(ids))
-        found = {row[0]: Snapshot(_instance(row), []) for row in self._read(f"{_INSTANCE} IN ({marks})", ids)}
+        found = {row[0]: Snapshot(instance_of(row), []) for row in self._read(f"{_INSTANCE} IN ({marks})", ids)}
         steps = self._read(
             f"""SELECT instance_id, generation, seq, at, facts FROM history WHERE instance_id IN ({marks})
                 ORDER BY instance_id, generation, seq""",  # noqa: S608 - question marks only
@@ -168,7 +199,21 @@ class SqliteStore:
         for instance_id, generation, seq, at, facts in steps:
             snapshot = found.get(instance_id)
             if snapshot is not None and generation == snapshot.instance.generation:
-                snapshot.history.append(Step(seq, at, _decode_facts(facts)))
+                snapshot.history.append(Step(seq, at, decode_facts(facts)))
+        return found
+
+    async def requests(
+        self, keys: Collection[tuple[str, str]], now: Timestamp
+    ) -> dict[tuple[str, str], RequestKey]:
+        found: dict[tuple[str, str], RequestKey] = {}
+        for instance_id, key in keys:
+            row = self._read(
+                """SELECT key, digest, expires_at FROM requests
+                   WHERE instance_id = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)""",
+                (instance_id, key, now),
+            ).fetchone()
+            if row is not None:
+                found[instance_id, key] = RequestKey(*row)
         return found
 
     async def commit(self, batch: Batch) -> list[int]:
@@ -186,7 +231,7 @@ class SqliteStore:
             if len(messages) == limit:
                 break
             if partition_of(instance_id) in partitions:
-                messages.append(Message(instance_id, _decode_fact(fact), generation, inbox_id))
+                messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id))
         return messages
 
     async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
@@ -203,13 +248,13 @@ class SqliteStore:
                FROM activities ORDER BY scheduled_at, instance_id, task_id""",
             (),
         )
-        return [_activity(row) for row in rows if partition_of(row[0]) in partitions]
+        return [activity_of(row) for row in rows if partition_of(row[0]) in partitions]
 
     # --- reading
 
     async def instance(self, instance_id: str) -> Instance | None:
         row = self._read(f"{_INSTANCE} = ?", (instance_id,)).fetchone()
-        return _instance(row) if row else None
+        return instance_of(row) if row else None
 
     async def history(self, instance_id: str) -> list[Step]:
         snapshot = self._load([instance_id]).get(instance_id)
@@ -217,16 +262,41 @@ class SqliteStore:
 
     async def waits(self, instance_id: str) -> list[Wait]:
         rows = self._read(
-            "SELECT instance_id, id, name, since, deadline, schema FROM waits WHERE instance_id = ? ORDER BY id",
+            f"""SELECT {WAIT_COLUMNS} FROM waits LEFT JOIN instances ON instances.id = waits.instance_id
+                WHERE waits.instance_id = ? ORDER BY waits.id""",  # noqa: S608 - the names of columns
             (instance_id,),
         )
-        return [_wait(row) for row in rows]
+        return [wait_of(row) for row in rows]
+
+    # --- lists
+
+    async def instances(self, where: InstanceFilter, after: InstanceCursor | None, limit: int) -> list[Instance]:
+        return [instance_of(row) for row in await self._list(*listing.instances(where, after, limit))]
+
+    async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
+        return {RuntimeStatus(status): count for status, count in await self._list(*listing.counts(where))}
+
+    async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
+        return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit))]
+
+    async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
+        return [audit_of(row) for row in await self._list(*listing.audit(instance_id, before, limit))]
+
+    async def note(self, entry: AuditEntry) -> None:
+        await self._write(lambda db: db.execute(_PUT_AUDIT, audit_row(entry)))
 
     # --- connections
 
     def _read(self, query: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
         assert self._reader is not None, "the store is not open"
         return self._reader.execute(query, parameters)
+
+    async def _list(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        """The rows of a query that may take long. It runs beside the loop."""
+        lister = self._lister
+        assert lister is not None, "the store is not open"
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._list_thread, lambda: lister.execute(query, parameters).fetchall())
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` in one transaction."""
@@ -237,54 +307,12 @@ class SqliteStore:
         return await loop.run_in_executor(self._thread, _transaction, self._writer, change)
 
 
-def _lock(path: Path) -> int:
-    """Lock the file for this process. The kernel lets go of it when the process ends, however it ends."""
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # payloads are nobody else's business
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise StoreInUseError(
-            f"{path} is in use by process {owner}. One process owns a SQLite database: stop that one, "
-            "or use another file."
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA mmap_size = 0")  # a disk error must come back as an error, not as a signal
-    except sqlite3.Error:
-        connection.close()
-        raise
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = connect(path)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA query_only = ON")
+    connection.create_function("lower_text", 1, str.lower, deterministic=True)  # SQLite's own knows ASCII only
     return connection
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to date. `user_version` is the number of the last migration that ran."""
-    scripts = sorted(
-        (script for script in resources.files("holdfast.store").joinpath("schema").iterdir()),
-        key=lambda script: script.name,
-    )
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
-        raise SchemaTooNewError(
-            f"{path} has schema {version}; this Holdfast knows {len(scripts)}. Install the newer version again."
-        )
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        db.executescript(f"BEGIN IMMEDIATE; {script.read_text()}; PRAGMA user_version = {number}; COMMIT;")
-    _transaction(db, _put_partitions)
 
 
 def _put_partitions(db: sqlite3.Connection) -> None:
@@ -308,35 +336,38 @@ def _transaction(db: sqlite3.Connection, change: Callable[[sqlite3.Connection], 
 
 def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
     _check_fence(db, batch.epochs)
-    run = db.executemany
-    if batch.instances:
-        run(_PUT_INSTANCE, [_instance_row(instance) for instance in batch.instances.values()])
-    if batch.history:
-        run(
-            _PUT_HISTORY,
-            [(row.instance_id, row.generation, row.seq, row.at, row.facts_json) for row in batch.history],
-        )
-    if batch.forgotten:
-        run(_FORGET, list(batch.forgotten.items()))
-    if batch.activities:
-        run(_PUT_ACTIVITY, [_activity_row(call) for call in batch.activities.values()])
-    if batch.activities_started:
-        run(_START_ACTIVITY, [call.key for call in batch.activities_started])
-    if batch.activities_closed:
-        run(_CLOSE_ACTIVITY, batch.activities_closed)
-    if batch.timers:
-        run(_PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()])
-    if batch.timers_closed:
-        run(_CLOSE_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers_closed])
-    if batch.waits:
-        run(_PUT_WAIT, [_wait_row(wait) for wait in batch.waits.values()])
-    if batch.waits_closed:
-        run(_CLOSE_WAIT, batch.waits_closed)
-    if batch.inbox_closed:
-        run(_CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed])
+    for statement, rows in _changes(batch):
+        if rows:
+            db.executemany(statement, rows)
+    if batch.requests:
+        db.execute(_EXPIRE_REQUESTS, (batch.at, 2 * len(batch.requests)))
     ids = _put_messages(db, batch.inbox)
     _put_messages(db, batch.parked)
     return ids
+
+
+def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The statements of a batch and their rows, in the order in which they must run."""
+    for statement in _PURGE if batch.purged else ():
+        yield statement, [(instance_id,) for instance_id in batch.purged]
+    yield _UNDO, [(instance_id, *place) for instance_id, place in batch.undone.items()]
+    yield _PUT_INSTANCE, [instance_row(instance) for instance in batch.instances.values()]
+    yield _PUT_TAG, [tag for instance in batch.instances.values() for tag in tag_rows(instance)]
+    yield (
+        _PUT_HISTORY,
+        [(row.instance_id, row.generation, row.seq, row.at, row.facts_json) for row in batch.history],
+    )
+    yield _FORGET, list(batch.forgotten.items())
+    yield _PUT_ACTIVITY, [activity_row(call) for call in batch.activities.values()]
+    yield _START_ACTIVITY, [call.key for call in batch.activities_started]
+    yield _CLOSE_ACTIVITY, batch.activities_closed
+    yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
+    yield _CLOSE_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers_closed]
+    yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
+    yield _CLOSE_WAIT, batch.waits_closed
+    yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
+    yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
+    yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
 
 
 def _check_fence(db: sqlite3.Connection, epochs: Mapping[int, int]) -> None:
@@ -356,68 +387,6 @@ def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[
 def _put_messages(db: sqlite3.Connection, messages: Iterable[Message]) -> list[int]:
     ids: list[int] = []
     for message in messages:
-        row = (message.instance_id, message.generation, _encode(message.fact))
+        row = (message.instance_id, message.generation, encode(message.fact))
         ids.append(db.execute(_PUT_MESSAGE, row).lastrowid or 0)
     return ids
-
-
-def _instance_row(instance: Instance) -> tuple[Any, ...]:
-    return (
-        instance.id,
-        instance.name,
-        instance.status.value,
-        instance.created_at,
-        instance.updated_at,
-        bytes(instance.input_json),
-        bytes(instance.output_json),
-        bytes(instance.custom_status_json),
-        instance.generation,
-        None if instance.parent is None else _encode(instance.parent),
-        instance.held,
-    )
-
-
-def _instance(row: Sequence[Any]) -> Instance:
-    return Instance(
-        id=row[0],
-        name=row[1],
-        status=RuntimeStatus(row[2]),
-        created_at=row[3],
-        updated_at=row[4],
-        input_json=Raw(row[5]),
-        output_json=Raw(row[6]),
-        custom_status_json=Raw(row[7]),
-        generation=row[8],
-        parent=None if row[9] is None else _decode_parent(row[9]),
-        held=row[10],
-    )
-
-
-def _activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
-    return (
-        call.instance_id,
-        call.generation,
-        call.task_id,
-        call.name,
-        bytes(call.input_json),
-        call.attempt,
-        call.idempotency_key,
-        call.scheduled_at,
-        call.started,
-    )
-
-
-def _activity(row: Sequence[Any]) -> ScheduledActivity:
-    instance_id, generation, task_id, name, input_json, attempt, key, scheduled_at, started = row
-    return ScheduledActivity(
-        instance_id, generation, task_id, name, Raw(input_json), attempt, key, scheduled_at, bool(started)
-    )
-
-
-def _wait(row: Sequence[Any]) -> Wait:
-    instance_id, wait_id, name, since, deadline, schema_json = row
-    return Wait(instance_id, wait_id, name, since, deadline, Raw(schema_json))
-
-
-def _wait_row(wait: Wait) -> tuple[Any, ...]:
-    return (wait.instance_id, wait.id, wait.name, wait.since, wait.deadline, bytes(wait.schema_json))

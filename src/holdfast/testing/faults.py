@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from random import Random
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from holdfast.batch import Batch, Message, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
 from holdfast.errors import StoreError
 from holdfast.history import Step
-from holdfast.instance import Instance, Wait
+from holdfast.instance import Instance, RuntimeStatus, Wait
+from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
 from holdfast.store.protocol import Store
 
 P = ParamSpec("P")
@@ -99,6 +100,11 @@ class FaultyStore:
     async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
         return await self._through("load", self._store.load, instance_ids)
 
+    async def requests(
+        self, keys: Collection[tuple[str, str]], now: Timestamp
+    ) -> dict[tuple[str, str], RequestKey]:
+        return await self._through("requests", self._store.requests, keys, now)
+
     async def commit(self, batch: Batch) -> list[int]:
         return await self._through("commit", self._store.commit, batch)
 
@@ -126,6 +132,23 @@ class FaultyStore:
 
     async def waits(self, instance_id: str) -> list[Wait]:
         return await self._through("waits", self._store.waits, instance_id)
+
+    # --- lists
+
+    async def instances(self, where: InstanceFilter, after: InstanceCursor | None, limit: int) -> list[Instance]:
+        return await self._through("instances", self._store.instances, where, after, limit)
+
+    async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
+        return await self._through("counts", self._store.counts, where)
+
+    async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
+        return await self._through("open_waits", self._store.open_waits, where, after, limit)
+
+    async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
+        return await self._through("audit", self._store.audit, instance_id, before, limit)
+
+    async def note(self, entry: AuditEntry) -> None:
+        await self._through("note", self._store.note, entry)
 
     # --- what goes wrong
 

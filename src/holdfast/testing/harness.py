@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -22,13 +22,14 @@ from holdfast.batch import Batch, Message, ScheduledActivity
 from holdfast.clock import Timestamp, to_datetime, to_micros
 from holdfast.core.calls import ActivityCall, current_call
 from holdfast.core.registry import ActivityDefinition, Function, Registry
-from holdfast.core.replay import Execution, replay
+from holdfast.core.replay import check_replay
 from holdfast.engine.activities import ActivityRunner
 from holdfast.engine.client import Client
 from holdfast.engine.worker import Reply, Worker, WorkerOptions
 from holdfast.errors import PayloadError
-from holdfast.history import ExecutionCompleted, ExecutionTerminated, Step
+from holdfast.history import ExecutionCompleted, Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait
+from holdfast.links import SignedLinks
 from holdfast.payload import decoder, encode
 from holdfast.store.memory import MemoryStore
 from holdfast.testing.clock import ManualClock
@@ -40,6 +41,7 @@ Span: TypeAlias = str | float | timedelta
 
 _ALL = range(PARTITIONS)
 _SECRET = bytes(32)
+_LINKS = SignedLinks(_SECRET, "http://127.0.0.1:7071")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])\s*")
 _SPAN = re.compile(rf"\s*(?:{_PART.pattern})+")
@@ -248,9 +250,21 @@ class Durable:
         _refuse_running_loop(work)
         return self._loop.run_until_complete(self._run(work))
 
-    def start(self, orchestrator: str | Function, input: object = None, *, instance_id: str | None = None) -> str:
+    def start(
+        self,
+        orchestrator: str | Function,
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
         """Start an instance; returns its id. See `Client.start`."""
-        return self.run(self._client.start(orchestrator, input, instance_id=instance_id))
+        return self.run(
+            self._client.start(
+                orchestrator, input, instance_id=instance_id, tags=tags, idempotency_key=idempotency_key
+            )
+        )
 
     def raise_event(self, instance_id: str, name: str, data: object = None) -> None:
         """Give an instance the named event. See `Client.raise_event`."""
@@ -267,6 +281,14 @@ class Durable:
     def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
         """End an instance now; with `recurse`, its running sub-orchestrations too."""
         self.run(self._client.terminate(instance_id, reason, recurse=recurse))
+
+    def rewind(self, instance_id: str, reason: str = "") -> None:
+        """Set a failed instance back to before the step that ended it. See `Client.rewind`."""
+        self.run(self._client.rewind(instance_id, reason))
+
+    def purge(self, instance_id: str) -> None:
+        """Delete an ended instance with its history."""
+        self.run(self._client.purge(instance_id))
 
     def restart(self, instance_id: str, *, new_instance_id: bool = True) -> str:
         """Start again with the same function and input; returns the id. See `Client.restart`."""
@@ -381,17 +403,8 @@ class Durable:
         history, or it was changed in a way that would hold the instances that are there.
         """
         for instance_id in self._store.ids:
-            self._replay(self.status(instance_id), self.history(instance_id))
-
-    def _replay(self, instance: Instance, history: list[Step]) -> None:
-        if history and isinstance(history[-1].facts[0], ExecutionTerminated):
-            del history[-1]  # the code did not hear of it
-        registry = self._app.registry
-        execution = Execution(registry, registry.orchestrator(instance.name), instance.id, instance.generation)
-        try:
-            replay(execution, history)
-        finally:
-            execution.close()
+            instance, history = self.status(instance_id), self.history(instance_id)
+            check_replay(self._app.registry, instance.name, instance.id, instance.generation, history)
 
     def _describe(self, instance: Instance) -> str:
         """An instance in words, for the message of a failed assertion."""
@@ -414,7 +427,7 @@ class Durable:
         registry = self._app.registry
         self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET)
         self._worker = _Worker(
-            self._store, registry, self.clock, self._runner, f"worker {self._workers}", self._options
+            self._store, registry, self.clock, self._runner, f"worker {self._workers}", _LINKS, self._options
         )
         self._worker.changed = self.changed
         self._client = Client(self._worker, self._store, registry, self.clock)

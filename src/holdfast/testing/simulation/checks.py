@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from holdfast.core.replay import Execution, replay
+from holdfast.core.replay import check_replay
 from holdfast.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated, Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus
 from holdfast.testing.simulation.clients import Client, code_for_instance
@@ -54,15 +54,10 @@ async def _check_instance(world: World, instance_id: str) -> None:
 
 
 def _check_replay(world: World, instance: Instance, history: list[Step]) -> None:
-    functions = registry()
-    execution = Execution(functions, functions.orchestrator(instance.name), instance.id, instance.generation)
-    steps = history[:-1] if isinstance(history[-1].facts[0], ExecutionTerminated) else history
     try:
-        replay(execution, steps)
+        check_replay(registry(), instance.name, instance.id, instance.generation, history)
     except Exception as error:  # a history that was damaged may break replay in any way
         world.report.broken("replay", f"{instance.id}: {error!r}")
-    finally:
-        execution.close()
     world.report.checks["replay"] += 1
 
 

@@ -17,6 +17,7 @@ from holdfast.batch import Message
 from holdfast.clock import SECOND, Clock, Timestamp
 from holdfast.engine.worker import Worker, WorkerOptions
 from holdfast.errors import HoldfastError
+from holdfast.links import SignedLinks
 from holdfast.store.protocol import Store
 from holdfast.testing.clock import ManualClock
 from holdfast.testing.faults import InjectedError, Moment
@@ -25,6 +26,8 @@ from holdfast.testing.simulation.actors import Actor
 from holdfast.testing.simulation.ledger import Ledger, WatchedStore
 from holdfast.testing.simulation.report import Report
 from holdfast.testing.simulation.workload import UNFIT, registry
+
+_LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
 
 HEALING_LIMIT: Timestamp = 1800 * SECOND
 STEPS_LIMIT = 40_000
@@ -105,7 +108,7 @@ class Process:
         unfit = frozenset[str]() if version == 1 else UNFIT
         store = WatchedStore(world.store, _ProcessFaults(world, name), world.ledger, unfit)
         options, clock = world.hazards.options, world.plant.clock(world.clock)
-        self.worker = world.plant.worker(store, registry(version), clock, self.activities, name, options)
+        self.worker = world.plant.worker(store, registry(version), clock, self.activities, name, _LINKS, options)
 
     def ready(self) -> bool:
         if self.paused_until > self.world.now:

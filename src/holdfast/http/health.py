@@ -1,0 +1,28 @@
+"""What a supervisor or load balancer asks. It takes no key, and tells nothing else."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from holdfast.http.answers import json_answer
+from holdfast.http.endpoint import Services
+from holdfast.http.shapes import Health
+
+
+async def healthz(request: Request) -> Response:
+    """The process lives."""
+    return json_answer(200, b'{"status":"ok"}')
+
+
+async def readyz(request: Request) -> Response:
+    """The worker owns its partitions, and the database confirms its commits."""
+    services: Services = request.app.state.services
+    ready = services.client.ready
+    return json_answer(200 if ready else 503, msgspec.json.encode(Health(ready=ready)))
+
+
+def routes() -> list[Route]:
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -1,0 +1,96 @@
+"""Handlers about all instances, and the hub itself."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from holdfast.history import Step
+from holdfast.http.answers import nothing, refusal
+from holdfast.http.endpoint import Call
+from holdfast.http.paging import page, read_cursor
+from holdfast.http.queries import (
+    FilterQuery,
+    ListQuery,
+    PageQuery,
+    PurgeQuery,
+    Query,
+    ShowQuery,
+    WaitsQuery,
+    meant_by,
+)
+from holdfast.http.shapes import CONTINUATION, LAST_EVENT_ID, OrchestratorObject, PurgeResult, wait_object
+from holdfast.http.showing import audit_page, status_object
+from holdfast.instance import Instance
+from holdfast.query import InstanceCursor, WaitCursor, instance_cursor, wait_cursor
+
+
+async def instances(call: Call[ListQuery]) -> Response:
+    """Instances, newest first. Pages follow each other without gaps or repetitions, whatever is written meanwhile.
+
+    The header `x-ms-continuation-token` of one answer is that of the request for the next page.
+    """
+    query = call.query
+    where, after = meant_by(query), read_cursor(call.header(CONTINUATION, 2_000), InstanceCursor)
+    if where is None:
+        return call.answer(200, [])
+    found = await call.client.instances(where, after=after, limit=query.top + 1)
+    shown, headers = page(found, query.top, instance_cursor)
+    histories = await call.client.histories([each.id for each in shown]) if query.show_history else {}
+    return call.answer(
+        200, [status_object(call, each, query.view, histories.get(each.id)) for each in shown], headers
+    )
+
+
+async def counts(call: Call[FilterQuery]) -> Response:
+    """How many instances there are of each status that occurs."""
+    where = meant_by(call.query)
+    return call.answer(200, {} if where is None else await call.client.counts(where))
+
+
+async def purge(call: Call[PurgeQuery]) -> Response:
+    """Delete instances that have ended, in small steps. With `top`, a caller can follow the progress."""
+    query = call.query
+    where = meant_by(query)
+    deleted = 0 if where is None else await call.client.purge_many(where, query.top)
+    if not deleted:
+        return refusal(404, "No instance that has ended is meant.")
+    return call.answer(200, PurgeResult(instances_deleted=deleted))
+
+
+async def waits(call: Call[WaitsQuery]) -> Response:
+    """Who waits for what: all open waits, the most urgent first."""
+    query, after = call.query, read_cursor(call.header(CONTINUATION, 2_000), WaitCursor)
+    found = await call.client.open_waits(overdue=query.overdue, name=query.event, after=after, limit=query.top + 1)
+    shown, headers = page(found, query.top, wait_cursor)
+    return call.answer(200, [wait_object(wait, call.now) for wait in shown], headers)
+
+
+async def audit(call: Call[PageQuery]) -> Response:
+    """Who did what, newest first."""
+    return await audit_page(call, None)
+
+
+async def events(call: Call[Query]) -> Response:
+    """Instances as they change, as server-sent events (`instance`).
+
+    `reset` says that changes were missed: load again.
+    """
+
+    def show(what: Step | Instance) -> bytes:
+        return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
+
+    return call.services.streams.hub(call.header(LAST_EVENT_ID), show)
+
+
+async def orchestrators(call: Call[Query]) -> Response:
+    """What can be started, and with which input."""
+    known = call.services.registry.orchestrators
+    return call.answer(
+        200,
+        [OrchestratorObject(name=name, input_schema=known[name].signature.input_schema) for name in sorted(known)],
+    )
+
+
+async def make_primary(call: Call[Query]) -> Response:
+    """Make this app the hub's primary one. It always is: the process that serves the hub owns it."""
+    return nothing(200)

@@ -1,0 +1,204 @@
+"""Server-sent events: what happens, told to whoever listens.
+
+An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq`. The
+hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
+that, or to another process, is told to `reset`, that is, to load again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
+
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from holdfast.engine.client import Client
+from holdfast.errors import InstanceNotFoundError
+from holdfast.history import Step
+from holdfast.http.answers import HEADERS
+from holdfast.instance import Instance
+
+Show: TypeAlias = Callable[[Step | Instance], bytes]
+"""What the one who listens gets to see, as JSON."""
+
+_HEARTBEAT_S = 15.0
+"""Proxies cut connections on which nothing is sent."""
+_HEARTBEAT = b": still here\n\n"
+_KEPT = 1_000
+_STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
+_CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
+
+
+class Streams:
+    """The open event streams of this process."""
+
+    def __init__(self, client: Client, most: int) -> None:
+        self._client = client
+        self._most = most
+        self._listeners: set[asyncio.Event] = set()
+        self._closing = False
+        self._hub = _Hub(client)
+
+    def close(self) -> None:
+        """End all streams: their readers come back, to whoever serves then."""
+        self._closing = True
+        self._hub.close()
+        for wake in self._listeners:
+            wake.set()
+
+    async def instance(self, instance_id: str, last_id: str, show: Show) -> StreamingResponse:
+        """The steps of an instance after `last_id`, as they come, and its status when it has ended.
+
+        Raises `InstanceNotFoundError`, and `HTTPException`: 400 for an id that is none, 503 if there are too many
+        streams.
+        """
+        self._check_room()
+        found = _STEP_ID.fullmatch(last_id)
+        if last_id and not found:
+            raise HTTPException(400, "Last-Event-ID should be the id of an event of this stream.")
+        seen = (int(found[1]), int(found[2])) if found else (0, -1)
+        await self._client.get(instance_id)
+        return _EventStream(self._steps(instance_id, seen, show))
+
+    def hub(self, last_id: str, show: Show) -> StreamingResponse:
+        """The instances of this process as they change. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._changes(last_id, show))
+
+    def _check_room(self) -> None:
+        if len(self._listeners) >= self._most:
+            message = f"{self._most} event streams are open, and no more are allowed (max_streams)."
+            raise HTTPException(503, message, {"Retry-After": "10"})
+
+    async def _steps(self, instance_id: str, seen: tuple[int, int], show: Show) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, self._client.watching(instance_id, lambda _: wake.set()):
+            while not self._closing:
+                wake.clear()
+                try:
+                    instance = await self._client.get(instance_id)
+                    steps = await self._client.history(instance_id)
+                except InstanceNotFoundError:  # purged meanwhile
+                    return
+                for step in steps:
+                    place = (instance.generation, step.seq)
+                    if place > seen:
+                        seen = place
+                        yield _event("step", show(step), f"{instance.generation}.{step.seq}")
+                if instance.status.finished:
+                    yield _event("end", show(instance))
+                    return
+                while not await _woken(wake):
+                    yield _HEARTBEAT
+
+    async def _changes(self, last_id: str, show: Show) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, self._hub.listening(wake) as hub:
+            seen = hub.number_of(last_id)
+            while not self._closing:
+                wake.clear()
+                if seen is None or seen < hub.forgotten:
+                    seen = hub.last
+                    yield _event("reset", b"null", hub.id_of(seen))
+                for instance in hub.since(seen):
+                    seen += 1
+                    yield _event("instance", show(instance), hub.id_of(seen))
+                while not await _woken(wake):
+                    yield _HEARTBEAT
+
+    @contextmanager
+    def _listening(self) -> Generator[asyncio.Event, None, None]:
+        wake = asyncio.Event()
+        self._listeners.add(wake)
+        try:
+            yield wake
+        finally:
+            self._listeners.discard(wake)
+
+
+class _Hub:
+    """The last changes of this process, numbered from 1. It begins to look when somebody listens first."""
+
+    def __init__(self, client: Client) -> None:
+        self.last = 0
+        self._client = client
+        self._process = secrets.token_hex(4)
+        self._kept: deque[Instance] = deque(maxlen=_KEPT)
+        self._listeners: set[asyncio.Event] = set()
+        self._watching = ExitStack()
+        self._looks = False
+
+    @property
+    def forgotten(self) -> int:
+        """The number of the last change that is not kept any more."""
+        return self.last - len(self._kept)
+
+    @contextmanager
+    def listening(self, wake: asyncio.Event) -> Generator[_Hub, None, None]:
+        if not self._looks:
+            self._looks = True
+            self._watching.enter_context(self._client.watching(None, self._note))
+        self._listeners.add(wake)
+        try:
+            yield self
+        finally:
+            self._listeners.discard(wake)
+
+    def close(self) -> None:
+        self._watching.close()
+
+    def since(self, seen: int) -> list[Instance]:
+        """The changes after that number."""
+        return list(self._kept)[seen - self.forgotten :]
+
+    def id_of(self, number: int) -> str:
+        return f"{self._process}.{number}"
+
+    def number_of(self, last_id: str) -> int | None:
+        """The number behind an event's id: the present one if there is none, None if it is not of this process."""
+        if not last_id:
+            return self.last
+        found = _CHANGE_ID.fullmatch(last_id)
+        if found is None or found[1] != self._process or int(found[2]) > self.last:
+            return None
+        return int(found[2])
+
+    def _note(self, instance: Instance) -> None:
+        self._kept.append(instance)
+        self.last += 1
+        for wake in self._listeners:
+            wake.set()
+
+
+class _EventStream(StreamingResponse):
+    """Lets go of its source as soon as the reader has gone."""
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(source, headers={**HEADERS, "X-Accel-Buffering": "no"}, media_type="text/event-stream")
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._source.aclose()
+
+
+async def _woken(wake: asyncio.Event) -> bool:
+    """Wait for a change. False: none came for so long that a sign of life is due."""
+    try:
+        async with asyncio.timeout(_HEARTBEAT_S):
+            await wake.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _event(kind: str, data: bytes, event_id: str = "") -> bytes:
+    lines = [f"id: {event_id}\n".encode()] if event_id else []
+    return b"".join([*lines, f"event: {kind}\ndata: ".encode(), data, b"\n\n"])

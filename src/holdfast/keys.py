@@ -1,0 +1,319 @@
+"""The secrets of a task hub, in files beside its database that only their owner can read.
+
+`<db>.secret` is what tokens are signed with and codes derived from. `<db>.keys` lists the keys of callers: of each
+its name, role and SHA-256 digest. A key has 256 random bits, so that its digest tells nothing of it; its text is
+shown once, when it is made.
+
+A server and command lines work on the same file: each change is made under a lock and replaces the file as a whole,
+and whoever looks for a key reads the file again when it has changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from enum import StrEnum
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from holdfast.clock import Timestamp, to_micros
+from holdfast.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
+
+_IN_MEMORY = ":memory:"
+_PREFIX = "hfk_"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,50}")
+_Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_NOT_NAMES = frozenset({"local", "token"})
+"""What the audit calls callers without a key. Links are called `link:<id>` there, which is no name either."""
+
+
+class Role(StrEnum):
+    """What a key is good for. They compare by what they may: viewer < operator < admin."""
+
+    VIEWER = "viewer"
+    """Reads."""
+    OPERATOR = "operator"
+    """Also starts, answers, and steers instances."""
+    ADMIN = "admin"
+    """Also purges, and reads the audit."""
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+    # As text they would compare by the alphabet: admin before viewer.
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < Role(other).rank
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= Role(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > Role(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= Role(other).rank
+
+
+class Key(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """One key. `digest` is the SHA-256 of its text in hex; without `expires_at` it is good until it is revoked."""
+
+    name: str
+    role: Role
+    digest: _Digest
+    created_at: Timestamp
+    expires_at: Timestamp | None = None
+
+    def valid(self, now: Timestamp) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    keys: tuple[Key, ...]
+
+
+_VERSION = 1
+_Seen: TypeAlias = tuple[int, int, int]
+"""Modification time, size and inode: another file, or other content, has another."""
+
+_decode = msgspec.json.Decoder(_File).decode
+
+
+def hub_secret(db: str) -> bytes:
+    """The hub's secret, kept beside the database, readable by its owner only; made when first needed.
+
+    With a database in memory it stays the same as long as the process lives. Raises `StoreError` if the file is
+    broken.
+    """
+    if db == _IN_MEMORY:
+        return _secret_in_memory()
+    path = Path(f"{db}.secret")
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) != 32:
+            raise StoreError(
+                f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it."
+            ) from None
+        return secret
+    with os.fdopen(handle, "wb") as file:
+        file.write(secret := secrets.token_bytes(32))
+        file.flush()
+        os.fsync(handle)
+    return secret
+
+
+@cache
+def _secret_in_memory() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def keys_path(db: str) -> Path | None:
+    """Where the keys of a database are kept; None for one in memory."""
+    return None if db == _IN_MEMORY else Path(f"{db}.keys")
+
+
+class KeyRing:
+    """The keys of a task hub, in the file at `path`, or (None) in memory.
+
+    Every method raises `StoreError` if the file is broken, or others than its owner can read it.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._keys: tuple[Key, ...] = ()
+        self._seen: _Seen | None = None
+
+    def find(self, text: str, now: Timestamp) -> Key | None:
+        """The key with this text, if it is valid now. The time it takes does not tell how near a guess came."""
+        digest = _digest(text)
+        found: Key | None = None
+        for key in self._current():
+            if hmac.compare_digest(key.digest, digest) and key.valid(now):
+                found = key
+        return found
+
+    def list(self) -> list[Key]:
+        """All keys, the oldest first; a rotated one stands beside its successor until it has expired."""
+        return [*self._current()]
+
+    def create(self, name: str, role: Role, now: Timestamp, expires_at: Timestamp | None = None) -> str:
+        """Make a key, and return its text, which is kept nowhere.
+
+        A name has 1 to 50 letters, digits and . _ or -, and is not `local` or `token`. Raises `NotAllowedError` if
+        it is taken, `PayloadError` if it cannot be one.
+        """
+        if _NAME.fullmatch(name) is None or name in _NOT_NAMES:
+            raise PayloadError("A key's name is 1 to 50 letters, digits and . _ or -, and not 'local' or 'token'.")
+        text = _new_text()
+        with self._changing() as keys:
+            if any(key.name == name for key in keys):
+                raise NotAllowedError(f"There is a key named '{name}' already. Rotate it, or revoke it first.")
+            self._write((*keys, Key(name, role, _digest(text), now, expires_at)))
+        return text
+
+    def rotate(self, name: str, now: Timestamp, overlap: timedelta) -> str:
+        """Make a successor with the same name, role and span of life, and return its text.
+
+        What was valid under that name stays so for `overlap`, so that callers can change over. Raises
+        `KeyNotFoundError`.
+        """
+        text, end = _new_text(), now + to_micros(overlap)
+        with self._changing() as keys:
+            named = [key for key in keys if key.name == name]
+            if not named:
+                raise KeyNotFoundError(name)
+            last = named[-1]
+            lasts = None if last.expires_at is None else now + last.expires_at - last.created_at
+            successor = Key(name, last.role, _digest(text), now, lasts)
+            self._write((*_retired(keys, name, now, end), successor))
+        return text
+
+    def revoke(self, name: str) -> None:
+        """Let no key of that name be valid any more. Raises `KeyNotFoundError`."""
+        with self._changing() as keys:
+            left = tuple(key for key in keys if key.name != name)
+            if len(left) == len(keys):
+                raise KeyNotFoundError(name)
+            self._write(left)
+
+    def ensure_first(self, now: Timestamp) -> str | None:
+        """Make the key `admin` if there is no key at all, and return its text; otherwise None."""
+        with self._changing() as keys:
+            if keys:
+                return None
+            text = _new_text()
+            self._write((Key("admin", Role.ADMIN, _digest(text), now),))
+            return text
+
+    # --- the file
+
+    def _current(self) -> tuple[Key, ...]:
+        """The keys as they are now. The file is read only if it is not the one seen last."""
+        if self._path is not None and (self._seen is None or _look(self._path) != self._seen):
+            self._keys, self._seen = _load(self._path)
+        return self._keys
+
+    @contextmanager
+    def _changing(self) -> Generator[tuple[Key, ...], None, None]:
+        """The keys, while nobody else changes them."""
+        if self._path is None:
+            yield self._keys
+            return
+        with _locked(self._path):
+            yield self._current()
+
+    def _write(self, keys: tuple[Key, ...]) -> None:
+        if self._path is not None:
+            _save(self._path, _File(_VERSION, keys))
+            self._seen = None
+        self._keys = keys
+
+
+def _new_text() -> str:
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _retired(keys: Iterable[Key], name: str, now: Timestamp, end: Timestamp) -> Generator[Key, None, None]:
+    """The keys, those of that name ending at `end` at the latest, and left out if they have ended by now."""
+    for key in keys:
+        if key.name != name:
+            yield key
+        elif key.valid(now) and now < end:
+            yield replace(key, expires_at=end if key.expires_at is None else min(key.expires_at, end))
+
+
+def _look(path: Path) -> _Seen | None:
+    try:
+        return _seen(path.stat())
+    except FileNotFoundError:
+        return None
+
+
+def _seen(status: os.stat_result) -> _Seen:
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _load(path: Path) -> tuple[tuple[Key, ...], _Seen | None]:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read()
+    except FileNotFoundError:
+        return (), None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+    if status.st_mode & 0o077:
+        raise StoreError(f"{path} holds keys, and others than its owner can read it. Run: chmod 600 {path}")
+    try:
+        found = _decode(content)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StoreError(f"{path} is broken: {error}. Restore it, or delete it and make new keys.") from error
+    if found.version != _VERSION:
+        raise StoreError(f"{path} was written by another version of Holdfast than this one.")
+    return found.keys, _seen(status)
+
+
+def _save(path: Path, content: _File) -> None:
+    """Replace the file as a whole; when this returns, it survives power loss."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)  # left by a crash; the lock says that nobody is writing it
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            _keep_owner(handle, path)
+            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+            file.flush()
+            os.fsync(handle)
+        fresh.replace(path)
+        with _opened(path.parent) as directory:
+            os.fsync(directory)  # the name, too
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _keep_owner(handle: int, path: Path) -> None:
+    """When root changes the keys of another user's server, that server must be able to read them afterwards."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        if status.st_uid != os.geteuid():
+            os.fchown(handle, status.st_uid, status.st_gid)
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None, None, None]:
+    """Alone with the file, for as long as it takes to change it. What is locked is its directory, which stays."""
+    try:
+        with _opened(path.parent) as directory:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be changed: {error.strerror}.") from error
+
+
+@contextmanager
+def _opened(directory: Path) -> Generator[int, None, None]:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

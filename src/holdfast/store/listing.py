@@ -1,0 +1,116 @@
+"""The queries behind lists: each gives its SQL and its parameters.
+
+A page is found in an index alone; only the rows that are shown are fetched from their table.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from holdfast.query import NEVER, InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.store.rows import AUDIT_COLUMNS, INSTANCE_COLUMNS, WAIT_COLUMNS
+
+Query: TypeAlias = tuple[str, list[Any]]
+
+_DUE = f"ifnull(deadline, {NEVER})"
+"""As the index `waits_due` has it."""
+
+
+class _Conditions:
+    """Conditions and the values in them, joined by AND."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._texts: list[str] = []
+
+    def add(self, text: str, *values: Any) -> None:
+        self._texts.append(text)
+        self.values += values
+
+    @property
+    def where(self) -> str:
+        return f"WHERE {' AND '.join(self._texts)}" if self._texts else ""
+
+
+def instances(where: InstanceFilter, after: InstanceCursor | None, limit: int) -> Query:
+    source, conditions = _meant(where)
+    if after is not None:
+        conditions.add("(created_at, id) < (?, ?)", after.created_at, after.id)
+    columns = ", ".join(f"instances.{column.strip()}" for column in INSTANCE_COLUMNS.split(","))
+    query = f"""
+        SELECT {columns} FROM
+            (SELECT created_at, id FROM {source} {conditions.where}
+             ORDER BY created_at DESC, id DESC LIMIT ?) AS page
+            JOIN instances ON instances.id = page.id
+        ORDER BY page.created_at DESC, page.id DESC
+    """  # noqa: S608 - names and question marks only
+    return query, [*conditions.values, limit]
+
+
+def counts(where: InstanceFilter) -> Query:
+    source, conditions = _meant(where)
+    query = f"SELECT status, count(*) FROM {source} {conditions.where} GROUP BY status"  # noqa: S608 - as above
+    return query, conditions.values
+
+
+def waits(where: WaitFilter, after: WaitCursor | None, limit: int) -> Query:
+    conditions = _Conditions()
+    if where.due_before is not None:
+        conditions.add(f"{_DUE} < ?", where.due_before)
+    if where.name:
+        conditions.add("lower_text(waits.name) = ?", where.name.lower())
+    if after is not None:
+        conditions.add(f"{_DUE} >= ?", after.due)  # this one finds the place in the index
+        conditions.add(f"({_DUE}, waits.instance_id, waits.id) > (?, ?, ?)", *after)
+    query = f"""
+        SELECT {WAIT_COLUMNS} FROM waits LEFT JOIN instances ON instances.id = waits.instance_id
+        {conditions.where} ORDER BY {_DUE}, waits.instance_id, waits.id LIMIT ?
+    """  # noqa: S608 - as above
+    return query, [*conditions.values, limit]
+
+
+def audit(instance_id: str | None, before: int | None, limit: int) -> Query:
+    conditions = _Conditions()
+    if instance_id is not None:
+        conditions.add("instance_id = ?", instance_id)
+    if before is not None:
+        conditions.add("id < ?", before)
+    query = f"SELECT {AUDIT_COLUMNS} FROM audit {conditions.where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - as above
+    return query, [*conditions.values, limit]
+
+
+def _meant(where: InstanceFilter) -> tuple[str, _Conditions]:
+    """Where the instances are found, and under which conditions."""
+    conditions = _Conditions()
+    source = "instances INDEXED BY instances_listed"
+    if where.tags:
+        source = _tagged(where.tags, conditions)
+    if where.created_from is not None:
+        conditions.add("created_at >= ?", where.created_from)
+    if where.created_to is not None:
+        conditions.add("created_at <= ?", where.created_to)
+    if where.statuses:
+        marks = ", ".join("?" * len(where.statuses))
+        conditions.add(f"status IN ({marks})", *(status.value for status in where.statuses))
+    if where.id_prefix:
+        conditions.add("id >= ? AND substr(id, 1, ?) = ?", where.id_prefix, len(where.id_prefix), where.id_prefix)
+    if where.name:
+        conditions.add("name = ?", where.name)
+    return source, conditions
+
+
+def _tagged(tags: dict[str, str], conditions: _Conditions) -> str:
+    """The instances that have the first tag, in the order of lists; a condition for each of the others."""
+    first, *others = tags.items()
+    conditions.values += first
+    for tag in others:
+        conditions.add(
+            "EXISTS (SELECT 1 FROM tags WHERE name = ? AND value = ? AND created_at = meant.created_at "
+            "AND instance_id = meant.id)",
+            *tag,
+        )
+    return """
+        (SELECT tags.created_at, tags.instance_id AS id, instances.status, instances.name
+         FROM tags JOIN instances ON instances.id = tags.instance_id
+         WHERE tags.name = ? AND tags.value = ?) AS meant
+    """

@@ -1,0 +1,132 @@
+"""`holdfast replay`: old histories against new code, as CI would run it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from holdfast import App, OrchestrationContext
+from holdfast.cli.replay import replay
+from holdfast.testing.harness import Durable
+
+app = App()
+
+
+@app.activity
+async def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+@app.orchestrator
+async def hello(ctx: OrchestrationContext) -> str:
+    name = await ctx.wait_for_external_event("Name", str)
+    return await ctx.call_activity(greet, name)
+
+
+OLD = """
+from holdfast import App, OrchestrationContext
+app = App()
+
+@app.activity
+async def greet(name: str) -> str:
+    raise RuntimeError("no activity runs")
+
+@app.orchestrator
+async def hello(ctx: OrchestrationContext) -> str:
+    name = await ctx.wait_for_external_event("Name", str)
+    return await ctx.call_activity(greet, name)
+"""
+NEW = OLD.replace('"Name", str)', '"Name", str)\n    await ctx.call_activity(greet, name.upper())')
+GONE = OLD.replace("def hello", "def goodbye")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "old.py").write_text(OLD)
+    (tmp_path / "new.py").write_text(NEW)
+    (tmp_path / "gone.py").write_text(GONE)
+    return tmp_path
+
+
+@pytest.fixture
+def histories() -> list[dict[str, Any]]:
+    """One that waits, and one that has ended, as the API gives them."""
+    with Durable(app) as durable:
+        for name in ("waiting", "ended"):
+            durable.start(hello, instance_id=name)
+        durable.raise_event("ended", "Name", "Ada")
+        return [
+            {
+                "name": "hello",
+                "instanceId": name,
+                "generation": durable.status(name).generation,
+                "steps": json.loads(msgspec.json.encode(durable.history(name))),
+            }
+            for name in ("waiting", "ended")
+        ]
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(replay, arguments, input=stdin, catch_exceptions=False)
+
+
+def test_code_that_fits(directory: Path, histories: list[dict[str, Any]]) -> None:
+    Path("one.json").write_text(json.dumps(histories[0], indent=2))
+    Path("array.json").write_text(json.dumps(histories))
+    result = run("one.json", "array.json", "-", "--app", "old.py:app", stdin="\n".join(map(json.dumps, histories)))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "fits     waiting (hello)",
+        *["fits     waiting (hello)", "fits     ended (hello)"] * 2,
+    ]
+    assert result.stderr == "5 of 5 fit.\n"
+
+
+def test_code_that_differs(directory: Path, histories: list[dict[str, Any]]) -> None:
+    Path("array.json").write_text(json.dumps(histories))
+    result = run("array.json", "--app", "new.py")
+    assert result.exit_code == 1
+    first, second, reason = result.stdout.splitlines()
+    assert (first, second) == ("fits     waiting (hello)", "differs  ended (hello)")
+    assert "no longer fits the history of instance 'ended'" in reason
+    assert "TaskScheduled" in reason
+    assert "new.py:" in reason
+    assert result.stderr == "1 of 2 fit.\n"
+
+
+def test_code_that_is_gone(directory: Path, histories: list[dict[str, Any]]) -> None:
+    result = run("-", "--app", "gone.py", stdin=json.dumps(histories[0]))
+    assert result.exit_code == 1
+    assert "There is no orchestrator 'hello'. Registered: goodbye." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "there is none in it"),
+        ("[]", "there is none in it"),
+        ("{", "truncated"),
+        ("{}", "missing required field `name`"),
+        ('{"name": "x", "instanceId": "y", "generation": 0, "steps": [{"seq": 0}]}', "missing required field `at`"),
+    ],
+)
+def test_what_is_no_history(directory: Path, text: str, complaint: str) -> None:
+    Path("x.json").write_text(text)
+    result = run("x.json", "--app", "old.py")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Error: x.json has no histories that can be read" in result.stderr
+    assert complaint in result.stderr
+
+
+def test_a_missing_file_and_a_missing_app(directory: Path) -> None:
+    assert "No such file" in run("nothing.json", "--app", "old.py").stderr
+    assert "There is no file nothing.py" in run("old.py", "--app", "nothing.py").stderr

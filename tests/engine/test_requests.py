@@ -1,0 +1,260 @@
+"""Repeating a request safely, purging, tags, and who did what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from holdfast import (
+    App,
+    HoldfastError,
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    MisfitError,
+    NotAllowedError,
+    OrchestrationContext,
+    PayloadError,
+    RequestReusedError,
+    RuntimeStatus,
+)
+from holdfast.query import InstanceFilter
+from holdfast.testing.harness import Durable
+
+
+@pytest.fixture
+def adder(app: App) -> App:
+    @app.orchestrator
+    async def add(ctx: OrchestrationContext, count: int = 2) -> int:
+        return sum([await ctx.wait_for_external_event("Number", int) for _ in range(count)])
+
+    @app.orchestrator
+    async def echo(ctx: OrchestrationContext, value: int = 0) -> int:
+        return value
+
+    return app
+
+
+# --- idempotency keys
+
+
+def test_a_start_with_a_key_gives_the_same_instance(adder: App, durable: Durable) -> None:
+    first = durable.start("add", 3, idempotency_key="order 7")
+    durable.crash()
+    assert durable.start("add", 3, idempotency_key="order 7") == first
+    assert durable.start("add", 3, idempotency_key="order 8") != first
+    assert durable.start("add", 3) != first
+
+
+@pytest.mark.parametrize(("name", "count"), [("add", 4), ("echo", 3)])
+def test_a_key_is_good_for_one_start(adder: App, durable: Durable, name: str, count: int) -> None:
+    durable.start("add", 3, idempotency_key="order 7")
+    with pytest.raises(RequestReusedError):
+        durable.start(name, count, idempotency_key="order 7")
+
+
+def test_an_event_with_a_key_counts_once(adder: App, durable: Durable) -> None:
+    instance_id = durable.start("add")
+    for _ in range(3):
+        durable.run(durable.client.raise_event(instance_id, "Number", 5, idempotency_key="a"))
+        durable.crash()
+    with pytest.raises(RequestReusedError):
+        durable.run(durable.client.raise_event(instance_id, "Number", 6, idempotency_key="a"))
+    assert durable.status(instance_id).status is RuntimeStatus.RUNNING
+    durable.run(durable.client.raise_event(instance_id, "Number", 6, idempotency_key="b"))
+    assert durable.output(instance_id) == 11
+    durable.run(durable.client.raise_event(instance_id, "Number", 6, idempotency_key="b"))
+
+
+def test_two_events_with_one_key_at_once_count_once(adder: App, durable: Durable) -> None:
+    instance_id = durable.start("add")
+
+    async def twice() -> None:
+        import asyncio
+
+        raising = [durable.client.raise_event(instance_id, "Number", 5, idempotency_key="a") for _ in range(2)]
+        await asyncio.gather(*raising)
+
+    durable.run(twice())
+    assert len(durable.waiting(instance_id)) == 1
+
+
+def test_a_key_is_remembered_for_a_day(adder: App, durable: Durable) -> None:
+    instance_id = durable.start("add", 2)
+    durable.run(durable.client.raise_event(instance_id, "Number", 5, idempotency_key="a"))
+    durable.advance("23h")
+    durable.run(durable.client.raise_event(instance_id, "Number", 5, idempotency_key="a"))
+    assert durable.status(instance_id).status is RuntimeStatus.RUNNING
+    durable.advance("2h")
+    durable.run(durable.client.raise_event(instance_id, "Number", 5, idempotency_key="a"))
+    assert durable.output(instance_id) == 10
+
+
+def test_a_refused_event_does_not_use_up_its_key(adder: App, durable: Durable) -> None:
+    instance_id = durable.start("add", 1)
+    with pytest.raises(MisfitError) as refused:
+        durable.run(durable.client.raise_event(instance_id, "Number", {"a": ["x"]}, idempotency_key="a"))
+    assert refused.value.path == "$"
+    durable.run(durable.client.raise_event(instance_id, "Number", 5, idempotency_key="a"))
+    assert durable.output(instance_id) == 5
+
+
+def test_keys_of_different_callers_are_different(adder: App, durable: Durable) -> None:
+    one, two = durable.client.on_behalf("one", ""), durable.client.on_behalf("two", "")
+    first = durable.run(one.start("add", idempotency_key="a"))
+    assert durable.run(two.start("add", idempotency_key="a")) != first
+
+
+# --- answers that count once
+
+
+def test_an_answer_that_counts_once(adder: App, durable: Durable) -> None:
+    instance_id = durable.start("add")
+    durable.run(durable.client.respond(instance_id, "Number", 5, once_key="link:1"))
+    durable.advance("30d")
+    durable.crash()
+    durable.run(durable.client.respond(instance_id, "Number", 5, once_key="link:1"))
+    with pytest.raises(RequestReusedError):
+        durable.run(durable.client.respond(instance_id, "Number", 6, once_key="link:1"))
+    assert len(durable.waiting(instance_id)) == 1
+    durable.run(durable.client.respond(instance_id, "Number", 5, once_key="link:2"))
+    assert durable.output(instance_id) == 10
+
+
+# --- purging
+
+
+def test_a_purged_instance_is_gone_and_its_id_is_free(adder: App, durable: Durable) -> None:
+    durable.start("echo", 1, instance_id="a")
+    durable.purge("a")
+    with pytest.raises(InstanceNotFoundError):
+        durable.status("a")
+    with pytest.raises(InstanceNotFoundError):
+        durable.purge("a")
+    assert durable.start("echo", 2, instance_id="a") == "a"
+    assert durable.output("a") == 2
+
+
+def test_only_what_has_ended_can_be_purged(adder: App, durable: Durable) -> None:
+    durable.start("add", instance_id="a")
+    with pytest.raises(NotAllowedError, match="Running"):
+        durable.purge("a")
+    durable.terminate("a")
+    durable.purge("a")
+
+
+def test_purging_many_leaves_what_runs_and_what_is_not_meant(adder: App, durable: Durable) -> None:
+    for number in range(5):
+        durable.start("echo", number, instance_id=f"old-{number}")
+    durable.start("add", instance_id="old-running")
+    durable.start("echo", 9, instance_id="new")
+    client = durable.client.on_behalf("me", "127.0.0.1")
+    assert durable.run(client.purge_many(InstanceFilter(id_prefix="old-"), 3)) == 3
+    assert durable.run(client.purge_many(InstanceFilter(id_prefix="old-"))) == 2
+    assert durable.run(client.purge_many(InstanceFilter(id_prefix="old-"))) == 0
+    running = InstanceFilter(statuses=(RuntimeStatus.RUNNING,))
+    assert durable.run(client.purge_many(running)) == 0
+    left = durable.run(client.instances())
+    assert {instance.id for instance in left} == {"new", "old-running"}
+    entries = durable.run(client.audit())
+    assert [(entry.verb, entry.reason) for entry in entries] == [
+        ("purge", "2 instances"),
+        ("purge", "3 instances"),
+    ]
+
+
+# --- tags and lists
+
+
+def test_instances_are_found_by_their_tags(adder: App, durable: Durable) -> None:
+    durable.start("echo", 1, instance_id="a", tags={"team": "blue", "env": "test"})
+    durable.advance("1s")
+    durable.start("add", 1, instance_id="b", tags={"team": "blue"})
+    durable.advance("1s")
+    durable.start("echo", 1, instance_id="c")
+
+    def found(**tags: str) -> list[str]:
+        return [instance.id for instance in durable.run(durable.client.instances(InstanceFilter(tags=tags)))]
+
+    assert found(team="blue") == ["b", "a"]
+    assert found(team="blue", env="test") == ["a"]
+    assert found(team="red") == []
+    assert found() == ["c", "b", "a"]
+    assert durable.status("a").tags == {"team": "blue", "env": "test"}
+    again = durable.restart("a")
+    assert durable.status(again).tags == {"team": "blue", "env": "test"}
+
+
+@pytest.mark.parametrize("tags", [{"": "x"}, {"a b": "x"}, {"a": "line\nbreak"}, {"a": "x" * 201}])
+def test_tags_that_cannot_be_are_refused(adder: App, durable: Durable, tags: dict[str, str]) -> None:
+    with pytest.raises(PayloadError):
+        durable.start("echo", 1, instance_id="a", tags=tags)
+    with pytest.raises(InstanceNotFoundError):
+        durable.status("a")
+
+
+def test_counts_and_open_waits(adder: App, app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def urgent(ctx: OrchestrationContext, minutes: int) -> int:
+        return await ctx.wait_for_external_event("Number", int, timeout=timedelta(minutes=minutes))
+
+    durable.start("add", instance_id="patient")
+    durable.start(urgent, 5, instance_id="soon")
+    durable.start(urgent, 1, instance_id="sooner")
+    durable.start("echo", instance_id="done")
+    assert durable.run(durable.client.counts()) == {RuntimeStatus.RUNNING: 3, RuntimeStatus.COMPLETED: 1}
+    waits = durable.run(durable.client.open_waits())
+    assert [(wait.instance_id, wait.orchestrator) for wait in waits] == [
+        ("sooner", "urgent"),
+        ("soon", "urgent"),
+        ("patient", "add"),
+    ]
+    assert durable.run(durable.client.open_waits(overdue=True)) == []
+    durable.suspend("sooner")
+    durable.advance("2m")  # its timer is due, but it does not go on
+    (late,) = durable.run(durable.client.open_waits(overdue=True))
+    assert late.instance_id == "sooner"
+
+
+# --- audit
+
+
+def test_every_change_by_a_caller_is_kept_with_its_result(adder: App, durable: Durable) -> None:
+    client = durable.client.on_behalf("alice", "10.0.0.7")
+    durable.run(client.start("add", 1, instance_id="a", idempotency_key="k"))
+    durable.run(client.start("add", 1, instance_id="a", idempotency_key="k"))
+    durable.run(client.suspend("a", "lunch"))
+    for number, expected in (("x", MisfitError), (1, None)):
+        durable.resume("a")  # by the app itself: that is no management call
+        if expected is None:
+            durable.run(client.raise_event("a", "Number", number))
+        else:
+            with pytest.raises(expected):
+                durable.run(client.raise_event("a", "Number", number))
+    with pytest.raises(InstanceFinishedError):
+        durable.run(client.terminate("a", "too late"))
+    entries = durable.run(durable.client.audit("a"))
+    assert [(entry.verb, entry.reason, entry.result) for entry in reversed(entries)] == [
+        ("start", "", "accepted"),
+        ("start", "", "repeated"),
+        ("suspend", "lunch", "accepted"),
+        ("raiseEvent", "", "MisfitError"),
+        ("raiseEvent", "", "accepted"),
+        ("terminate", "too late", "InstanceFinishedError"),
+    ]
+    assert {(entry.caller, entry.address, entry.instance_id) for entry in entries} == {("alice", "10.0.0.7", "a")}
+    assert all(entry.at for entry in entries)
+
+
+def test_the_audit_of_a_purged_instance_says_who_purged_it(adder: App, durable: Durable) -> None:
+    client = durable.client.on_behalf("alice", "")
+    durable.run(client.start("echo", 1, instance_id="a"))
+    durable.run(client.purge("a"))
+    assert [entry.verb for entry in durable.run(client.audit("a"))] == ["purge"]
+
+
+def test_what_is_refused_before_it_reaches_an_instance_is_kept_nowhere(adder: App, durable: Durable) -> None:
+    client = durable.client.on_behalf("alice", "")
+    with pytest.raises(HoldfastError):
+        durable.run(client.start("nothing"))
+    assert durable.run(client.audit()) == []

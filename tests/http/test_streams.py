@@ -1,0 +1,217 @@
+"""Server-sent events, read as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.types import Message
+
+from holdfast import Client, Settings
+from holdfast.http.app import DurableApi, create_app
+from tests.http.conftest import INSTANCES, example
+
+EVENTS = INSTANCES.replace("/instances", "/events")
+
+
+class Event(NamedTuple):
+    id: str
+    kind: str
+    data: Any
+
+
+class Stream:
+    """One open request. Leaving it is what a reader does who goes away."""
+
+    def __init__(self, api: DurableApi, url: str, last_id: str = "") -> None:
+        self._sent: asyncio.Queue[Message] = asyncio.Queue()
+        self._gone = asyncio.Event()
+        self._asked = False
+        headers = [(b"host", b"127.0.0.1:7071"), *([(b"last-event-id", last_id.encode())] if last_id else [])]
+        parts = urlsplit(url)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": parts.path,
+            "raw_path": parts.path.encode(),
+            "query_string": parts.query.encode(),
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 7071),
+            "scheme": "http",
+            "http_version": "1.1",
+            "root_path": "",
+        }
+        self.task = asyncio.create_task(api(scope, self._receive, self._sent.put))
+
+    async def _receive(self) -> Message:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def status(self) -> int:
+        head = await self._sent.get()
+        return int(head["status"])
+
+    async def event(self) -> Event:
+        message = await asyncio.wait_for(self._sent.get(), 5)
+        lines = dict(line.split(": ", 1) for line in message["body"].decode().strip().split("\n"))
+        return Event(lines.get("id", ""), lines["event"], json.loads(lines["data"]))
+
+    async def ends(self) -> None:
+        await asyncio.wait_for(self.task, 5)
+
+    async def leave(self) -> None:
+        self._gone.set()
+        await self.ends()
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[tuple[DurableApi, Client]]:
+    api = create_app(example(), Settings(db=":memory:", **settings))
+    async with api.lifespan():
+        yield api, api.state.client
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_an_instances_steps_come_as_they_happen() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            await client.start("Approve", "in", instance_id="a")
+            stream = Stream(api, f"{INSTANCES}/a/events")
+            assert await stream.status() == 200
+            first = await stream.event()
+            assert (first.id, first.kind, first.data["seq"]) == ("0.0", "step", 0)
+            assert first.data["facts"][0] == {"type": "ExecutionStarted", "name": "Approve", "input": "in"}
+            await client.raise_event("a", "Answer", "yes")
+            second = await stream.event()
+            assert (second.id, second.data["facts"][0]["type"]) == ("0.1", "EventRaised")
+            end = await stream.event()
+            assert (end.kind, end.data["output"]) == ("end", "yes")
+            await stream.ends()
+
+    run(test)
+
+
+def test_a_reader_that_comes_back_misses_nothing() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            await client.start("Approve", instance_id="a")
+            stream = Stream(api, f"{INSTANCES}/a/events")
+            await stream.status()
+            last = await stream.event()
+            await stream.leave()
+            await client.raise_event("a", "Answer", "yes")
+            stream = Stream(api, f"{INSTANCES}/a/events", last.id)
+            await stream.status()
+            assert (await stream.event()).id == "0.1"
+            assert (await stream.event()).kind == "end"
+
+    run(test)
+
+
+def test_an_unknown_instance_and_a_bad_id_are_refused() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            await client.start("Approve", instance_id="a")
+            assert await Stream(api, f"{INSTANCES}/nobody/events").status() == 404
+            assert await Stream(api, f"{INSTANCES}/a/events", "x").status() == 400
+
+    run(test)
+
+
+def test_the_hubs_stream_tells_of_every_instance() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            stream = Stream(api, EVENTS)
+            await stream.status()
+            await asyncio.sleep(0)
+            await client.start("Echo", 1, instance_id="a")
+            event = await stream.event()
+            assert (event.kind, event.data["instanceId"], event.data["runtimeStatus"]) == (
+                "instance",
+                "a",
+                "Completed",
+            )
+            await stream.leave()
+            await client.start("Echo", 2, instance_id="b")
+            await client.start("Echo", 3, instance_id="c")
+            stream = Stream(api, EVENTS, event.id)
+            await stream.status()
+            assert [(await stream.event()).data["instanceId"] for _ in range(2)] == ["b", "c"]
+            await stream.leave()
+
+    run(test)
+
+
+def test_what_the_hub_no_longer_has_is_a_reset() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            for last_id in ("0badcafe.7", "nonsense"):
+                stream = Stream(api, EVENTS, last_id)
+                await stream.status()
+                assert (await stream.event()).kind == "reset"
+                await stream.leave()
+            stream = Stream(api, EVENTS)
+            await stream.status()
+            await client.start("Echo", 0, instance_id="first")
+            first = await stream.event()
+            await stream.leave()
+            for number in range(1_001):
+                await client.start("Echo", number)
+            stream = Stream(api, EVENTS, first.id)
+            await stream.status()
+            reset = await stream.event()
+            assert reset.kind == "reset"
+            await stream.leave()
+            stream = Stream(api, EVENTS, reset.id)
+            await stream.status()
+            await client.start("Echo", 0, instance_id="last")
+            assert (await stream.event()).data["instanceId"] == "last"
+            await stream.leave()
+
+    run(test)
+
+
+def test_streams_are_counted_and_let_go() -> None:
+    async def test() -> None:
+        async with running(max_streams=1) as (api, client):
+            await client.start("Approve", instance_id="a")
+            stream = Stream(api, f"{INSTANCES}/a/events")
+            await stream.status()
+            await stream.event()
+            assert await Stream(api, EVENTS).status() == 503
+            await stream.leave()
+            again = Stream(api, EVENTS)
+            assert await again.status() == 200
+            await again.leave()
+
+    run(test)
+
+
+def test_streams_end_when_the_server_stops() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            await client.start("Approve", instance_id="a")
+            streams = [Stream(api, EVENTS), Stream(api, f"{INSTANCES}/a/events")]
+            for stream in streams:
+                await stream.status()
+            await streams[1].event()
+            api.state.streams.close()
+            for stream in streams:
+                await stream.ends()
+
+    run(test)
