@@ -140,10 +140,10 @@ def test_what_runs_is_let_to_its_end(
 def test_a_database_has_one_owner(directory: Path, started: list[Command], reload: str) -> None:
     assert start(started, directory, "dev", "app.py", "--no-reload").base
     second = start(started, directory, "demo", "--db", "holdfast.db")
-    assert second.process.wait(20) == 8
+    assert second.process.wait(20) == 9
     assert re.fullmatch(r"Error: holdfast\.db is in use by process \d+\..*\n", second.said)
     third = start(started, directory, "dev", "app.py", reload)
-    assert third.process.wait(20) == 8
+    assert third.process.wait(20) == 9
     assert "Traceback" not in third.said
 
 
