@@ -7,6 +7,7 @@ reads the machine's time; a test checks that.
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -16,6 +17,9 @@ Timestamp: TypeAlias = int
 
 SECOND: Timestamp = 1_000_000
 
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|min|[smhdw])\s*")
+_SPAN = re.compile(rf"\s*(?:{_PART.pattern})+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -49,6 +53,13 @@ def to_timestamp(at: datetime) -> Timestamp:
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no time zone; write for example datetime(..., tzinfo=UTC)")
     return (at - _EPOCH) // _MICROSECOND
+
+
+def to_span(text: str) -> timedelta:
+    """A span of time that people write: `90s`, `1h30m`, `2d`. Raises `ValueError` for text that means none."""
+    if not _SPAN.fullmatch(text):
+        raise ValueError(f"'{text}' is no span of time; write for example 90s, 5m, 1h30m or 2d")
+    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
 
 
 def to_micros(span: timedelta) -> int:

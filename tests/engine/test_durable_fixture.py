@@ -19,7 +19,8 @@ from holdfast import (
     current_call,
     when_any,
 )
-from holdfast.testing.harness import Durable, to_span
+from holdfast.clock import to_span
+from holdfast.testing.harness import Durable
 
 pytest_plugins = ["pytester"]
 
@@ -302,7 +303,7 @@ def test_an_async_test_is_told_to_be_a_plain_one(phone: App, durable: Durable) -
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("1h30m", 5400), ("2d", 172_800), ("250ms", 0.25), (1.5, 1.5), (" 5 min ", 300)],
+    [("90s", 90), ("1h30m", 5400), ("2d", 172_800), ("250ms", 0.25), ("1.5h", 5400), (" 5 min ", 300)],
 )
 def test_spans_of_time_are_written_as_people_do(text: str, seconds: float) -> None:
     assert to_span(text).total_seconds() == seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -16,8 +15,6 @@ from holdfast.cli.faults import Fault
 
 if TYPE_CHECKING:
     from holdfast.config import Settings
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - whoever sets it means it
 """What a server listens on to be reached under all addresses, and one of these."""
@@ -57,12 +54,12 @@ def output_option(*kinds: str) -> Callable[[F], F]:
 
 def to_span(context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
     """The callback of an option that is a span of time: `90s`, `12h`, `30d`."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhdw])", value.strip())
-    if found is None:
-        raise click.BadParameter(f"'{value}' is no span of time. Write for example 90s, 12h or 30d.")
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    from holdfast.clock import to_span
+
+    try:
+        return None if value is None else to_span(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
 
 
 def settings_from(flags: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Settings:

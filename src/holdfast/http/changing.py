@@ -12,7 +12,7 @@ from holdfast.errors import NotAllowedError
 from holdfast.http.answers import error_answer, nothing
 from holdfast.http.body import media_type
 from holdfast.http.endpoint import Call
-from holdfast.http.queries import LinkQuery, Query, ReasonQuery, TerminateQuery, to_span
+from holdfast.http.queries import LinkQuery, Query, ReasonQuery, TerminateQuery, span_of
 from holdfast.http.shapes import IDEMPOTENCY_KEY, LinkObject, PurgeResult
 from holdfast.http.urls import base_url
 from holdfast.instance import check_event_name
@@ -75,7 +75,7 @@ async def response_link(call: Call[LinkQuery]) -> Response:
     name, services = check_event_name(call.name("eventName")), call.services
     await call.client.get(call.instance_id)
     valid_for = call.query.valid_for
-    expires_at = None if valid_for is None else min(call.now + to_micros(to_span(valid_for)), NEVER)
+    expires_at = None if valid_for is None else min(call.now + to_micros(span_of(valid_for)), NEVER)
     base = services.settings.public_url.rstrip("/") or base_url(call.request)
     links = SignedLinks(services.secret, base)
     url = links.url(call.instance_id, name, secrets.token_hex(8), call.query.once, expires_at)

@@ -17,7 +17,7 @@ from msgspec.structs import fields
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from holdfast.clock import Timestamp, to_timestamp
+from holdfast.clock import Timestamp, to_span, to_timestamp
 from holdfast.instance import RuntimeStatus
 from holdfast.query import InstanceFilter
 
@@ -65,8 +65,6 @@ AnyStatus: TypeAlias = Annotated[
 ]
 """Durable Functions' names. The last two are known there, and never occur here."""
 
-_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_SPAN = re.compile(r"([0-9.]+)([a-z]*)")
 _STATUSES = {status.lower(): status for status in RuntimeStatus}
 _FOREIGN_STATUSES = {"canceled", "continuedasnew"}
 
@@ -87,7 +85,7 @@ class StartQuery(Query, frozen=True, kw_only=True):
     def waiting_time(self) -> timedelta | None:
         """How long to wait for the result before answering with the URIs, or None: not at all."""
         if self.wait is not None:
-            return to_span(self.wait)
+            return span_of(self.wait)
         if self.timeout is None or (self.polling_interval is None and self.retry_interval is None):
             return None  # as with Azure, waiting takes both
         return timedelta(seconds=self.timeout)
@@ -194,11 +192,9 @@ def meant_by(query: FilterQuery | PurgeQuery) -> InstanceFilter | None:
     return where if where.statuses or not query.runtime_status else None
 
 
-def to_span(text: str) -> timedelta:
+def span_of(text: str) -> timedelta:
     """A `Span` as a `timedelta`."""
-    found = _SPAN.fullmatch(text)
-    assert found is not None
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    return timedelta(seconds=float(text)) if text[-1].isdigit() else to_span(text)
 
 
 def tags_of(texts: tuple[str, ...]) -> dict[str, str]:

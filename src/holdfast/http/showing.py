@@ -12,7 +12,7 @@ from holdfast.history import NULL, Step
 from holdfast.http.endpoint import Call, Q
 from holdfast.http.history_events import history_events
 from holdfast.http.paging import AuditCursor, page, read_cursor
-from holdfast.http.queries import PageQuery, Query, ShowQuery, StatusQuery, to_span
+from holdfast.http.queries import PageQuery, Query, ShowQuery, StatusQuery, span_of
 from holdfast.http.shapes import (
     CONTINUATION,
     LAST_EVENT_ID,
@@ -33,7 +33,7 @@ async def status(call: Call[StatusQuery]) -> Response:
     """The instance as it is now. With `wait`, as soon as it has ended, at the latest after that time."""
     instance = await call.client.get(call.instance_id)
     if call.query.wait is not None and not instance.status.finished:
-        instance = await _ended_or_late(call, instance, call.waiting_time(to_span(call.query.wait)))
+        instance = await _ended_or_late(call, instance, call.waiting_time(span_of(call.query.wait)))
     return await status_answer(call, instance, call.query, call.query.return_internal_server_error_on_failure)
 
 

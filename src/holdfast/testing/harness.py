@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from holdfast.app import App
 from holdfast.batch import Batch, Message, ScheduledActivity
-from holdfast.clock import Timestamp, to_datetime, to_micros
+from holdfast.clock import Timestamp, to_datetime, to_micros, to_span
 from holdfast.core.calls import ActivityCall, current_call
 from holdfast.core.registry import ActivityDefinition, Function, Registry
 from holdfast.core.replay import check_replay
@@ -42,9 +41,6 @@ Span: TypeAlias = str | float | timedelta
 _ALL = range(PARTITIONS)
 _SECRET = bytes(32)
 _LINKS = SignedLinks(_SECRET, "http://127.0.0.1:7071")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])\s*")
-_SPAN = re.compile(rf"\s*(?:{_PART.pattern})+")
 
 
 class _Unchecked(Enum):
@@ -53,15 +49,11 @@ class _Unchecked(Enum):
     UNCHECKED = auto()
 
 
-def to_span(span: Span) -> timedelta:
+def _delta(span: Span) -> timedelta:
     """What is meant by a span of time. Raises `ValueError` for text that means none."""
     if isinstance(span, timedelta):
         return span
-    if not isinstance(span, str):
-        return timedelta(seconds=span)
-    if not _SPAN.fullmatch(span):
-        raise ValueError(f"'{span}' is no span of time; write for example '90s', '5m', '1h30m' or '2d'")
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(span)))
+    return to_span(span) if isinstance(span, str) else timedelta(seconds=span)
 
 
 class Fake:
@@ -298,7 +290,7 @@ class Durable:
 
     def advance(self, span: Span) -> None:
         """Let time pass. Every timer that is due on the way fires at its own time, in order."""
-        delta = to_span(span)
+        delta = _delta(span)
         if delta < timedelta(0):
             raise ValueError("Time goes forward.")
         self.settle()
@@ -386,7 +378,7 @@ class Durable:
             raise AssertionError(f"{self._describe(self.status(instance_id))} It does not wait for '{name}'.")
         if isinstance(until, _Unchecked):
             return
-        wanted = None if until is None else self.clock.now() + to_micros(to_span(until))
+        wanted = None if until is None else self.clock.now() + to_micros(_delta(until))
         if all(wait.deadline != wanted for wait in waits):
             shown = "for ever" if wanted is None else f"until {to_datetime(wanted)}"
             raise AssertionError(f"{self._describe(self.status(instance_id))} It does not wait {shown}.")
