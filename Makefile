@@ -38,7 +38,7 @@ kills: $(VENV)/.installed-dev
 	$(BIN)/pytest -m kill -s tests/kill/test_random_kills.py --kill-runs=200
 
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/python tests/fuzz/run.py --max-examples 600 $(ARGS)
+	$(BIN)/python tests/fuzz/run.py --max-examples 950 $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -80,5 +80,7 @@ Phone verification is ready on {url}
    {curl} -X POST {instance}/raiseEvent/SmsChallengeResponse {_JSON} -d '"0000"'
 
 The result: {curl} {instance}
+Watch it:   holdfast show {instance_id} --follow --url {url}
+The API:    {url}/docs
 Kill this process in between, if you like, and start it again. Ctrl+C stops it.
 """

@@ -106,27 +106,29 @@ class _Schemas:
 
     def embed(self, text: Raw, name: str) -> Json:
         """A schema that stands for itself. Its `$defs` are put under `components`, with `name` before their own."""
-        schema: Json = msgspec.json.decode(text)
-        definitions: dict[str, Json] = schema.pop("$defs", {})
+        return self._hoist(msgspec.json.decode(text), name)
+
+    def _hoist(self, schema: Json, name: str) -> Json:
+        definitions: dict[str, Json] = schema.get("$defs", {})
         for key, definition in definitions.items():
-            self.found[f"{name}.{key}"] = cast("Json", _renamed(definition, name))
-        return cast("Json", _renamed(schema, name))
+            self.found[f"{name}.{key}"] = cast("Json", self._renamed(definition, name))
+        plain = {key: value for key, value in schema.items() if key not in ("$defs", "$id")}
+        return cast("Json", self._renamed(plain, name))
 
-
-def _renamed(schema: object, name: str) -> object:
-    """The same schema with its references led to `components`. Parts with an `$id` keep theirs."""
-    if isinstance(schema, list):
-        return [_renamed(each, name) for each in cast("list[object]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    members = cast("Json", schema)
-    if "$id" in members:
-        return members
-    renamed = {key: _renamed(value, name) for key, value in members.items()}
-    reference = members.get("$ref")
-    if isinstance(reference, str):
-        renamed["$ref"] = reference.replace("#/$defs/", f"#/components/schemas/{name}.")
-    return renamed
+    def _renamed(self, schema: object, name: str) -> object:
+        """The same schema with its references led to `components`. A part with an `$id` has its own `$defs`."""
+        if isinstance(schema, list):
+            return [self._renamed(each, name) for each in cast("list[object]", schema)]
+        if not isinstance(schema, dict):
+            return schema
+        members = cast("Json", schema)
+        if "$id" in members:
+            return self._hoist(members, f"{name}.{members.get('title', 'part')}")
+        renamed = {key: self._renamed(value, name) for key, value in members.items()}
+        reference = members.get("$ref")
+        if isinstance(reference, str):
+            renamed["$ref"] = reference.replace("#/$defs/", f"#/components/schemas/{name}.")
+        return renamed
 
 
 class _Described:
