@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from holdfast import App, OrchestrationContext
 
@@ -26,12 +26,18 @@ class Order(Struct):
     note: str | None = None
 
 
-class Address(BaseModel):
+class Strict(BaseModel):
+    """Takes what its schema says: by itself a Pydantic model also takes false as 0."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Address(Strict):
     street: str
     number: int | None = None
 
 
-class Person(BaseModel):
+class Person(Strict):
     name: str
     homes: list[Address] = []
 
