@@ -7,13 +7,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo test check bench kills fuzz clean
+.PHONY: help demo test check bench pictures kills fuzz clean
 
 help:
 	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
 	@echo "make test    all tests"
 	@echo "make check   format, lint and types"
 	@echo "make bench   the benchmark; its last line is one JSON object"
+	@echo "make pictures  the README's pictures, taken anew"
 	@echo "make kills   200 verifications, each with a kill -9 at a random moment"
 	@echo "make fuzz    Schemathesis over the whole API, more than 20,000 cases"
 	@echo "make clean   remove $(VENV) and caches"
@@ -21,9 +22,10 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/holdfast demo $(ARGS)
 
-test: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "not kill" --numprocesses auto
+test: $(VENV)/.installed-dev chromium
+	$(BIN)/pytest -m "not kill and not browser" --numprocesses auto
 	$(BIN)/pytest -m kill
+	$(BIN)/pytest -m browser
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
@@ -33,6 +35,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python bench/verify.py $(ARGS)
+
+pictures: $(VENV)/.installed-dev chromium
+	$(BIN)/python scripts/pictures.py $(ARGS)
 
 kills: $(VENV)/.installed-dev
 	$(BIN)/pytest -m kill -s tests/kill/test_random_kills.py --kill-runs=200
@@ -64,3 +69,16 @@ install-venv:
 	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
 	elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; \
 	else echo "Python's venv module is missing. As root: apt-get install python3-venv"; exit 1; fi
+
+# The browser tests need a Chromium. Where there is none and none can be installed, they are skipped, and say so.
+.PHONY: chromium
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || [ -n "$$HOLDFAST_CHROMIUM" ] || $(MAKE) --no-print-directory install-chromium
+
+.PHONY: install-chromium
+install-chromium:
+	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq chromium >/dev/null; fi \
+	|| true
+	@command -v chromium >/dev/null \
+	|| echo "There is no Chromium, so the browser tests will be skipped. Install one, or name it: HOLDFAST_CHROMIUM=/path"

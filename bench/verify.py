@@ -29,6 +29,7 @@ from holdfast import App, Client, OrchestrationContext, SystemClock, current_cal
 from holdfast.engine.activities import ActivityRunner
 from holdfast.engine.worker import Worker
 from holdfast.links import SignedLinks
+from holdfast.metrics import Metrics
 from holdfast.store.sqlite import SqliteStore
 
 app = App()
@@ -91,8 +92,9 @@ async def measure(options: argparse.Namespace, directory: Path) -> tuple[float, 
     store = SqliteStore(directory / "bench.db", writer_thread=options.writer_thread)
     await store.open()
     clock = SystemClock()
-    runner = ActivityRunner(app.registry, b"bench" * 8)
-    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""))
+    metrics = Metrics(clock.now())
+    runner = ActivityRunner(app.registry, b"bench" * 8, clock, metrics)
+    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), metrics)
     client = Client(worker, store, app.registry, clock)
     turning = asyncio.create_task(worker.run())
     await load(client, max(200, options.n // 20), options.in_flight)  # warm up

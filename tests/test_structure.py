@@ -19,11 +19,24 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "holdfast"
 
 FLOORS = [
-    {"history", "instance", "batch", "query", "retry", "errors", "clock", "payload", "tokens", "links"},
+    {
+        "history",
+        "instance",
+        "batch",
+        "query",
+        "presence",
+        "metrics",
+        "retry",
+        "errors",
+        "clock",
+        "payload",
+        "tokens",
+        "links",
+    },
     {"core"},
     {"store"},
     {"engine"},
-    {"app", "client", "config", "http", "keys", "cli", "__init__"},
+    {"app", "client", "config", "http", "keys", "cli", "web", "__init__"},
 ]
 """From the ground up. A module imports its own floor or a lower one."""
 

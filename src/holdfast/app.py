@@ -9,9 +9,11 @@ import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from msgspec.structs import replace
 from starlette.routing import BaseRoute
 
 from holdfast.clock import Clock, SystemClock
@@ -20,10 +22,13 @@ from holdfast.core.calls import Reconcile
 from holdfast.core.registry import ActivityDefinition, Registry, Signature
 from holdfast.engine.activities import ActivityRunner
 from holdfast.engine.client import Client
+from holdfast.engine.heartbeat import Heartbeat, presence_of
 from holdfast.engine.watchdog import Watchdog
 from holdfast.engine.worker import Worker, WorkerOptions
 from holdfast.keys import hub_secret
 from holdfast.links import SignedLinks
+from holdfast.metrics import Metrics
+from holdfast.presence import Presence
 from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
 from holdfast.store.sqlite import SqliteStore
@@ -145,12 +150,18 @@ class App:
         await store.open()
         try:
             secret = hub_secret(settings.db)
-            runner = ActivityRunner(self.registry, secret)
+            metrics = Metrics(clock.now())
+            runner = ActivityRunner(self.registry, secret, clock, metrics)
             links = SignedLinks(secret, _base_url(settings))
-            worker = Worker(store, self.registry, clock, runner, _owner_name(), links, options)
+            owner = _owner_name()
+            worker = Worker(store, self.registry, clock, runner, owner, links, metrics, options)
+            heartbeat = Heartbeat(
+                store, clock, presence_of(owner, self.registry, clock), partial(_load, worker, runner)
+            )
             watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
             watchdog.start()
             turning = asyncio.create_task(worker.run())
+            beating = asyncio.create_task(heartbeat.run())
             try:
                 yield Client(worker, store, self.registry, clock)
             finally:
@@ -158,10 +169,21 @@ class App:
                 await runner.drain(settings.drain_s)
                 worker.stop()
                 await turning
+                beating.cancel()
+                await heartbeat.end()
                 await worker.release()
                 watchdog.stop()
         finally:
             await store.close()
+
+
+def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:
+    return replace(
+        presence,
+        live_instances=worker.partition.live_count,
+        running_activities=len(runner.running),
+        queued_messages=worker.queued,
+    )
 
 
 def _store(settings: Settings) -> Store:

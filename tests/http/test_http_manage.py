@@ -177,7 +177,9 @@ def test_a_finished_instance_is_a_410(api: Api, operation: str) -> None:
     assert FINISHED.format(instance_id) in answer.json()["Message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/instances/x", f"{INSTANCES}/x/unknown", "/orchestrators", "/healthz/x"])
+@pytest.mark.parametrize(
+    "path", ["/x", "/instances/x/y/z", f"{INSTANCES}/x/unknown", "/orchestrators", "/healthz/x"]
+)
 def test_an_unknown_path_is_a_404_in_json(api: Api, path: str) -> None:
     answer = api.post(path)
     assert answer.status_code == 404

@@ -241,7 +241,8 @@ def test_a_token_counts_until_days_after_the_end(
 # --- roles
 
 
-READS = {"list", "status", "history", "waits", "events", "counts", "orchestrators"}
+READS = {"list", "status", "history", "waits", "events", "counts", "orchestrators", "activities"}
+READS |= {"hub", "metrics", "timers", "failures", "workers"}
 ACTS = {"start", "raiseEvent", "terminate", "suspend", "resume", "rewind", "restart", "responseLink"}
 RULES = {"purge", "audit", "makeprimary"}
 

@@ -215,3 +215,46 @@ def test_streams_end_when_the_server_stops() -> None:
                 await stream.ends()
 
     run(test)
+
+
+def test_a_calm_stream_tells_how_much_changed_and_not_what() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            stream = Stream(api, f"{EVENTS}?every=100ms")
+            assert await stream.status() == 200
+            first = await stream.event()
+            assert (first.kind, first.data["changes"]) == ("changed", 0)
+            for number in range(5):
+                await client.start("Echo", instance_id=f"e{number}")
+            changes = 0
+            while changes < 5:
+                event = await stream.event()
+                assert event.data.keys() == {"now", "changes"}
+                changes += event.data["changes"]
+            assert changes == 5
+            await stream.leave()
+
+    run(test)
+
+
+def test_a_calm_stream_ends_with_the_server_however_long_its_pauses_are() -> None:
+    async def test() -> None:
+        async with running() as (api, _):
+            stream = Stream(api, f"{EVENTS}?every=1m")
+            await stream.status()
+            await stream.event()
+            api.state.streams.close()
+            await stream.ends()
+
+    run(test)
+
+
+def test_a_calm_stream_is_neither_too_fast_nor_too_slow() -> None:
+    async def test() -> None:
+        async with running() as (api, _):
+            for every in ("99ms", "61s"):
+                stream = Stream(api, f"{EVENTS}?every={every}")
+                assert await stream.status() == 400
+                await stream.leave()
+
+    run(test)

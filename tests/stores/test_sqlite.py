@@ -13,7 +13,7 @@ import pytest
 
 from holdfast.errors import SchemaTooNewError, StoreError, StoreInUseError
 from holdfast.instance import PARTITIONS, RuntimeStatus
-from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
 from holdfast.store.files import backup, migrate, status
 from holdfast.store.protocol import Store
@@ -107,10 +107,10 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 2"):
+    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 3"):
         opened(path, nothing)
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     opened(path, nothing)  # the refusal let go of the lock
 
@@ -138,7 +138,7 @@ def test_an_empty_file_gets_its_tables(path: Path) -> None:
 
     opened(path, question)
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert {"instances", "history", "activities", "timers", "waits", "inbox", "partitions"} <= tables
@@ -243,9 +243,9 @@ def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
         )
         db.execute("INSERT INTO waits VALUES ('old', 1, 'Answer', 1, NULL, '{}')")
     db.close()
-    assert (status(path).schema, status(path).newest_schema) == (1, 2)
-    assert migrate(path) == (1, 2)
-    assert migrate(path) == (2, 2)
+    assert (status(path).schema, status(path).newest_schema) == (1, 3)
+    assert migrate(path) == (1, 3)
+    assert migrate(path) == (3, 3)
 
     async def question(store: SqliteStore) -> None:
         (found,) = await store.instances(InstanceFilter(), None, 10)
@@ -327,6 +327,24 @@ def test_filters_read_the_index_alone(path: Path, query: tuple[str, list[object]
     db.close()
     assert any("USING COVERING INDEX instances_listed" in line for line in plan), plan
     assert not any(line.startswith("SCAN instances") and "INDEX" not in line for line in plan), plan
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (listing.failures(5, FailureCursor(1, "a"), 10), "USING INDEX instances_failed"),
+        (listing.timers(5, TimerCursor(1, "a", 0, 1), 10), "SEARCH timers USING PRIMARY KEY"),
+    ],
+)
+def test_a_page_is_found_in_an_index_and_never_sorted(
+    path: Path, query: tuple[str, list[object]], index: str
+) -> None:
+    opened(path, nothing)
+    with sqlite3.connect(path) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
+    db.close()
+    assert any(index in line for line in plan), plan
+    assert not any("TEMP B-TREE" in line for line in plan), plan
 
 
 def test_waits_are_read_in_the_order_of_their_index(path: Path) -> None:

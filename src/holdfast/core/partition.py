@@ -103,6 +103,11 @@ class Partition:
 
     # --- the door
 
+    @property
+    def live_count(self) -> int:
+        """How many instances are in memory."""
+        return len(self._live)
+
     def missing(self, messages: Iterable[Message]) -> set[str]:
         """The ids of the instances that must be loaded before these messages can be stepped."""
         return {message.instance_id for message in messages if not message.fresh} - self._live.keys()
@@ -312,6 +317,9 @@ class Partition:
         self._changes.close_source(message)
         self._record(live, facts_json, asked)
         self._changes.waits(live.instance.id, execution.take_wait_changes())
+        if execution.answered:
+            self._changes.batch.answered += execution.answered
+            execution.answered.clear()
         self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
         match asked:
             case [*_, ExecutionCompleted() as end]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeAlias, cast, get_args, get_origin, get_type_hints
@@ -22,6 +22,9 @@ from holdfast.history import NULL
 from holdfast.payload import decoder, encode, schema
 
 Function: TypeAlias = Callable[..., Any]
+
+MAX_EVENTS = 100
+"""Code may make up the names of events, without end."""
 
 
 class Signature:
@@ -131,6 +134,12 @@ class OrchestratorDefinition:
     name: str
     function: Function
     signature: Signature
+    events: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The types of the events that its code has waited for, by their names: the first `MAX_EVENTS` that it used."""
+
+    def note_event(self, name: str, wanted: Any) -> None:
+        if name in self.events or len(self.events) < MAX_EVENTS:
+            self.events[name] = wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ class Execution:
         "_open",
         "_recorded_links",
         "_wait_changes",
+        "answered",
         "at",
         "custom_status_json",
         "generation",
@@ -154,6 +155,8 @@ class Execution:
         self._last_id = 0
         self._open: dict[int, _Call | _OpenWait | DurableTimer] = {}
         self._wait_changes: dict[int, _OpenWait | None] = {}
+        self.answered: list[int] = []
+        """How long each wait that was answered had been open. Whoever counts them empties it."""
 
     # --- driving
 
@@ -358,6 +361,7 @@ class Execution:
 
     def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
         self._close_row(wait)
+        self.answered.append(self.at - wait.since)
         if wait.timer_id:
             self._cancel_timer(wait.timer_id)
         self._settle_decoded(wait.event, wait.decode, event.input)
@@ -390,6 +394,7 @@ class Execution:
         wait_id = self._next_id()
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
         wait = _OpenWait(wait_id, event, wanted, self.at)
+        self._definition.note_event(name, wanted)
         kept = self._ask(EventAwaited(wait_id, name))
         if kept is not None:
             self._answer(wait, kept)
@@ -531,6 +536,7 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     execution.is_replaying = False
     execution.expect(())
     execution.take_wait_changes()  # what replay opened has its row already
+    execution.answered.clear()
 
 
 def _differ(asked: Fact, recorded: Fact) -> bool:

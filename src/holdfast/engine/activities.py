@@ -17,8 +17,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
+from msgspec.structs import replace
+
 from holdfast.batch import Message, ScheduledActivity, TaskKey
-from holdfast.clock import to_datetime
+from holdfast.clock import Clock, Timestamp, to_datetime
 from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from holdfast.core.failures import failure_of
 from holdfast.core.registry import ActivityDefinition, Registry
@@ -30,6 +32,7 @@ from holdfast.errors import (
     PayloadError,
 )
 from holdfast.history import Failure, TaskCompleted, TaskFailed
+from holdfast.metrics import Metrics
 from holdfast.payload import encode
 
 log = logging.getLogger("holdfast.activity")
@@ -64,16 +67,25 @@ class ActivityRunner:
     """Implements `Activities`."""
 
     def __init__(
-        self, registry: Registry, secret: bytes, max_concurrent: int = 1000, max_threads: int = 32
+        self,
+        registry: Registry,
+        secret: bytes,
+        clock: Clock,
+        metrics: Metrics,
+        max_concurrent: int = 1000,
+        max_threads: int = 32,
     ) -> None:
         """`secret` is the hub's, for `ActivityCall.derive`. The limits are per worker."""
         self._registry = registry
         self._secret = secret
+        self._clock = clock
+        self._metrics = metrics
         self._slots = asyncio.Semaphore(max_concurrent)
         self._slots_of: dict[str, asyncio.Semaphore] = {}
         self._threads = ThreadPoolExecutor(max_threads, "holdfast-activity")
         self._running: dict[TaskKey, asyncio.Task[None]] = {}
-        self._begun: set[TaskKey] = set()
+        self._begun: dict[TaskKey, Timestamp] = {}
+        """When the bodies began."""
         self._draining = False
         self._post: Post | None = None
         self._claim: Claim | None = None
@@ -112,7 +124,7 @@ class ActivityRunner:
     def _ended(self, key: TaskKey, task: asyncio.Task[None]) -> None:
         if self._running.get(key) is task:
             del self._running[key]
-            self._begun.discard(key)
+            self._begun.pop(key, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, LeaseLostError):
             log.error("Activity %s of instance %s could not be run", key[2], key[0], exc_info=error)
@@ -129,6 +141,9 @@ class ActivityRunner:
             own = self._own_slots(definition)
             async with own, self._slots:
                 fact = await self._outcome(definition, activity, recovered)
+        began = self._begun.get(activity.key)
+        if began is not None:
+            fact = replace(fact, started_at=began)
         self._post(Message(activity.instance_id, fact, activity.generation))
 
     def _own_slots(self, definition: ActivityDefinition) -> AbstractAsyncContextManager[None]:
@@ -144,12 +159,17 @@ class ActivityRunner:
             call = self._call_of(definition, activity)
             if definition.once and not activity.started:
                 await self._mark_started(activity)
-            self._begun.add(activity.key)
+            self._begin(activity)
             if definition.once:
                 return await self._once(definition, activity, call, cut_off=recovered and activity.started)
             return await self._body(definition, activity, call)
         except PayloadError as error:
             return TaskFailed(activity.task_id, failure_of(error))
+
+    def _begin(self, activity: ScheduledActivity) -> None:
+        now = self._clock.now()
+        self._begun[activity.key] = now
+        self._metrics.schedule_to_start.add(now, now - activity.scheduled_at)
 
     async def _mark_started(self, activity: ScheduledActivity) -> None:
         """Return once the mark is durable. Raises `LeaseLostError` if the activity is another worker's now."""

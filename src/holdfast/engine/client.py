@@ -18,8 +18,8 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
-from holdfast.batch import Audit, AuditEntry, Message, RequestKey
-from holdfast.clock import SECOND, Clock, Timestamp
+from holdfast.batch import Audit, AuditEntry, Message, RequestKey, Timer
+from holdfast.clock import SECOND, Clock, Timestamp, to_micros
 from holdfast.core.registry import Function, Registry, check_input
 from holdfast.engine.worker import Worker
 from holdfast.errors import HoldfastError, InstanceNotFoundError, NotAllowedError
@@ -34,8 +34,19 @@ from holdfast.history import (
     Step,
 )
 from holdfast.instance import Instance, RuntimeStatus, Wait, check_event_name, check_instance_id, check_tags
+from holdfast.metrics import Metrics
 from holdfast.payload import decoder, encode
-from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter, instance_cursor
+from holdfast.presence import Presence
+from holdfast.query import (
+    NEVER,
+    FailureCursor,
+    InstanceCursor,
+    InstanceFilter,
+    TimerCursor,
+    WaitCursor,
+    WaitFilter,
+    instance_cursor,
+)
 from holdfast.store.protocol import Store
 
 _REMEMBERED: Timestamp = 24 * 3_600 * SECOND
@@ -69,6 +80,11 @@ class Client:
     def ready(self) -> bool:
         """True while the worker owns its partitions and the database confirms its commits."""
         return self._worker.ready
+
+    @property
+    def metrics(self) -> Metrics:
+        """What this process has counted since it started."""
+        return self._worker.metrics
 
     def on_behalf(self, caller: str, address: str) -> Client:
         """The same client, whose every change is recorded in the audit: who asked, from where, for what."""
@@ -281,6 +297,23 @@ class Client:
         has passed (G9)."""
         where = WaitFilter(due_before=self._clock.now() if overdue else None, name=name)
         return await self._store.open_waits(where, after, limit)
+
+    async def failures(
+        self, since: timedelta, *, after: FailureCursor | None = None, limit: int = 100
+    ) -> list[Instance]:
+        """Up to `limit` instances that failed within that time until now, the last one first."""
+        return await self._store.failures(self._clock.now() - to_micros(since), after, limit)
+
+    async def open_timers(
+        self, *, overdue: bool = False, after: TimerCursor | None = None, limit: int = 100
+    ) -> list[Timer]:
+        """Up to `limit` open timers of all instances, the next one first; with `overdue`, those that should have
+        fired."""
+        return await self._store.open_timers(self._clock.now() if overdue else NEVER, after, limit)
+
+    async def workers(self) -> list[Presence]:
+        """The workers there are, and the last of those there were; the one that started last first."""
+        return await self._store.workers()
 
     async def audit(
         self, instance_id: str | None = None, *, before: int | None = None, limit: int = 100

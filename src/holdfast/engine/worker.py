@@ -27,6 +27,7 @@ from holdfast.engine.timers import WINDOW, TimerWindow
 from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseLostError, RunawayStep
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
 from holdfast.instance import PARTITIONS, Instance, partition_of
+from holdfast.metrics import Metrics
 from holdfast.store.protocol import Store
 
 log = logging.getLogger("holdfast.worker")
@@ -66,6 +67,7 @@ class Worker:
         activities: Activities,
         owner: str,
         links: ResponseLinks,
+        metrics: Metrics,
         options: WorkerOptions | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
@@ -76,6 +78,7 @@ class Worker:
         self._activities = activities
         activities.connect(self.post, self.start_activity)
         self._owner = owner
+        self.metrics = metrics
         self._now: Timestamp = 0
         self._entries: deque[_Entry] = deque()
         self._inbox: deque[Message] = deque()
@@ -95,7 +98,7 @@ class Worker:
 
     def submit(self, message: Message, reply: Reply) -> None:
         """Take a message from outside. Raises `BusyError` if there is too much to do already."""
-        if self._refusing or len(self._inbox) + len(self._entries) >= self.options.max_inbox:
+        if self._refusing or self.queued >= self.options.max_inbox:
             raise BusyError
         self._entries.append((message, reply))
         self._wake_up()
@@ -122,6 +125,11 @@ class Worker:
                 del self._watchers[instance_id]
 
         return forget
+
+    @property
+    def queued(self) -> int:
+        """Messages waiting to be stepped."""
+        return len(self._inbox) + len(self._entries)
 
     # --- one round
 
@@ -179,6 +187,7 @@ class Worker:
     def _take(self, now: Timestamp) -> list[_Entry]:
         for timer in self._timers.due(now):
             fired = TimerFired(timer.task_id, timer.fire_at)
+            self.metrics.timer_lateness.add(now, now - timer.fire_at)
             self._entries.append((Message(timer.instance_id, fired, timer.generation), None))
         inbox, entries, most = self._inbox, self._entries, self.options.max_step
         first: list[_Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
@@ -209,10 +218,21 @@ class Worker:
         for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
             if reply is not None:
                 reply(verdict)
+        self._count(batch)
         for instance in batch.held:
             log.warning("Instance %s is held: %s", instance.id, instance.held)
         if self._watchers:
             self._tell_watchers(batch)
+
+    def _count(self, batch: Batch) -> None:
+        metrics, now = self.metrics, batch.at
+        for waited in batch.answered:
+            metrics.response_time.add(now, waited)
+        for instance in batch.instances.values():
+            if instance.created_at == now:
+                metrics.instance_started(now)
+            if instance.status.finished:
+                metrics.instance_ended(now, instance.status)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Take messages of the inbox, unless they are another worker's."""

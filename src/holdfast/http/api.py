@@ -6,10 +6,12 @@ from typing import Any
 
 from msgspec import Raw
 
-from holdfast.http import changing, hub, showing, starting
+from holdfast.http import changing, hub, overview, showing, starting
 from holdfast.http.endpoint import Answers, Body, Endpoint, Handler
 from holdfast.http.paging import AuditCursor
 from holdfast.http.queries import (
+    EventsQuery,
+    FailuresQuery,
     FilterQuery,
     LinkQuery,
     ListQuery,
@@ -21,23 +23,29 @@ from holdfast.http.queries import (
     StartQuery,
     StatusQuery,
     TerminateQuery,
+    TimersQuery,
     WaitsQuery,
 )
 from holdfast.http.shapes import (
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
+    ActivityObject,
     AuditObject,
     HistoryObject,
+    HubObject,
     LinkObject,
     ManagementPayload,
+    MetricsObject,
     OrchestratorObject,
     Problem,
     PurgeResult,
     StatusObject,
+    TimerObject,
     WaitObject,
+    WorkerObject,
 )
 from holdfast.instance import RuntimeStatus
-from holdfast.query import InstanceCursor, WaitCursor
+from holdfast.query import FailureCursor, InstanceCursor, TimerCursor, WaitCursor
 
 _INSTANCE = "/instances/{instanceId}"
 _UNKNOWN: Answers = {404: Problem}
@@ -57,9 +65,9 @@ def _pages(
     return Endpoint("GET", path, verb, handler, {200: tuple[shape, ...]}, query, cursor=cursor)
 
 
-def _stream(path: str, handler: Handler[Any], answers: Answers) -> Endpoint[Any]:
+def _stream(path: str, handler: Handler[Any], answers: Answers, query: type[Query] = Query) -> Endpoint[Any]:
     return Endpoint(
-        "GET", path, "events", handler, {200: str, **answers}, Query, headers=(LAST_EVENT_ID,), media_type=_STREAM
+        "GET", path, "events", handler, {200: str, **answers}, query, headers=(LAST_EVENT_ID,), media_type=_STREAM
     )
 
 
@@ -81,12 +89,18 @@ STARTERS = (
 
 MANAGEMENT = (
     _get("/orchestrators", "orchestrators", hub.orchestrators, Query, {200: tuple[OrchestratorObject, ...]}),
+    _get("/activities", "activities", hub.activities, Query, {200: tuple[ActivityObject, ...]}),
+    _get("/hub", "hub", overview.hub, Query, {200: HubObject}),
+    _get("/metrics", "metrics", overview.metrics, Query, {200: MetricsObject}),
     _pages("/instances", "list", hub.instances, ListQuery, StatusObject, InstanceCursor),
     Endpoint("DELETE", "/instances", "purge", hub.purge, {200: PurgeResult, 404: Problem}, PurgeQuery),
     _get("/counts", "counts", hub.counts, FilterQuery, {200: dict[RuntimeStatus, int]}),
     _pages("/waits", "waits", hub.waits, WaitsQuery, WaitObject, WaitCursor),
+    _pages("/timers", "timers", overview.timers, TimersQuery, TimerObject, TimerCursor),
+    _pages("/failures", "failures", overview.failures, FailuresQuery, StatusObject, FailureCursor),
+    _get("/workers", "workers", overview.workers, Query, {200: tuple[WorkerObject, ...]}),
     _pages("/audit", "audit", hub.audit, PageQuery, AuditObject, AuditCursor),
-    _stream("/events", hub.events, {}),
+    _stream("/events", hub.events, {}, EventsQuery),
     Endpoint("POST", "/makeprimary", "makeprimary", hub.make_primary, {200: None}, Query),
     _get(_INSTANCE, "status", showing.status, StatusQuery, {200: StatusObject, 202: StatusObject, **_UNKNOWN}),
     Endpoint("DELETE", _INSTANCE, "purge", changing.purge, {200: PurgeResult, 404: Problem, 409: Problem}, Query),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from holdfast import web
 from holdfast.app import App
 from holdfast.clock import Clock, SystemClock
 from holdfast.config import Settings
@@ -117,7 +118,7 @@ def create_app(app: App, settings: Settings) -> DurableApi:
 
 
 def _routes(app: App) -> list[BaseRoute]:
-    found: list[BaseRoute] = [*health.routes(), *document.routes(), *responding.routes()]
+    found: list[BaseRoute] = [*health.routes(), *document.routes(), *responding.routes(), *web.routes()]
     for prefix in ("", "/api"):
         found += routes(prefix, STARTERS)
     for prefix in (NEW_PREFIX, OLD_PREFIX):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from holdfast.history import Step
@@ -9,6 +12,7 @@ from holdfast.http.answers import nothing, refusal
 from holdfast.http.endpoint import Call
 from holdfast.http.paging import page, read_cursor
 from holdfast.http.queries import (
+    EventsQuery,
     FilterQuery,
     ListQuery,
     PageQuery,
@@ -17,11 +21,22 @@ from holdfast.http.queries import (
     ShowQuery,
     WaitsQuery,
     meant_by,
+    span_of,
 )
-from holdfast.http.shapes import CONTINUATION, LAST_EVENT_ID, OrchestratorObject, PurgeResult, wait_object
+from holdfast.http.shapes import (
+    CONTINUATION,
+    LAST_EVENT_ID,
+    ActivityObject,
+    OrchestratorObject,
+    PurgeResult,
+    wait_object,
+)
 from holdfast.http.showing import audit_page, status_object
 from holdfast.instance import Instance
+from holdfast.payload import schema
 from holdfast.query import InstanceCursor, WaitCursor, instance_cursor, wait_cursor
+
+MIN_EVERY, MAX_EVERY = timedelta(milliseconds=100), timedelta(minutes=1)
 
 
 async def instances(call: Call[ListQuery]) -> Response:
@@ -70,11 +85,17 @@ async def audit(call: Call[PageQuery]) -> Response:
     return await audit_page(call, None)
 
 
-async def events(call: Call[Query]) -> Response:
+async def events(call: Call[EventsQuery]) -> Response:
     """Instances as they change, as server-sent events (`instance`).
 
-    `reset` says that changes were missed: load again.
+    `reset` says that changes were missed: load again. With `every`, there is one event (`changed`) in that time at
+    most, and it says only how many changes there were.
     """
+    if call.query.every is not None:
+        every = span_of(call.query.every)
+        if not MIN_EVERY <= every <= MAX_EVERY:
+            raise HTTPException(400, "The parameter every should be from 100ms to 1m.")
+        return call.services.streams.beats(every, lambda: call.now)
 
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
@@ -83,11 +104,36 @@ async def events(call: Call[Query]) -> Response:
 
 
 async def orchestrators(call: Call[Query]) -> Response:
-    """What can be started, and with which input."""
+    """What can be started, with which input, and which events it has waited for."""
     known = call.services.registry.orchestrators
     return call.answer(
         200,
-        [OrchestratorObject(name=name, input_schema=known[name].signature.input_schema) for name in sorted(known)],
+        [
+            OrchestratorObject(
+                name=name,
+                input_schema=each.signature.input_schema,
+                output_schema=each.signature.result_schema,
+                events={event: schema(wanted) for event, wanted in each.events.items()},
+            )
+            for name, each in sorted(known.items())
+        ],
+    )
+
+
+async def activities(call: Call[Query]) -> Response:
+    """The activities of this app, and what goes in and out."""
+    known = call.services.registry.activities
+    return call.answer(
+        200,
+        [
+            ActivityObject(
+                name=name,
+                input_schema=each.signature.input_schema,
+                output_schema=each.signature.result_schema,
+                once=each.once,
+            )
+            for name, each in sorted(known.items())
+        ],
     )
 
 

@@ -147,6 +147,20 @@ class WaitsQuery(Query, frozen=True, kw_only=True):
     top: Top = 100
 
 
+class EventsQuery(Query, frozen=True, kw_only=True):
+    every: Span | None = None
+
+
+class TimersQuery(Query, frozen=True, kw_only=True):
+    overdue: Annotated[bool, Meta(description="Only those that should have fired.")] = False
+    top: Top = 100
+
+
+class FailuresQuery(Query, frozen=True, kw_only=True):
+    since: Span = "24h"
+    top: Top = 100
+
+
 class PageQuery(Query, frozen=True, kw_only=True):
     top: Top = 100
 

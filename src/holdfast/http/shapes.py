@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.json import encode
 
-from holdfast.batch import AuditEntry
+from holdfast.batch import AuditEntry, Timer
 from holdfast.clock import to_datetime
 from holdfast.history import Parent, Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
+from holdfast.keys import Role
+from holdfast.presence import Presence
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 CONTINUATION = "x-ms-continuation-token"
@@ -136,11 +138,116 @@ class AuditObject(_Shape, frozen=True, kw_only=True):
     """Empty: the call was about the hub."""
 
 
+class WorkerObject(_Shape, frozen=True, kw_only=True):
+    """A worker: who it is, what it runs, and when it was last alive."""
+
+    name: str
+    host: str
+    process: int
+    started_at: datetime
+    seen_at: datetime
+    ended_at: datetime | None
+    """When it ended in order; a worker that is not alive and has none was killed, or cut off."""
+    alive: bool
+    version: str
+    """A digest of its functions' code."""
+    orchestrators: tuple[str, ...]
+    activities: tuple[str, ...]
+    live_instances: int
+    running_activities: int
+    queued_messages: int
+
+
+class TimerObject(_Shape, frozen=True, kw_only=True):
+    """An open timer."""
+
+    instance_id: str
+    orchestrator: str
+    id: int
+    fire_at: datetime
+    overdue: bool
+
+
+class HubObject(_Shape, frozen=True, kw_only=True):
+    """The hub, and who the caller is to it."""
+
+    version: str
+    """Of Holdfast."""
+    now: datetime
+    """The hub's clock."""
+    caller: str
+    role: Role
+    open: bool
+    """Whether callers on this machine need no key."""
+
+
+class BucketObject(_Shape, frozen=True, kw_only=True):
+    """How many values were at most so large, and larger than the bucket before."""
+
+    up_to: float
+    count: int
+
+
+class MinuteObject(_Shape, frozen=True, kw_only=True):
+    """The values of one minute."""
+
+    at: datetime
+    count: int
+    p50: float
+    p95: float
+
+
+class MetricObject(_Shape, frozen=True, kw_only=True):
+    """How long something takes, in seconds."""
+
+    name: Literal["scheduleToStart", "responseTime", "timerLateness"]
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    buckets: tuple[BucketObject, ...]
+    minutes: tuple[MinuteObject, ...]
+
+
+class EndsObject(_Shape, frozen=True, kw_only=True):
+    """How many instances were started and ended in a minute."""
+
+    at: datetime
+    started: int
+    completed: int
+    failed: int
+    terminated: int
+
+
+class MetricsObject(_Shape, frozen=True, kw_only=True):
+    """What this process has counted since it started."""
+
+    since: datetime
+    now: datetime
+    metrics: tuple[MetricObject, ...]
+    ends: tuple[EndsObject, ...]
+
+
 class OrchestratorObject(_Shape, frozen=True, kw_only=True):
-    """An orchestrator that can be started, and the JSON Schema of its input."""
+    """An orchestrator that can be started, with the JSON Schemas of what goes in and out.
+
+    `events` are those that its code has waited for since the process started.
+    """
 
     name: str
     input_schema: Raw
+    output_schema: Raw
+    events: dict[str, Raw]
+
+
+class ActivityObject(_Shape, frozen=True, kw_only=True):
+    """An activity, with the JSON Schemas of what goes in and out."""
+
+    name: str
+    input_schema: Raw
+    output_schema: Raw
+    once: bool
 
 
 class LinkObject(_Shape, frozen=True, kw_only=True):
@@ -190,6 +297,34 @@ def wait_object(wait: Wait, now: int) -> WaitObject:
         deadline=None if wait.deadline is None else to_datetime(wait.deadline),
         overdue=wait.deadline is not None and wait.deadline < now,
         schema=wait.schema_json,
+    )
+
+
+def worker_object(presence: Presence, now: int) -> WorkerObject:
+    return WorkerObject(
+        name=presence.name,
+        host=presence.host,
+        process=presence.process,
+        started_at=to_datetime(presence.started_at),
+        seen_at=to_datetime(presence.seen_at),
+        ended_at=None if presence.ended_at is None else to_datetime(presence.ended_at),
+        alive=presence.alive(now),
+        version=presence.version,
+        orchestrators=presence.orchestrators,
+        activities=presence.activities,
+        live_instances=presence.live_instances,
+        running_activities=presence.running_activities,
+        queued_messages=presence.queued_messages,
+    )
+
+
+def timer_object(timer: Timer, now: int) -> TimerObject:
+    return TimerObject(
+        instance_id=timer.instance_id,
+        orchestrator=timer.orchestrator,
+        id=timer.task_id,
+        fire_at=to_datetime(timer.fire_at),
+        overdue=timer.fire_at < now,
     )
 
 

@@ -12,13 +12,16 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from typing import TypeAlias
 
+from msgspec.json import encode
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from holdfast.clock import Timestamp, to_datetime
 from holdfast.engine.client import Client
 from holdfast.errors import InstanceNotFoundError
 from holdfast.history import Step
@@ -43,12 +46,12 @@ class Streams:
         self._client = client
         self._most = most
         self._listeners: set[asyncio.Event] = set()
-        self._closing = False
+        self._closed = asyncio.Event()
         self._hub = _Hub(client)
 
     def close(self) -> None:
         """End all streams: their readers come back, to whoever serves then."""
-        self._closing = True
+        self._closed.set()
         self._hub.close()
         for wake in self._listeners:
             wake.set()
@@ -72,6 +75,11 @@ class Streams:
         self._check_room()
         return _EventStream(self._changes(last_id, show))
 
+    def beats(self, every: timedelta, now: Callable[[], Timestamp]) -> StreamingResponse:
+        """How many changes there were, once in that time at most. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._beats(every, now))
+
     def _check_room(self) -> None:
         if len(self._listeners) >= self._most:
             message = f"{self._most} event streams are open, and no more are allowed (max_streams)."
@@ -79,7 +87,7 @@ class Streams:
 
     async def _steps(self, instance_id: str, seen: tuple[int, int], show: Show) -> AsyncGenerator[bytes, None]:
         with self._listening() as wake, self._client.watching(instance_id, lambda _: wake.set()):
-            while not self._closing:
+            while not self._closed.is_set():
                 wake.clear()
                 try:
                     instance = await self._client.get(instance_id)
@@ -100,7 +108,7 @@ class Streams:
     async def _changes(self, last_id: str, show: Show) -> AsyncGenerator[bytes, None]:
         with self._listening() as wake, self._hub.listening(wake) as hub:
             seen = hub.number_of(last_id)
-            while not self._closing:
+            while not self._closed.is_set():
                 wake.clear()
                 if seen is None or seen < hub.forgotten:
                     seen = hub.last
@@ -110,6 +118,23 @@ class Streams:
                     yield _event("instance", show(instance), hub.id_of(seen))
                 while not await _woken(wake):
                     yield _HEARTBEAT
+
+    async def _beats(self, every: timedelta, now: Callable[[], Timestamp]) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, self._hub.listening(wake) as hub:
+            seen = hub.last
+            while not self._closed.is_set():
+                wake.clear()
+                changes, seen = hub.last - seen, hub.last
+                yield _event("changed", encode({"now": to_datetime(now()), "changes": changes}))
+                await self._pause(every)
+                while hub.last == seen and not self._closed.is_set() and not await _woken(wake):
+                    yield _HEARTBEAT
+
+    async def _pause(self, span: timedelta) -> None:
+        """Let that time pass, but for the end of all streams."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(span.total_seconds()):
+                await self._closed.wait()
 
     @contextmanager
     def _listening(self) -> Generator[asyncio.Event, None, None]:

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from holdfast.query import NEVER, InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.clock import Timestamp
+from holdfast.query import (
+    NEVER,
+    FailureCursor,
+    InstanceCursor,
+    InstanceFilter,
+    TimerCursor,
+    WaitCursor,
+    WaitFilter,
+)
 from holdfast.store.rows import AUDIT_COLUMNS, INSTANCE_COLUMNS, WAIT_COLUMNS
 
 Query: TypeAlias = tuple[str, list[Any]]
@@ -65,6 +74,32 @@ def waits(where: WaitFilter, after: WaitCursor | None, limit: int) -> Query:
     query = f"""
         SELECT {WAIT_COLUMNS} FROM waits LEFT JOIN instances ON instances.id = waits.instance_id
         {conditions.where} ORDER BY {_DUE}, waits.instance_id, waits.id LIMIT ?
+    """  # noqa: S608 - as above
+    return query, [*conditions.values, limit]
+
+
+def failures(since: Timestamp, after: FailureCursor | None, limit: int) -> Query:
+    conditions = _Conditions()
+    conditions.add("status = 'Failed'")
+    conditions.add("updated_at >= ?", since)
+    if after is not None:
+        conditions.add("(updated_at, id) < (?, ?)", *after)
+    query = f"""
+        SELECT {INSTANCE_COLUMNS} FROM instances INDEXED BY instances_failed {conditions.where}
+        ORDER BY updated_at DESC, id DESC LIMIT ?
+    """  # noqa: S608 - as above
+    return query, [*conditions.values, limit]
+
+
+def timers(due_before: Timestamp, after: TimerCursor | None, limit: int) -> Query:
+    conditions = _Conditions()
+    conditions.add("fire_at < ?", due_before)
+    if after is not None:
+        conditions.add("(fire_at, instance_id, timers.generation, task_id) > (?, ?, ?, ?)", *after)
+    query = f"""
+        SELECT instance_id, timers.generation, task_id, fire_at, ifnull(instances.name, '')
+        FROM timers LEFT JOIN instances ON instances.id = timers.instance_id
+        {conditions.where} ORDER BY fire_at, instance_id, timers.generation, task_id LIMIT ?
     """  # noqa: S608 - as above
     return query, [*conditions.values, limit]
 

@@ -14,7 +14,19 @@ from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError
 from holdfast.history import Fact, Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
-from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter, instance_cursor, wait_cursor
+from holdfast.presence import REMEMBERED, Presence
+from holdfast.query import (
+    FailureCursor,
+    InstanceCursor,
+    InstanceFilter,
+    TimerCursor,
+    WaitCursor,
+    WaitFilter,
+    failure_cursor,
+    instance_cursor,
+    timer_cursor,
+    wait_cursor,
+)
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
@@ -41,6 +53,7 @@ class MemoryStore:
         self._inbox: dict[int, Message] = {}
         self._requests: dict[tuple[str, str], RequestKey] = {}
         self._audit: list[AuditEntry] = []
+        self._workers: dict[str, Presence] = {}
         self._ids = count(1)
         self._audit_ids = count(1)
 
@@ -204,6 +217,24 @@ class MemoryStore:
         meant.sort(key=wait_cursor)
         return [wait for wait in meant if after is None or wait_cursor(wait) > after][:limit]
 
+    async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
+        meant = [
+            each
+            for each in self._instances.values()
+            if each.status is RuntimeStatus.FAILED and each.updated_at >= since
+        ]
+        meant.sort(key=failure_cursor, reverse=True)
+        return [each for each in meant if after is None or failure_cursor(each) < after][:limit]
+
+    async def open_timers(self, due_before: Timestamp, after: TimerCursor | None, limit: int) -> list[Timer]:
+        meant = sorted((each for each in self._timers.values() if each.fire_at < due_before), key=timer_cursor)
+        shown = [each for each in meant if after is None or timer_cursor(each) > after][:limit]
+        return [replace(each, orchestrator=self._name_of(each.instance_id)) for each in shown]
+
+    def _name_of(self, instance_id: str) -> str:
+        instance = self._instances.get(instance_id)
+        return "" if instance is None else instance.name
+
     async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
         meant = [
             entry
@@ -214,6 +245,15 @@ class MemoryStore:
 
     async def note(self, entry: AuditEntry) -> None:
         self._audit.append(replace(entry, id=next(self._audit_ids)))
+
+    # --- who works
+
+    async def announce(self, presence: Presence) -> None:
+        self._workers[presence.name] = presence
+        self._workers = {each.name: each for each in (await self.workers())[:REMEMBERED]}
+
+    async def workers(self) -> list[Presence]:
+        return sorted(self._workers.values(), key=lambda each: (each.started_at, each.name), reverse=True)
 
 
 def _is_meant(instance: Instance, where: InstanceFilter) -> bool:

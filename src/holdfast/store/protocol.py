@@ -22,7 +22,8 @@ from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActi
 from holdfast.clock import Timestamp
 from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
-from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.presence import Presence
+from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 
 
 class Store(Protocol):
@@ -125,10 +126,34 @@ class Store(Protocol):
         """Up to `limit` open waits that come after the cursor: by deadline, those without one last (G9)."""
         ...
 
+    async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
+        """Up to `limit` instances that failed at `since` or later and come after the cursor, the last one first."""
+        ...
+
+    async def open_timers(self, due_before: Timestamp, after: TimerCursor | None, limit: int) -> list[Timer]:
+        """Up to `limit` open timers due before that instant that come after the cursor, the next one first.
+
+        They have their `orchestrator`.
+        """
+        ...
+
     async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
         """Up to `limit` entries with an id below `before`, newest first: an instance's, or (None) all."""
         ...
 
     async def note(self, entry: AuditEntry) -> None:
         """Keep an entry about the hub."""
+        ...
+
+    # --- who works
+
+    async def announce(self, presence: Presence) -> None:
+        """Keep what a worker says of itself, in place of what it said before.
+
+        The `REMEMBERED` workers that started last are kept, the others forgotten.
+        """
+        ...
+
+    async def workers(self) -> list[Presence]:
+        """The workers that are remembered, the one that started last first."""
         ...

@@ -11,9 +11,11 @@ from msgspec import Raw
 from holdfast.batch import AuditEntry, ScheduledActivity
 from holdfast.history import Fact, Parent
 from holdfast.instance import Instance, RuntimeStatus, Wait
+from holdfast.presence import Presence
 
 decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 decode_fact = msgspec.json.Decoder(Fact).decode
+decode_presence = msgspec.json.Decoder(Presence).decode
 encode = msgspec.json.Encoder().encode
 _decode_parent = msgspec.json.Decoder(Parent).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode

@@ -24,7 +24,8 @@ from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError, StoreError
 from holdfast.history import Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
-from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.presence import REMEMBERED, Presence
+from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
 from holdfast.store.files import connect, lock, migrate_schema
 from holdfast.store.rows import (
@@ -36,6 +37,7 @@ from holdfast.store.rows import (
     audit_row,
     decode_fact,
     decode_facts,
+    decode_presence,
     encode,
     instance_of,
     instance_row,
@@ -85,6 +87,14 @@ _EXPIRE_REQUESTS = """
 """
 _PUT_AUDIT = """
     INSERT INTO audit (at, verb, caller, address, reason, result, instance_id) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_ANNOUNCE = """
+    INSERT INTO workers (name, started_at, presence) VALUES (?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET presence = excluded.presence
+"""
+_FORGET_WORKERS = """
+    DELETE FROM workers WHERE name NOT IN
+        (SELECT name FROM workers ORDER BY started_at DESC, name DESC LIMIT ?)
 """
 _PURGE = (
     # An instance that has ended has no timers, activities or waits.
@@ -279,11 +289,30 @@ class SqliteStore:
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit))]
 
+    async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
+        return [instance_of(row) for row in await self._list(*listing.failures(since, after, limit))]
+
+    async def open_timers(self, due_before: Timestamp, after: TimerCursor | None, limit: int) -> list[Timer]:
+        return [Timer(*row) for row in await self._list(*listing.timers(due_before, after, limit))]
+
     async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
         return [audit_of(row) for row in await self._list(*listing.audit(instance_id, before, limit))]
 
     async def note(self, entry: AuditEntry) -> None:
         await self._write(lambda db: db.execute(_PUT_AUDIT, audit_row(entry)))
+
+    # --- who works
+
+    async def announce(self, presence: Presence) -> None:
+        def announce(db: sqlite3.Connection) -> None:
+            db.execute(_ANNOUNCE, (presence.name, presence.started_at, encode(presence)))
+            db.execute(_FORGET_WORKERS, (REMEMBERED,))
+
+        await self._write(announce)
+
+    async def workers(self) -> list[Presence]:
+        rows = self._read("SELECT presence FROM workers ORDER BY started_at DESC, name DESC", ())
+        return [decode_presence(row[0]) for row in rows]
 
     # --- connections
 

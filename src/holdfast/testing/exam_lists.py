@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
-from holdfast.batch import AuditEntry, RequestKey
-from holdfast.clock import SECOND
+from holdfast.batch import AuditEntry, RequestKey, Timer
+from holdfast.clock import SECOND, Timestamp
 from holdfast.history import EventRaised, ExecutionStarted
 from holdfast.instance import Instance, RuntimeStatus, Wait
-from holdfast.query import InstanceCursor, InstanceFilter, WaitFilter, instance_cursor, wait_cursor
+from holdfast.presence import REMEMBERED, Presence
+from holdfast.query import (
+    InstanceCursor,
+    InstanceFilter,
+    WaitFilter,
+    failure_cursor,
+    instance_cursor,
+    timer_cursor,
+    wait_cursor,
+)
 from holdfast.store.protocol import Store
 from holdfast.testing.exam_rows import (
     ALL,
@@ -48,6 +58,14 @@ FILTERS: list[tuple[InstanceFilter, str]] = [
     (InstanceFilter(tags={"team": "BLUE"}), ""),
     (InstanceFilter(tags={"team": "blue"}, statuses=(FAILED,), name="order", created_to=NOW + 4), "c"),
 ]
+
+
+def rows(*instances: Instance) -> dict[str, Instance]:
+    return {each.id: each for each in instances}
+
+
+def worker(name: str, started_at: Timestamp) -> Presence:
+    return Presence(name, "host", 7, "00c0ffee", ("order",), ("pay",), started_at, started_at)
 
 
 def crowd() -> list[Instance]:
@@ -167,6 +185,65 @@ class ListExam:
         self.ask(tmp_path, question)
 
     # --- requests
+
+    def test_failures_come_by_when_they_failed(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            failed = [
+                instance(name, status=FAILED, updated_at=NOW + at)
+                for name, at in zip("abcd", (3, 9, 5, 5), strict=True)
+            ]
+            epochs = await own_all(store)
+            await put(store, epochs, instances=rows(*failed, instance("e", updated_at=NOW + 7)))
+            found = await store.failures(NOW + 5, None, 10)
+            assert [each.id for each in found] == ["b", "d", "c"]
+            first, rest = found[:1], await store.failures(NOW, failure_cursor(found[0]), 2)
+            assert [each.id for each in (*first, *rest)] == ["b", "d", "c"]
+            assert [each.id for each in await store.failures(NOW, failure_cursor(rest[-1]), 2)] == ["a"]
+            await put(store, epochs, instances=rows(replace(failed[1], status=RUNNING)))
+            assert [each.id for each in await store.failures(NOW, None, 10)] == ["d", "c", "a"]
+
+        self.ask(tmp_path, question)
+
+    def test_open_timers_come_by_when_they_are_due_with_their_functions_name(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            timers = [
+                Timer("a", 0, 1, NOW + 5),
+                Timer("b", 0, 1, NOW + 5),
+                Timer("a", 0, 2, NOW),
+                Timer("b", 0, 3, NOW + 9),
+            ]
+            named = rows(instance("a"), instance("b", name="pay"))
+            await put(store, await own_all(store), instances=named, timers={each.key: each for each in timers})
+            found = await store.open_timers(FOREVER, None, 10)
+            assert [(each.fire_at - NOW, each.instance_id, each.task_id) for each in found] == [
+                (0, "a", 2),
+                (5, "a", 1),
+                (5, "b", 1),
+                (9, "b", 3),
+            ]
+            assert [each.orchestrator for each in found] == ["order", "order", "pay", "pay"]
+            assert await store.open_timers(FOREVER, timer_cursor(found[1]), 1) == found[2:3]
+            assert await store.open_timers(NOW + 5, None, 10) == found[:1]
+
+        self.ask(tmp_path, question)
+
+    def test_what_a_worker_says_replaces_what_it_said_before(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            one, other = worker("one", NOW), worker("other", NOW + 1)
+            for presence in (one, other, replace(one, seen_at=NOW + 9, queued_messages=3)):
+                await store.announce(presence)
+            assert await store.workers() == [other, replace(one, seen_at=NOW + 9, queued_messages=3)]
+
+        self.ask(tmp_path, question)
+
+    def test_only_the_last_workers_are_remembered(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            for number in range(REMEMBERED + 3):
+                await store.announce(worker(f"w{number}", NOW + number))
+            names = [each.name for each in await store.workers()]
+            assert (len(names), names[0], names[-1]) == (REMEMBERED, f"w{REMEMBERED + 2}", "w3")
+
+        self.ask(tmp_path, question)
 
     def test_requests_are_remembered_until_their_time(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:

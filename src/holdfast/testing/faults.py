@@ -15,7 +15,8 @@ from holdfast.clock import Timestamp
 from holdfast.errors import StoreError
 from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
-from holdfast.query import InstanceCursor, InstanceFilter, WaitCursor, WaitFilter
+from holdfast.presence import Presence
+from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store.protocol import Store
 
 P = ParamSpec("P")
@@ -144,11 +145,25 @@ class FaultyStore:
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return await self._through("open_waits", self._store.open_waits, where, after, limit)
 
+    async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
+        return await self._through("failures", self._store.failures, since, after, limit)
+
+    async def open_timers(self, due_before: Timestamp, after: TimerCursor | None, limit: int) -> list[Timer]:
+        return await self._through("open_timers", self._store.open_timers, due_before, after, limit)
+
     async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
         return await self._through("audit", self._store.audit, instance_id, before, limit)
 
     async def note(self, entry: AuditEntry) -> None:
         await self._through("note", self._store.note, entry)
+
+    # --- who works
+
+    async def announce(self, presence: Presence) -> None:
+        await self._through("announce", self._store.announce, presence)
+
+    async def workers(self) -> list[Presence]:
+        return await self._through("workers", self._store.workers)
 
     # --- what goes wrong
 

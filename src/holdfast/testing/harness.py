@@ -29,6 +29,7 @@ from holdfast.errors import PayloadError
 from holdfast.history import ExecutionCompleted, Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait
 from holdfast.links import SignedLinks
+from holdfast.metrics import Metrics
 from holdfast.payload import decoder, encode
 from holdfast.store.memory import MemoryStore
 from holdfast.testing.clock import ManualClock
@@ -417,9 +418,11 @@ class Durable:
         """Start a worker over what the store has."""
         self._workers += 1
         registry = self._app.registry
-        self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET)
+        metrics = Metrics(self.clock.now())
+        self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET, self.clock, metrics)
+        owner = f"worker {self._workers}"
         self._worker = _Worker(
-            self._store, registry, self.clock, self._runner, f"worker {self._workers}", _LINKS, self._options
+            self._store, registry, self.clock, self._runner, owner, _LINKS, metrics, self._options
         )
         self._worker.changed = self.changed
         self._client = Client(self._worker, self._store, registry, self.clock)

@@ -18,6 +18,7 @@ from holdfast.clock import SECOND, Clock, Timestamp
 from holdfast.engine.worker import Worker, WorkerOptions
 from holdfast.errors import HoldfastError
 from holdfast.links import SignedLinks
+from holdfast.metrics import Metrics
 from holdfast.store.protocol import Store
 from holdfast.testing.clock import ManualClock
 from holdfast.testing.faults import InjectedError, Moment
@@ -108,7 +109,9 @@ class Process:
         unfit = frozenset[str]() if version == 1 else UNFIT
         store = WatchedStore(world.store, _ProcessFaults(world, name), world.ledger, unfit)
         options, clock = world.hazards.options, world.plant.clock(world.clock)
-        self.worker = world.plant.worker(store, registry(version), clock, self.activities, name, _LINKS, options)
+        self.worker = world.plant.worker(
+            store, registry(version), clock, self.activities, name, _LINKS, Metrics(clock.now()), options
+        )
 
     def ready(self) -> bool:
         if self.paused_until > self.world.now:

@@ -1,0 +1,118 @@
+"""How long things take, and how often they happen, in constant memory.
+
+A histogram counts values in buckets, four for each doubling, so a quantile may be a quarter too high.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from holdfast.clock import SECOND, Timestamp
+from holdfast.instance import RuntimeStatus
+
+MINUTE: Timestamp = 60 * SECOND
+KEPT_MINUTES = 120
+
+
+class Histogram:
+    """Counts of whole numbers that are not negative, by size."""
+
+    __slots__ = ("count", "counts", "most")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.most = 0
+        self.counts: dict[int, int] = {}
+
+    def add(self, value: int) -> None:
+        bucket = bucket_of(value)
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        self.count += 1
+        if value > self.most:
+            self.most = value
+
+    def quantile(self, share: float) -> int | None:
+        """The value that this share of all values does not exceed, or None if there are none."""
+        wanted, seen = share * self.count, 0
+        for bucket, count in sorted(self.counts.items()):
+            seen += count
+            if seen >= wanted:
+                return min(upper_end(bucket), self.most)
+        return None
+
+    def buckets(self) -> Iterator[tuple[int, int]]:
+        """The largest value and the count of each bucket that has any."""
+        for bucket, count in sorted(self.counts.items()):
+            yield upper_end(bucket), count
+
+
+def bucket_of(value: int) -> int:
+    if value < 8:
+        return max(value, 0)
+    shift = value.bit_length() - 3
+    return (shift << 2) + (value >> shift)
+
+
+def upper_end(bucket: int) -> int:
+    """The largest value in a bucket."""
+    if bucket < 8:
+        return bucket
+    shift = (bucket >> 2) - 1
+    return (((bucket & 3) + 5) << shift) - 1
+
+
+class Series:
+    """Values in all, and by the minute."""
+
+    __slots__ = ("minutes", "total")
+
+    def __init__(self) -> None:
+        self.total = Histogram()
+        self.minutes: deque[tuple[Timestamp, Histogram]] = deque(maxlen=KEPT_MINUTES)
+
+    def add(self, now: Timestamp, value: int) -> None:
+        """Count a value of this moment. Time does not go back."""
+        self.total.add(value)
+        minute = now - now % MINUTE
+        if not self.minutes or self.minutes[-1][0] < minute:
+            self.minutes.append((minute, Histogram()))
+        self.minutes[-1][1].add(value)
+
+
+class Ends:
+    """How many instances were started and ended in a minute."""
+
+    __slots__ = ("at", "ended", "started")
+
+    def __init__(self, at: Timestamp) -> None:
+        self.at = at
+        self.started = 0
+        self.ended: dict[RuntimeStatus, int] = {}
+
+
+class Metrics:
+    """What a process counts. Spans are in microseconds."""
+
+    def __init__(self, since: Timestamp) -> None:
+        self.since = since
+        self.schedule_to_start = Series()
+        """From when an activity is scheduled until its body begins."""
+        self.response_time = Series()
+        """From when an event is awaited until it is there, of waits that were answered."""
+        self.timer_lateness = Series()
+        """From when a timer is due until it fires."""
+        self.ends: deque[Ends] = deque(maxlen=KEPT_MINUTES)
+
+    def instance_started(self, now: Timestamp) -> None:
+        self._ends_of(now).started += 1
+
+    def instance_ended(self, now: Timestamp, status: RuntimeStatus) -> None:
+        ended = self._ends_of(now).ended
+        ended[status] = ended.get(status, 0) + 1
+
+    def _ends_of(self, now: Timestamp) -> Ends:
+        minute = now - now % MINUTE
+        if not self.ends or self.ends[-1].at < minute:
+            self.ends.append(Ends(minute))
+        return self.ends[-1]

@@ -1,0 +1,32 @@
+// Who runs the functions: the live workers, and those that have gone, in order or not.
+
+import { get } from "./api.js";
+import { Empty, html, Problem, Time, useData, useEffect } from "./ui.js";
+import { span } from "./time.js";
+
+export function Workers() {
+  const { data, error, reload } = useData(() => get("workers"), "workers", { live: true });
+  useEffect(() => {
+    const timer = setInterval(reload, 2000);
+    return () => clearInterval(timer);
+  }, []);
+  if (!data) return html`<${Problem} error=${error} retry=${reload} />`;
+  const [live, gone] = [data.filter((each) => each.alive), data.filter((each) => !each.alive)];
+  const versions = new Set(live.map((each) => each.version));
+  return html`<h1>Workers</h1>
+    ${!live.length && html`<${Empty} title="No worker is alive"><p>Nothing goes on until one is started.</p></${Empty}>`}
+    ${versions.size > 1 && html`<div class="banner"><b>${versions.size} versions of the code run side by side.</b></div>`}
+    <ul class="workers">${live.map((each) => html`<${Worker} key=${each.name} worker=${each} />`)}</ul>
+    ${gone.length > 0 && html`<h2>Gone</h2><div class="table-frame"><table class="list"><thead><tr><th>How</th><th>Worker</th><th>Started</th><th>Last seen</th><th>Lived</th><th>Version</th></tr></thead>
+      <tbody>${gone.map((each) => html`<tr key=${each.name}><td>${each.endedAt ? "ended in order" : html`<b class="warn">killed, or cut off</b>`}</td><td>${each.host}, process ${each.process}</td>
+        <td><${Time} at=${each.startedAt} /></td><td><${Time} at=${each.endedAt ?? each.seenAt} /></td>
+        <td>${span(Date.parse(each.endedAt ?? each.seenAt) - Date.parse(each.startedAt))}</td><td class="id">${each.version}</td></tr>`)}</tbody></table></div>`}`;
+}
+
+const Worker = ({ worker: { host, process, startedAt, seenAt, version, orchestrators, activities, liveInstances, runningActivities, queuedMessages } }) => html`<li class="card">
+  <header><span class="dot ok"></span><h2>${host}, process ${process}</h2><span class="muted">version <span class="id">${version}</span></span></header>
+  <dl class="facts"><div><dt>Started</dt><dd><${Time} at=${startedAt} /></dd></div><div><dt>Last sign of life</dt><dd><${Time} at=${seenAt} /></dd></div>
+    <div><dt>Instances in memory</dt><dd>${liveInstances.toLocaleString()}</dd></div><div><dt>Activities running</dt><dd>${runningActivities.toLocaleString()}</dd></div>
+    <div><dt>Messages queued</dt><dd>${queuedMessages.toLocaleString()}</dd></div></dl>
+  <h3>Orchestrators</h3><p class="chips">${orchestrators.map((name) => html`<span class="chip" key=${name}>${name}</span>`)}${!orchestrators.length && "none"}</p>
+  <h3>Activities</h3><p class="chips">${activities.map((name) => html`<span class="chip" key=${name}>${name}</span>`)}${!activities.length && "none"}</p></li>`;

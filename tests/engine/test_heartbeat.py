@@ -1,0 +1,72 @@
+"""Signs of life: they never hold up the engine, and never fill the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast import SystemClock
+from holdfast.core.registry import Registry
+from holdfast.engine.heartbeat import Heartbeat, code_version, presence_of
+from holdfast.presence import SILENCE, Presence
+from holdfast.store.memory import MemoryStore
+from holdfast.testing.faults import FaultyStore, Moment
+
+
+class Broken:
+    """Implements `Faults`: nothing can be announced."""
+
+    def pause(self, verb: str, moment: Moment) -> bool:
+        return False
+
+    def error(self, verb: str, moment: Moment) -> Exception | None:
+        return OSError("the disk is full") if (verb, moment) == ("announce", "before") else None
+
+
+def same(presence: Presence) -> Presence:
+    return presence
+
+
+def test_a_store_that_fails_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        clock = SystemClock()
+        heart = Heartbeat(FaultyStore(MemoryStore(), Broken()), clock, presence_of("w", Registry(), clock), same)
+        await heart.end()
+        await heart.end()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
+    assert [record.getMessage() for record in caplog.records] == [
+        "The worker could not say that it is alive: the disk is full"
+    ]
+
+
+def test_a_worker_is_alive_until_it_ends_or_falls_silent() -> None:
+    clock = SystemClock()
+    presence = presence_of("w", Registry(), clock)
+    assert presence.alive(presence.seen_at + SILENCE - 1)
+    assert not presence.alive(presence.seen_at + SILENCE)
+
+    async def main() -> Presence:
+        store = MemoryStore()
+        await Heartbeat(store, clock, presence, same).end()
+        (kept,) = await store.workers()
+        return kept
+
+    assert not asyncio.run(main()).alive(presence.seen_at)
+
+
+def test_other_code_is_another_version(tmp_path: Path) -> None:
+    versions = set[str]()
+    for text in ("def work(): return 1", "def work(): return 2", "def work(): return 1"):
+        (tmp_path / "code.py").write_text(text)
+        made: dict[str, Any] = {}
+        exec(compile(text, str(tmp_path / "code.py"), "exec"), made)
+        versions.add(code_version([made["work"]]))
+    assert len(versions) == 2
+    exec("def typed_in(): ...", made)
+    assert code_version([made["typed_in"]]) not in versions
