@@ -39,7 +39,7 @@ from holdfast.phone import (
 app = App()
 carrier = carrier_from_settings(setting, data_file("phone.jsonl"), SystemClock().utc_now)
 if isinstance(carrier, DevPhone):
-    app.mounts += dev_phone_routes(carrier)
+    app.mounts += dev_phone_routes(carrier, orchestrator="E4_SmsPhoneVerification", event="SmsChallengeResponse")
 
 
 def challenge(call: ActivityCall, phone_number: str) -> tuple[str, Sms]:

@@ -2,7 +2,7 @@
 
 An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq`. The
 hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
-that, or to another process, is told to `reset`, that is, to load again.
+that, or to another process, is told to `reset`, that is, to load again. An app's own routes may stream events too.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, contextmanager
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -34,6 +35,25 @@ _HEARTBEAT = b": still here\n\n"
 _KEPT = 1_000
 _STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 _CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream: its kind, its data as JSON text, and the id under which a reader may come back."""
+
+    kind: str
+    data: bytes
+    id: str = ""
+
+
+def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+    """An answer that tells these events as they come: for the handlers of `App.mounts`.
+
+    While there are none it sends a sign of life every 15 seconds. It ends with the events, when the reader goes,
+    and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too many streams are open
+    (`Settings.max_streams`).
+    """
+    streams: Streams = request.app.state.streams
+    return streams.relay(events)
 
 
 class Streams:
@@ -71,6 +91,11 @@ class Streams:
         """The instances of this process as they change. Raises `HTTPException` 503 as `instance` does."""
         self._check_room()
         return _EventStream(self._changes(last_id, show))
+
+    def relay(self, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+        """Events of somebody else's. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._relayed(events))
 
     def _check_room(self) -> None:
         if len(self._listeners) >= self._most:
@@ -110,6 +135,25 @@ class Streams:
                     yield _event("instance", show(instance), hub.id_of(seen))
                 while not await _woken(wake):
                     yield _HEARTBEAT
+
+    async def _relayed(self, events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake:
+            following = _following(events, wake)
+            try:
+                while not self._closing:
+                    if not await _woken(wake):
+                        yield _HEARTBEAT
+                    elif following.done():
+                        event = following.result()
+                        if event is None:
+                            return
+                        yield _event(event.kind, event.data, event.id)
+                        wake.clear()
+                        following = _following(events, wake)
+            finally:
+                following.cancel()
+                await asyncio.wait({following})
+                await events.aclose()
 
     @contextmanager
     def _listening(self) -> Generator[asyncio.Event, None, None]:
@@ -197,6 +241,15 @@ async def _woken(wake: asyncio.Event) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _following(
+    events: AsyncGenerator[ServerSentEvent, None], wake: asyncio.Event
+) -> asyncio.Future[ServerSentEvent | None]:
+    """The next event, once it is there, or None if there are no more. Then `wake` is set."""
+    following = asyncio.ensure_future(anext(events, None))
+    following.add_done_callback(lambda _: wake.set())
+    return following
 
 
 def _event(kind: str, data: bytes, event_id: str = "") -> bytes:
