@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ActivityFailedError,
         BusyError,
         CommitUnknownError,
+        DevelopmentOnlyError,
         EventTimeoutError,
         FunctionNotFoundError,
         HoldfastError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         TaskFailedError,
     )
     from holdfast.history import Failure, Parent
+    from holdfast.http.development import DevelopmentRoute
     from holdfast.http.streams import ServerSentEvent, event_stream
     from holdfast.instance import Instance, RuntimeStatus, Wait
     from holdfast.query import InstanceFilter
@@ -50,6 +52,8 @@ __all__ = [
     "BusyError",
     "Client",
     "CommitUnknownError",
+    "DevelopmentOnlyError",
+    "DevelopmentRoute",
     "Done",
     "DurableTimer",
     "EventTimeoutError",
@@ -100,6 +104,7 @@ _HOMES = {
     "core.tasks": ("DurableTimer", "ExternalEvent", "Task", "when_all", "when_any"),
     "engine.client": ("Client",),
     "history": ("Failure", "Parent"),
+    "http.development": ("DevelopmentRoute",),
     "http.streams": ("ServerSentEvent", "event_stream"),
     "instance": ("Instance", "RuntimeStatus", "Wait"),
     "query": ("InstanceFilter",),

@@ -124,7 +124,8 @@ class App:
         """The management API as an ASGI application, to be served, or mounted in another app.
 
         The app around it must enter its `lifespan`, for example `FastAPI(lifespan=durable.lifespan)`; without it,
-        every request is refused.
+        every request is refused. Raises `DevelopmentOnlyError` if one of the app's own routes is for development,
+        and the settings are not.
         """
         from holdfast.http.app import DurableApi  # it is above: whoever only runs the app does not need it
 

@@ -104,7 +104,7 @@ def _known(error: Exception) -> Fault | None:
             return AccessFault(f"{error}\n{_KEY}")
         case errors.ServerUnreachableError():
             return UnreachableFault(f"{error}\n{_SERVER}")
-        case errors.PayloadError():
+        case errors.PayloadError() | errors.DevelopmentOnlyError():
             return MisuseFault(str(error))
         case errors.RequestError():
             return NotAllowedFault(str(error))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
-from holdfast import ServerSentEvent, event_stream, to_span
+from holdfast import DevelopmentRoute, ServerSentEvent, event_stream, to_span
 from holdfast.phone.body import body_of
 from holdfast.phone.carrier import InvalidNumberError, check_number
 from holdfast.phone.devphone import DevPhone, Fault
@@ -20,6 +21,11 @@ from holdfast.phone.outbox import DevMessage
 
 _NO_STORE = {"Cache-Control": "no-store"}  # codes are in there
 _MOST = 200
+_INSTEAD = (
+    "The dev phone delivers nothing to anybody, and shows codes to its callers. "
+    "To send through Twilio, set TwilioAccountSid, TwilioAuthToken and TwilioPhoneNumber. "
+    "To try it out, run holdfast dev, on this machine alone."
+)
 _LONGEST = timedelta(seconds=60)
 _BODY_MAX_BYTES = 1_000
 
@@ -47,23 +53,30 @@ class _State(msgspec.Struct, frozen=True):
     event: str | None
 
 
-def dev_phone_routes(phone: DevPhone, *, orchestrator: str | None = None, event: str | None = None) -> list[Route]:
+def dev_phone_routes(
+    phone: DevPhone, *, orchestrator: str | None = None, event: str | None = None
+) -> list[BaseRoute]:
     """The dev phone over HTTP, and Twilio's Messages API, whose messages arrive on it.
 
     * `GET /dev/phone/messages?to=+12025550123&after=ID&wait=5s`: what has arrived, oldest first
     * `GET /dev/phone/events`: what arrives from now on, as server-sent events
     * `GET /dev/phone/state`, `POST /dev/phone/faults`: what happens to the next message
 
-    `orchestrator` and `event` say whom an answer on the telephone is for. They go into `App.mount_for_development`.
+    `orchestrator` and `event` say whom an answer on the telephone is for. The routes belong into
+    `App.mounts`, and keep the app from running in production, or where others can reach the server.
     """
     handlers = _Handlers(phone, orchestrator, event)
     return [
-        Route("/dev/phone/messages", handlers.messages, methods=["GET"]),
-        Route("/dev/phone/events", handlers.events, methods=["GET"]),
-        Route("/dev/phone/state", handlers.state, methods=["GET"]),
-        Route("/dev/phone/faults", handlers.arm, methods=["POST"]),
+        _route("/dev/phone/messages", handlers.messages, "GET"),
+        _route("/dev/phone/events", handlers.events, "GET"),
+        _route("/dev/phone/state", handlers.state, "GET"),
+        _route("/dev/phone/faults", handlers.arm, "POST"),
         *twilio_routes(phone),
     ]
+
+
+def _route(path: str, endpoint: Callable[..., Any], method: str) -> DevelopmentRoute:
+    return DevelopmentRoute(path, endpoint, instead=_INSTEAD, methods=[method])
 
 
 class _Handlers:
