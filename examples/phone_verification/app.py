@@ -18,7 +18,6 @@ from holdfast import (
     NotDone,
     OrchestrationContext,
     Outcome,
-    SystemClock,
     current_call,
     when_any,
 )
@@ -37,7 +36,7 @@ from holdfast.phone import (
 )
 
 app = App()
-carrier = carrier_from_settings(setting, data_file("phone.jsonl"), SystemClock().utc_now)
+carrier = carrier_from_settings(setting, data_file("phone.jsonl"), app.utc_now)
 if isinstance(carrier, DevPhone):
     app.mounts += dev_phone_routes(carrier, orchestrator="E4_SmsPhoneVerification", event="SmsChallengeResponse")
 

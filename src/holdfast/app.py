@@ -8,13 +8,13 @@ import random
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from starlette.routing import BaseRoute
 
-from holdfast.clock import Clock, SystemClock
+from holdfast.clock import Clock, SystemClock, to_datetime
 from holdfast.config import Settings
 from holdfast.core.calls import Reconcile
 from holdfast.core.registry import ActivityDefinition, Registry, Signature
@@ -37,12 +37,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 class App:
     """Orchestrators and activities that run together.
 
-    `mounts` are further routes to be served beside the management API.
+    `mounts` are further routes to be served beside the management API; `clock` is what the app runs by, if nothing
+    else is asked for.
     """
 
     def __init__(self) -> None:
         self.registry = Registry()
         self.mounts: list[BaseRoute] = []
+        self.clock: Clock = SystemClock()
 
     # --- declaring
 
@@ -118,6 +120,10 @@ class App:
 
         return declare if function is None else declare(function)
 
+    def utc_now(self) -> datetime:
+        """The present instant by `clock`, for activities and carriers. Orchestrators have their context's."""
+        return to_datetime(self.clock.now())
+
     # --- running
 
     def asgi(self, settings: Settings | None = None) -> DurableApi:
@@ -141,7 +147,7 @@ class App:
         Raises `StoreError` if the database cannot be used.
         """
         settings = settings or Settings()
-        clock = clock or SystemClock()
+        clock = clock or self.clock
         store = _store(settings)
         await store.open()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -89,6 +90,17 @@ def plain_errors(debug: bool) -> Generator[None, None, None]:
         if debug:
             raise
         raise Fault(f"{type(error).__name__}: {error}\nRun it again with --debug to see where.") from error
+
+
+@contextmanager
+def shown_errors(debug: bool) -> Generator[None, None, None]:
+    """As `plain_errors`, in a process where click is not around to show them: it ends with their exit code."""
+    try:
+        with plain_errors(debug):
+            yield
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
 
 
 def _known(error: Exception) -> Fault | None:

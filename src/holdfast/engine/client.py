@@ -70,6 +70,10 @@ class Client:
         """True while the worker owns its partitions and the database confirms its commits."""
         return self._worker.ready
 
+    def clock_changed(self) -> None:
+        """Let the worker look at its clock now: for clocks that can be set, which no timer hears of by itself."""
+        self._worker.clock_changed()
+
     def on_behalf(self, caller: str, address: str) -> Client:
         """The same client, whose every change is recorded in the audit: who asked, from where, for what."""
         return Client(*self._parts, caller=caller, address=address)

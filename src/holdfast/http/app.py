@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from holdfast.app import App
-from holdfast.clock import Clock, SystemClock
+from holdfast.clock import Clock
 from holdfast.config import Settings
 from holdfast.errors import HoldfastError
 from holdfast.http import document, health, responding
@@ -54,7 +54,7 @@ class DurableApi(Starlette):
         check_development(app.mounts, settings)
         self.settings = settings
         self._durable = app
-        self._clock = clock or SystemClock()
+        self._clock = clock or app.clock
         super().__init__(
             routes=_routes(app),
             middleware=[Middleware(Guard, settings=settings), Middleware(_Running, api=self)],
