@@ -3,7 +3,7 @@
     holdfast dev examples/phone_verification/app.py
 
 With `TwilioAccountSid`, `TwilioAuthToken` and `TwilioPhoneNumber` set (environment or holdfast.toml), the SMS goes
-out through Twilio; otherwise to an outbox on this machine, at /dev/phone/messages?to=...
+out through Twilio; otherwise to a telephone on this machine, at /dev/phone.
 
 Names are those of the Azure Durable Functions sample of the same purpose.
 """

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from holdfast.history import Failure, Parent
     from holdfast.http.development import DevelopmentRoute
-    from holdfast.http.streams import ServerSentEvent, event_stream
+    from holdfast.http.streams import ServerSentEvent, event_stream, unless_stopping
     from holdfast.instance import Instance, RuntimeStatus, Wait
     from holdfast.query import InstanceFilter
     from holdfast.retry import RetryPolicy
@@ -90,6 +90,7 @@ __all__ = [
     "current_call",
     "event_stream",
     "to_span",
+    "unless_stopping",
     "when_all",
     "when_any",
 ]
@@ -105,7 +106,7 @@ _HOMES = {
     "engine.client": ("Client",),
     "history": ("Failure", "Parent"),
     "http.development": ("DevelopmentRoute",),
-    "http.streams": ("ServerSentEvent", "event_stream"),
+    "http.streams": ("ServerSentEvent", "event_stream", "unless_stopping"),
     "instance": ("Instance", "RuntimeStatus", "Wait"),
     "query": ("InstanceFilter",),
     "retry": ("RetryPolicy",),

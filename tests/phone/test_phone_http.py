@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.applications import Starlette
 
 from holdfast import App, Settings
 from holdfast.http.app import DurableApi, create_app
 from holdfast.phone import DevPhone, Sms, challenge_text, dev_phone_routes
+from tests.http.conftest import BASE
 from tests.http.test_streams import Stream
 
 NUMBER, OTHER = "+14255550123", "+14255550124"
@@ -34,11 +34,10 @@ def asked(
     phone: DevPhone, ask: Callable[[httpx2.AsyncClient], Coroutine[Any, Any, httpx2.Response]]
 ) -> httpx2.Response:
     async def go() -> httpx2.Response:
-        routes = dev_phone_routes(phone, orchestrator="Verify", event="Answer")
-        async with httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(Starlette(routes=routes)), base_url="http://phone"
-        ) as client:
-            return await ask(client)
+        async with served(phone) as api:
+            transport = httpx2.ASGITransport(api)
+            async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
+                return await ask(client)
 
     answer = asyncio.run(go())
     if answer.status_code in (200, 400):
@@ -133,6 +132,25 @@ def test_a_wait_ends_without_a_message(phone: DevPhone) -> None:
     assert get(phone, "messages?wait=1ms") == (200, [])
 
 
+def test_a_wait_does_not_keep_the_server_from_stopping() -> None:
+    async def go() -> None:
+        looks: asyncio.Queue[None] = asyncio.Queue()
+
+        def noon() -> datetime:
+            looks.put_nowait(None)
+            return NOON
+
+        async with served(DevPhone(None, noon)) as api:
+            waiting = Stream(api, "/dev/phone/messages?wait=60s")
+            for _ in range(3):  # before it waits, when it begins to, and for how long
+                await looks.get()
+            api.state.streams.close()
+            assert await waiting.status() == 200
+            await waiting.ends()
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize("to", ["", "%20", "14255550123", "%2B1425XXXXXXX", "nobody"])
 def test_what_is_no_number_gets_the_rule(phone: DevPhone, to: str) -> None:
     status, body = get(phone, f"messages?to={to}")
@@ -192,7 +210,7 @@ def test_a_body_that_is_too_long(phone: DevPhone) -> None:
 @asynccontextmanager
 async def served(phone: DevPhone, **settings: Any) -> AsyncIterator[DurableApi]:
     app = App()
-    app.mounts += dev_phone_routes(phone)
+    app.mounts += dev_phone_routes(phone, orchestrator="Verify", event="Answer")
     api = create_app(app, Settings(db=":memory:", **settings))
     async with api.lifespan():
         yield api

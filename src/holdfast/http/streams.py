@@ -11,9 +11,9 @@ import asyncio
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,6 +26,7 @@ from holdfast.history import Step
 from holdfast.http.answers import HEADERS
 from holdfast.instance import Instance
 
+T = TypeVar("T")
 Show: TypeAlias = Callable[[Step | Instance], bytes]
 """What the one who listens gets to see, as JSON."""
 
@@ -54,6 +55,15 @@ def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]
     """
     streams: Streams = request.app.state.streams
     return streams.relay(events)
+
+
+async def unless_stopping(request: Request, waiting: Coroutine[Any, Any, T]) -> T | None:
+    """What somebody waits for, or None if the server stops before it is there: for the handlers of `App.mounts`.
+
+    Otherwise a request that waits for long keeps the server from stopping (`Settings.drain_s`).
+    """
+    streams: Streams = request.app.state.streams
+    return await streams.unless_closing(waiting)
 
 
 class Streams:
@@ -97,6 +107,19 @@ class Streams:
         self._check_room()
         return _EventStream(self._relayed(events))
 
+    async def unless_closing(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """The result, or None if the streams are closed before."""
+        with self._listening() as wake:
+            if self._closing:
+                wake.set()
+            task = _started(waiting, wake)
+            try:
+                await wake.wait()
+                return task.result() if task.done() else None
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
+
     def _check_room(self) -> None:
         if len(self._listeners) >= self._most:
             message = f"{self._most} event streams are open, and no more are allowed (max_streams)."
@@ -138,7 +161,7 @@ class Streams:
 
     async def _relayed(self, events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
         with self._listening() as wake:
-            following = _following(events, wake)
+            following = _started(anext(events, None), wake)
             try:
                 while not self._closing:
                     if not await _woken(wake):
@@ -149,7 +172,7 @@ class Streams:
                             return
                         yield _event(event.kind, event.data, event.id)
                         wake.clear()
-                        following = _following(events, wake)
+                        following = _started(anext(events, None), wake)
             finally:
                 following.cancel()
                 await asyncio.wait({following})
@@ -243,13 +266,11 @@ async def _woken(wake: asyncio.Event) -> bool:
     return True
 
 
-def _following(
-    events: AsyncGenerator[ServerSentEvent, None], wake: asyncio.Event
-) -> asyncio.Future[ServerSentEvent | None]:
-    """The next event, once it is there, or None if there are no more. Then `wake` is set."""
-    following = asyncio.ensure_future(anext(events, None))
-    following.add_done_callback(lambda _: wake.set())
-    return following
+def _started(waiting: Awaitable[T], wake: asyncio.Event) -> asyncio.Future[T]:
+    """A task for this. When it is done, `wake` is set."""
+    task = asyncio.ensure_future(waiting)
+    task.add_done_callback(lambda _: wake.set())
+    return task
 
 
 def _event(kind: str, data: bytes, event_id: str = "") -> bytes:

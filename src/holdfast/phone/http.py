@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from holdfast import DevelopmentRoute, ServerSentEvent, event_stream, to_span
+from holdfast import DevelopmentRoute, ServerSentEvent, event_stream, to_span, unless_stopping
 from holdfast.phone.body import body_of
 from holdfast.phone.carrier import InvalidNumberError, check_number
 from holdfast.phone.devphone import DevPhone, Fault
@@ -89,7 +89,10 @@ class _Handlers:
             to, wait = _number(request.query_params), _wait(request.query_params)
         except (InvalidNumberError, ValueError) as error:
             return _refusal(str(error))
-        found = await self._phone.arrivals(to, request.query_params.get("after"), wait.total_seconds())
+        after = request.query_params.get("after")
+        found = self._phone.arrived(to, after)
+        if wait and not found:
+            found = await unless_stopping(request, self._phone.arrivals(to, after, wait.total_seconds())) or []
         return _answer([_shown(message) for message in (found if to else found[-_MOST:])])
 
     async def events(self, request: Request) -> StreamingResponse:
