@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from holdfast import Settings
 from holdfast.cli.demo import sample, serve_demo
 from holdfast.cli.demo_routes import DemoClock, demo_routes
-from holdfast.cli.faults import Fault
+from holdfast.cli.faults import Fault, shown_errors
 from holdfast.cli.loading import load_app
 from holdfast.clock import SECOND, SystemClock
 from holdfast.config import using
@@ -156,3 +156,10 @@ def test_the_demo_is_for_this_machine_alone(
     path = "/dev/phone/messages" if with_phone else "/dev/demo"
     assert capsys.readouterr().err.startswith(f"Error: {path} is for development only")
     assert not Path("demo.db").exists()
+
+
+def test_a_second_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, shown_errors(debug=True):
+        raise KeyboardInterrupt
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "Aborted!\n"

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
 
 from tests.kill.conftest import ROOT, eventually, request
 
@@ -107,6 +109,17 @@ def test_a_killed_worker_comes_back_and_the_code_still_works(demo: Demo) -> None
     assert demo.said.count(AGAIN) == 1
     assert demo.said.count("Phone verification is ready") == 1
     assert code not in demo.said
+
+
+def test_twilios_client_sends_to_the_demos_telephone(demo: Demo) -> None:
+    http = TwilioHttpClient(timeout=10)
+    client = Client("AC" + "0" * 32, "any token", http_client=http)
+    client.api.base_url = demo.base
+    sent = client.messages.create(to=NUMBER, from_="+15005550006", body="Your verification code is 0042")
+    assert [(each["id"], each["code"]) for each in demo.messages()] == [(sent.sid, "0042")]
+    assert client.messages(sent.sid).fetch().status == "delivered"
+    assert http.session is not None
+    http.session.close()
 
 
 def test_skipped_time_is_over_and_survives_a_kill(demo: Demo) -> None:

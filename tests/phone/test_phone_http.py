@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,7 +17,15 @@ import pytest
 
 from holdfast import App, Settings
 from holdfast.http.app import DurableApi, create_app
-from holdfast.phone import DevPhone, Sms, challenge_text, dev_phone_routes
+from holdfast.phone import (
+    DevPhone,
+    RefusedError,
+    SendUnknownError,
+    Sms,
+    TwilioCarrier,
+    challenge_text,
+    dev_phone_routes,
+)
 from tests.http.conftest import BASE
 from tests.http.test_streams import Stream
 
@@ -250,5 +259,44 @@ def test_streams_end_when_the_server_stops_and_are_not_too_many(phone: DevPhone)
             await refused.ends()
             api.state.streams.close()
             await stream.ends()
+
+    asyncio.run(go())
+
+
+# --- beside the management API
+
+
+def test_our_carrier_sends_through_the_telephone_as_through_twilio(phone: DevPhone) -> None:
+    account, sms = "AC" + "0" * 32, Sms(NUMBER, challenge_text("0042"))
+
+    async def go() -> None:
+        async with served(phone) as api:
+            carrier = TwilioCarrier(
+                account, "any token", "+15005550006", base_url=BASE, transport=httpx2.ASGITransport(api)
+            )
+            assert await carrier.find(sms, NOON) is None
+            receipt = await carrier.send(sms)
+            assert await carrier.find(sms, NOON) == receipt
+            phone.next_fault = 21211
+            with pytest.raises(RefusedError, match="does not exist"):
+                await carrier.send(sms)
+            phone.next_fault = "lost"
+            lost = await carrier.send(Sms(OTHER, "x"))
+            assert await carrier.find(Sms(OTHER, "x"), NOON) == lost
+            await carrier.close()
+
+    asyncio.run(go())
+    assert [message.id for message in phone.arrived()] == ["m1"]
+
+
+def test_an_outbox_that_cannot_be_written_took_nothing(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with served(DevPhone(tmp_path / "missing" / "outbox", lambda: NOON)) as api:
+            carrier = TwilioCarrier(
+                "AC" + "0" * 32, "x", "+15005550006", base_url=BASE, transport=httpx2.ASGITransport(api)
+            )
+            with pytest.raises(SendUnknownError):
+                await carrier.send(Sms(NUMBER, "x"))
+            await carrier.close()
 
     asyncio.run(go())

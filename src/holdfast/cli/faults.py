@@ -101,6 +101,9 @@ def shown_errors(debug: bool) -> Generator[None, None, None]:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # a second Ctrl+C, while the first one lets what runs come to its end
+        click.echo("Aborted!", err=True)
+        sys.exit(FAILED)
 
 
 def _known(error: Exception) -> Fault | None:

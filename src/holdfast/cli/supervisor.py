@@ -11,7 +11,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.process import BaseProcess
 
 import click
@@ -36,6 +36,9 @@ class _Supervisor:
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, self._stop)
         exit_code = await self._serve_once(first=True)
         while exit_code < 0 and not self._stopping.is_set():  # negative: it died by a signal
             click.echo("The worker was killed; starting it again.", err=True)
@@ -47,13 +50,9 @@ class _Supervisor:
 
     async def _serve_once(self, *, first: bool) -> int:
         loop = asyncio.get_running_loop()
-        process = get_context("spawn").Process(target=self._serve, args=(self._listener, first))
-        # Ctrl+C reaches both processes. Until the server has its own answer to it, this one's must do.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        process.start()
-        self._process = process
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self._stop)
+        arguments = (self._serve, self._listener, first)
+        self._process = process = get_context("spawn").Process(target=_serve_in_child, args=arguments)
+        _start(process)
         ended = asyncio.Event()
         loop.add_reader(process.sentinel, ended.set)
         await ended.wait()
@@ -66,3 +65,20 @@ class _Supervisor:
         self._stopping.set()
         if self._process is not None and self._process.is_alive():
             self._process.terminate()
+
+
+def _start(process: BaseProcess) -> None:
+    """Ctrl+C reaches both processes. The new one begins with SIGINT blocked; here it waits until that is done."""
+    resource_tracker.ensure_running()  # started with the process, it would unblock the signal again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _serve_in_child(serve: Callable[[socket.socket, bool], None], listener: socket.socket, first: bool) -> None:
+    # Until the server has its own answer to Ctrl+C, the supervisor's SIGTERM must do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    serve(listener, first)
