@@ -3,7 +3,7 @@
     holdfast dev examples/phone_verification/app.py
 
 With `TwilioAccountSid`, `TwilioAuthToken` and `TwilioPhoneNumber` set (environment or holdfast.toml), the SMS goes
-out through Twilio; otherwise to an outbox on this machine, at /dev/phone/messages?to=...
+out through Twilio; otherwise to a telephone on this machine, at /dev/phone.
 
 Names are those of the Azure Durable Functions sample of the same purpose.
 """
@@ -18,7 +18,6 @@ from holdfast import (
     NotDone,
     OrchestrationContext,
     Outcome,
-    SystemClock,
     current_call,
     when_any,
 )
@@ -37,9 +36,9 @@ from holdfast.phone import (
 )
 
 app = App()
-carrier = carrier_from_settings(setting, data_file("phone.jsonl"), SystemClock().utc_now)
+carrier = carrier_from_settings(setting, data_file("phone.jsonl"), app.utc_now)
 if isinstance(carrier, DevPhone):
-    app.mounts += dev_phone_routes(carrier)
+    app.mounts += dev_phone_routes(carrier, orchestrator="E4_SmsPhoneVerification", event="SmsChallengeResponse")
 
 
 def challenge(call: ActivityCall, phone_number: str) -> tuple[str, Sms]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.app import App
     from holdfast.batch import AuditEntry
-    from holdfast.clock import SystemClock
+    from holdfast.clock import SystemClock, to_span
     from holdfast.config import Settings
     from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, current_call
     from holdfast.core.context import OrchestrationContext
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ActivityFailedError,
         BusyError,
         CommitUnknownError,
+        DevelopmentOnlyError,
         EventTimeoutError,
         FunctionNotFoundError,
         HoldfastError,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
         TaskFailedError,
     )
     from holdfast.history import Failure, Parent
+    from holdfast.http.development import DevelopmentRoute
+    from holdfast.http.streams import ServerSentEvent, event_stream, unless_stopping
     from holdfast.instance import Instance, RuntimeStatus, Wait
     from holdfast.query import InstanceFilter
     from holdfast.retry import RetryPolicy
@@ -49,6 +52,8 @@ __all__ = [
     "BusyError",
     "Client",
     "CommitUnknownError",
+    "DevelopmentOnlyError",
+    "DevelopmentRoute",
     "Done",
     "DurableTimer",
     "EventTimeoutError",
@@ -74,6 +79,7 @@ __all__ = [
     "RequestReusedError",
     "RetryPolicy",
     "RuntimeStatus",
+    "ServerSentEvent",
     "Settings",
     "SubOrchestrationFailedError",
     "SystemClock",
@@ -82,6 +88,9 @@ __all__ = [
     "Unknown",
     "Wait",
     "current_call",
+    "event_stream",
+    "to_span",
+    "unless_stopping",
     "when_all",
     "when_any",
 ]
@@ -89,13 +98,15 @@ __all__ = [
 _HOMES = {
     "app": ("App",),
     "batch": ("AuditEntry",),
-    "clock": ("SystemClock",),
+    "clock": ("SystemClock", "to_span"),
     "config": ("Settings",),
     "core.calls": ("ActivityCall", "Done", "NotDone", "Outcome", "Unknown", "current_call"),
     "core.context": ("OrchestrationContext",),
     "core.tasks": ("DurableTimer", "ExternalEvent", "Task", "when_all", "when_any"),
     "engine.client": ("Client",),
     "history": ("Failure", "Parent"),
+    "http.development": ("DevelopmentRoute",),
+    "http.streams": ("ServerSentEvent", "event_stream", "unless_stopping"),
     "instance": ("Instance", "RuntimeStatus", "Wait"),
     "query": ("InstanceFilter",),
     "retry": ("RetryPolicy",),

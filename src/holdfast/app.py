@@ -8,7 +8,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from msgspec.structs import replace
 from starlette.routing import BaseRoute
 
-from holdfast.clock import Clock, SystemClock
+from holdfast.clock import Clock, SystemClock, to_datetime
 from holdfast.config import Settings
 from holdfast.core.calls import Reconcile
 from holdfast.core.registry import ActivityDefinition, Registry, Signature
@@ -42,12 +42,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 class App:
     """Orchestrators and activities that run together.
 
-    `mounts` are further routes to be served beside the management API.
+    `mounts` are further routes to be served beside the management API; `clock` is what the app runs by, if nothing
+    else is asked for.
     """
 
     def __init__(self) -> None:
         self.registry = Registry()
         self.mounts: list[BaseRoute] = []
+        self.clock: Clock = SystemClock()
 
     # --- declaring
 
@@ -123,13 +125,18 @@ class App:
 
         return declare if function is None else declare(function)
 
+    def utc_now(self) -> datetime:
+        """The present instant by `clock`, for activities and carriers. Orchestrators have their context's."""
+        return to_datetime(self.clock.now())
+
     # --- running
 
     def asgi(self, settings: Settings | None = None) -> DurableApi:
         """The management API as an ASGI application, to be served, or mounted in another app.
 
         The app around it must enter its `lifespan`, for example `FastAPI(lifespan=durable.lifespan)`; without it,
-        every request is refused.
+        every request is refused. Raises `DevelopmentOnlyError` if one of the app's own routes is for development,
+        and the settings are not.
         """
         from holdfast.http.app import DurableApi  # it is above: whoever only runs the app does not need it
 
@@ -145,7 +152,7 @@ class App:
         Raises `StoreError` if the database cannot be used.
         """
         settings = settings or Settings()
-        clock = clock or SystemClock()
+        clock = clock or self.clock
         store = _store(settings)
         await store.open()
         try:

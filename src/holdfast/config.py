@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct, ValidationError, convert
@@ -47,6 +47,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The address to listen on. If others than this machine can reach it, every caller needs a key."""
     port: Port = 7071
     """The port to listen on. 0: any free one."""
+    environment: Literal["development", "production"] = "development"
+    """What the server is for. In production nothing runs that is for development, such as the dev phone.
+    `holdfast serve` is `production` unless this says otherwise."""
     task_hub: str = "default"
     """The name of the task hub, as it appears in the URIs given to callers."""
     allowed_hosts: tuple[str, ...] = ()

@@ -20,6 +20,7 @@
     ├── StoreError                 the operator must act
     │   ├── StoreInUseError        another process owns the database file
     │   └── SchemaTooNewError      the database was written by a newer Holdfast
+    ├── DevelopmentOnlyError       part of the app is for development, and the server is not
     ├── ServerFailedError          the server answered something that no client can act upon
     ├── LeaseLostError             another worker owns the partition now; this one forgets it
     ├── OrchestratorError          the author of the orchestrator must act
@@ -149,6 +150,10 @@ class CommitUnknownError(TryAgainError):
 
     def __init__(self) -> None:
         super().__init__("The database did not confirm the write; it may or may not have happened.")
+
+
+class DevelopmentOnlyError(HoldfastError):
+    """The app has a route that is for development (`DevelopmentRoute`), and the server is not. Nothing was done."""
 
 
 class StoreError(HoldfastError):

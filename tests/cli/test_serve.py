@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from holdfast import App
+from holdfast.cli.demo import sample
 from holdfast.cli.dev import dev
 from holdfast.cli.options import server_url
 from holdfast.cli.serve import serve
@@ -143,6 +145,34 @@ def test_serve_takes_the_same_targets_as_dev(directory: Path) -> None:
     result = CliRunner().invoke(serve, ["nothing.py"])
     assert result.exit_code == 2
     assert "There is no file nothing.py." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "options"), [(serve, []), (dev, ["--no-reload", "--host", "0.0.0.0"]), (dev, ["--no-reload"])]
+)
+def test_the_dev_phone_is_refused_where_it_would_harm(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, command: click.Command, options: list[str]
+) -> None:
+    if options == ["--no-reload"]:
+        monkeypatch.setenv("HOLDFAST_ENVIRONMENT", "production")
+    result = CliRunner().invoke(command, [str(sample()), "--port", "0", *options])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: /dev/phone/messages is for development only, and ")
+    assert "TwilioAccountSid" in result.stderr
+    assert "holdfast dev" in result.stderr
+    assert not Path("holdfast.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "environment"), [({}, "production"), ({"HOLDFAST_ENVIRONMENT": "development"}, "development")]
+)
+def test_serve_is_for_production_unless_told_otherwise(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], environment: str
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr("holdfast.cli.serving.serve_file", lambda *arguments: served.append(arguments[2]))
+    assert CliRunner().invoke(serve, ["app.py", "--port", "0"], env=environ).exit_code == 0
+    assert [settings.environment for settings in served] == [environment]
 
 
 @pytest.mark.kill

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Message
 
-from holdfast import Client, Settings
+from holdfast import Client, ServerSentEvent, Settings, event_stream
 from holdfast.http.app import DurableApi, create_app
 from tests.http.conftest import INSTANCES, example
 
@@ -258,3 +262,60 @@ def test_a_calm_stream_is_neither_too_fast_nor_too_slow() -> None:
                 await stream.leave()
 
     run(test)
+
+
+# --- an app's own events
+
+
+async def counting(last: int, closed: asyncio.Event) -> AsyncGenerator[ServerSentEvent, None]:
+    """Events that end, or wait for ever after the first."""
+    try:
+        for number in range(1, last + 1):
+            yield ServerSentEvent("count", f"{number}".encode(), f"n{number}")
+        if last == 1:
+            await asyncio.Event().wait()
+    finally:
+        closed.set()
+
+
+@asynccontextmanager
+async def telling(last: int, closed: asyncio.Event) -> AsyncIterator[DurableApi]:
+    async def count(request: Request) -> Response:
+        return event_stream(request, counting(last, closed))
+
+    app = example()
+    app.mounts.append(Route("/count", count))
+    api = create_app(app, Settings(db=":memory:"))
+    async with api.lifespan():
+        yield api
+
+
+def test_an_apps_own_events_end_with_their_source() -> None:
+    async def go() -> None:
+        closed = asyncio.Event()
+        async with telling(3, closed) as api:
+            stream = Stream(api, "/count")
+            assert await stream.status() == 200
+            assert [await stream.event() for _ in range(3)] == [Event(f"n{n}", "count", n) for n in (1, 2, 3)]
+            await stream.ends()
+            assert closed.is_set()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("how", ["the reader goes", "the server stops"])
+def test_the_source_is_closed_when(how: str) -> None:
+    async def go() -> None:
+        closed = asyncio.Event()
+        async with telling(1, closed) as api:
+            stream = Stream(api, "/count")
+            assert await stream.status() == 200
+            assert (await stream.event()).data == 1
+            if how == "the reader goes":
+                await stream.leave()
+            else:
+                api.state.streams.close()
+                await stream.ends()
+            assert closed.is_set()
+
+    asyncio.run(go())

@@ -102,7 +102,8 @@ class Carrier:
     def accepted(self, number: str) -> list[str]:
         """The codes that were accepted for a number."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        bodies = [json.loads(line)["body"] for line in lines if json.loads(line)["to"] == number]
+        messages = [json.loads(line) for line in lines if line.endswith("}")]
+        bodies = [message["body"] for message in messages if message["to"] == number]
         return [re.findall(r"\d{4}", body)[0] for body in bodies]
 
 

@@ -1,4 +1,4 @@
-"""The outbox: kept over crashes, readable by its owner only, and served over HTTP."""
+"""The dev phone: an outbox that is kept over crashes, and what goes wrong when it is asked to."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-from starlette.applications import Starlette
 
 from holdfast.phone import (
+    DevMessage,
     DevPhone,
+    Fault,
     InvalidNumberError,
     NotSentError,
+    RefusedError,
     SendUnknownError,
     Sms,
     challenge_text,
-    dev_phone_routes,
 )
 
 NUMBER, OTHER = "+14255550123", "+14255550124"
@@ -170,45 +170,158 @@ def test_a_message_survives_kill_9(tmp_path: Path) -> None:
     assert [message.body for message in phone_at(path).messages(NUMBER)] == [SMS.body]
 
 
-# --- over HTTP
+def test_the_lines_of_older_versions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    path.write_text('\n{"id":"a1","to":"+14255550123","body":"old","at":"2026-01-01T12:00:00Z"}\n')
+    (message,) = phone_at(path, lambda: NOON).arrived()
+    assert (message.id, message.body, message.due, message.status) == ("a1", "old", NOON, "delivered")
+    assert (message.error_code, message.from_, message.code) == (None, None, None)
 
 
-def get(phone: DevPhone, query: str) -> tuple[int, Any]:
-    async def ask() -> httpx2.Response:
-        transport = httpx2.ASGITransport(Starlette(routes=dev_phone_routes(phone)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://phone") as client:
-            return await client.get(f"/dev/phone/messages{query}")
-
-    answer = asyncio.run(ask())
-    assert answer.headers["cache-control"] == "no-store"
-    return answer.status_code, answer.json()
-
-
-@pytest.mark.parametrize("to", ["%2B14255550123", "+14255550123", "%2014255550123", "%20%2B14255550123"])
-def test_messages_over_http(phone: DevPhone, to: str) -> None:
+def test_a_file_that_was_replaced_is_read_from_its_begin(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+    phone = phone_at(path)
     for body in ("one", "two"):
         asyncio.run(phone.send(Sms(NUMBER, body)))
-    status, messages = get(phone, f"?to={to}")
-    assert status == 200
-    assert messages == [
-        {"id": "m1", "to": NUMBER, "body": "one", "at": "2026-01-01T12:00:00Z"},
-        {"id": "m2", "to": NUMBER, "body": "two", "at": "2026-01-01T12:00:01Z"},
-    ]
+    path.unlink()
+    assert phone.messages() == []
+    asyncio.run(phone_at(path).send(Sms(NUMBER, "three")))
+    assert [message.body for message in phone.messages()] == ["three"]
 
 
-def test_a_number_without_messages(phone: DevPhone) -> None:
-    assert get(phone, "?to=%2B14255550199") == (200, [])
+# --- what goes wrong
 
 
-@pytest.mark.parametrize("query", ["", "?", "?to=", "?to=%20", "?TO=%2B14255550123"])
-def test_without_a_number_it_says_what_is_missing(phone: DevPhone, query: str) -> None:
-    status, body = get(phone, query)
-    assert status == 400
-    assert "?to=+12025550123" in body["Message"]
+class Hand:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.at = NOON
+
+    def __call__(self) -> datetime:
+        return self.at
 
 
-@pytest.mark.parametrize("to", ["14255550123", "%2B1425XXXXXXX", "nobody"])
-def test_what_is_no_number_gets_the_rule(phone: DevPhone, to: str) -> None:
-    status, body = get(phone, f"?to={to}")
-    assert status == 400
-    assert "7 to 15 digits" in body["Message"]
+def bodies(messages: list[DevMessage]) -> list[str]:
+    return [message.body for message in messages]
+
+
+def sent(phone: DevPhone, body: str, fault: Fault | None = None) -> str:
+    phone.next_fault = fault
+    return asyncio.run(phone.send(Sms(NUMBER, body))).id
+
+
+def test_a_fault_happens_once(phone: DevPhone) -> None:
+    phone.next_fault = "lost"
+    for body in ("one", "two"):
+        asyncio.run(phone.send(Sms(NUMBER, body)))
+    assert phone.next_fault is None
+    assert [message.status for message in phone.messages()] == ["lost", "delivered"]
+
+
+def test_a_bad_number_uses_no_fault_up(phone: DevPhone) -> None:
+    phone.next_fault = "lost"
+    with pytest.raises(InvalidNumberError):
+        asyncio.run(phone.send(Sms("nobody", "x")))
+    assert phone.next_fault == "lost"
+
+
+def test_a_late_message_arrives_after_ten_seconds(tmp_path: Path) -> None:
+    clock = Hand()
+    phone = phone_at(tmp_path / "outbox.jsonl", clock)
+    late, other = sent(phone, "late", "late"), sent(phone, "other")
+    assert bodies(phone.arrived()) == ["other"]
+    clock.at += timedelta(seconds=9.9)
+    assert bodies(phone.arrived()) == ["other"]
+    clock.at += timedelta(seconds=0.1)
+    for reader in (phone, phone_at(tmp_path / "outbox.jsonl", clock)):
+        assert bodies(reader.arrived()) == ["other", "late"], "in the order of arrival"
+        assert bodies(reader.arrived(after=other)) == ["late"]
+        assert reader.arrived(after=late) == []
+
+
+def test_a_lost_message_is_accepted_and_never_arrives() -> None:
+    clock = Hand()
+    phone = phone_at(None, clock)
+    sent(phone, SMS.body, "lost")
+    clock.at += timedelta(days=1)
+    assert phone.arrived() == []
+    assert asyncio.run(phone.find(SMS, NOON)) is not None
+
+
+def test_a_refused_message_is_nowhere(phone: DevPhone) -> None:
+    with pytest.raises(RefusedError, match="does not exist") as refused:
+        sent(phone, SMS.body, 21211)
+    assert (refused.value.code, refused.value.permanent) == (21211, True)
+    assert phone.messages() == []
+    assert asyncio.run(phone.find(SMS, NOON)) is None
+
+
+def test_an_undelivered_message_is_accepted_and_has_its_error(phone: DevPhone) -> None:
+    sent(phone, SMS.body, 30003)
+    (message,) = phone.arrived()
+    assert (message.status, message.error_code) == ("undelivered", 30003)
+    assert asyncio.run(phone.find(SMS, NOON)) is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (challenge_text("0042"), "0042"),
+        ("123456 is your code.\n\n@example.com #123456", "123456"),
+        ("Call +14255550123", None),
+        ("Room 12 at 7", None),
+        ("", None),
+    ],
+)
+def test_the_code_in_a_message(body: str, code: str | None) -> None:
+    phone = phone_at(None)
+    sent(phone, body)
+    assert phone.arrived()[0].code == code
+
+
+# --- waiting
+
+
+async def waits(phone: DevPhone, **options: Any) -> asyncio.Task[list[DevMessage]]:
+    """Somebody who waits for a message, and has looked once."""
+    waiting = asyncio.create_task(phone.arrivals(**options))
+    await asyncio.sleep(0)
+    return waiting
+
+
+def test_those_who_wait_hear_of_a_message_at_once(phone: DevPhone) -> None:
+    async def go() -> list[list[DevMessage]]:
+        all_of_them, others = await waits(phone), await waits(phone, to=OTHER)
+        await phone.send(Sms(NUMBER, "one"))
+        first = await all_of_them
+        assert not others.done()
+        after = await waits(phone, after=first[0].id)
+        await phone.send(Sms(OTHER, "two"))
+        return [first, await others, await after]
+
+    assert list(map(bodies, asyncio.run(go()))) == [["one"], ["two"], ["two"]]
+
+
+def test_those_who_wait_hear_of_a_late_one_when_it_is_due() -> None:
+    nearly = (NOON + timedelta(seconds=9.99, milliseconds=n) for n in count())
+    moments = chain([NOON], nearly)
+    phone = phone_at(None, lambda: next(moments))
+    sent(phone, "late", "late")
+    assert bodies(asyncio.run(phone.arrivals())) == ["late"]
+
+
+def test_what_another_process_writes_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.jsonl"
+
+    async def go() -> list[DevMessage]:
+        waiting = await waits(phone_at(path))
+        await phone_at(path).send(SMS)
+        return await waiting
+
+    assert bodies(asyncio.run(go())) == [SMS.body]
+
+
+def test_a_wait_ends(phone: DevPhone) -> None:
+    assert asyncio.run(phone.arrivals(wait_s=0)) == []
+    assert asyncio.run(phone.arrivals(wait_s=0.001)) == []

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
-from holdfast.cli.faults import Fault, plain_errors
+from holdfast.cli.faults import Fault, plain_errors, shown_errors
 from holdfast.cli.options import serving_options, settings_from
 
 if TYPE_CHECKING:
-    from holdfast.app import App
+    from socket import socket
+
     from holdfast.config import Settings
 
 _NUMBER = "+12025550123"  # out of the range that is kept for fiction
@@ -22,24 +25,47 @@ _JSON = "-H 'Content-Type: application/json'"
 
 @click.command()
 @serving_options
-def demo(debug: bool, **flags: object) -> None:
+@click.option("--open", "browse", is_flag=True, help="Open the browser, if this is a terminal.")
+def demo(debug: bool, browse: bool, **flags: object) -> None:
     """Run the phone verification sample, with a telephone of its own.
+
+    The server is a process of its own: when it is killed, it comes back after two seconds.
 
     \b
     Example:
       holdfast demo --port 7071 --db demo.db
     """
-    from holdfast.cli.loading import load_app
-    from holdfast.cli.serving import configure_logging, listen, serve, url
-    from holdfast.config import using
+    from holdfast.cli.serving import listen
+    from holdfast.cli.supervisor import supervise
 
     with plain_errors(debug):
         settings = settings_from(flags, defaults={"db": "holdfast-demo.db"})
         with listen(settings) as listener:
-            with using(settings):
-                app = load_app(sample(), debug=debug)
-            configure_logging()
-            serve(app, settings, listener, lambda: click.echo(banner(url(listener), settings, app), err=True))
+            sys.exit(supervise(partial(serve_demo, settings, debug, browse and sys.stderr.isatty()), listener))
+
+
+def serve_demo(settings: Settings, debug: bool, browse: bool, listener: socket, first: bool) -> None:
+    """What the server's process runs. Says what to try if it is the first one."""
+    from holdfast.cli.demo_routes import DemoClock, demo_routes
+    from holdfast.cli.loading import load_app
+    from holdfast.cli.serving import configure_logging, serve, url
+    from holdfast.config import data_file, using
+
+    with shown_errors(debug):
+        with using(settings):
+            app = load_app(sample(), debug=debug)
+            app.clock = clock = DemoClock(data_file("clock"))
+        has_phone = bool(app.mounts)  # else the sample has found settings of a carrier
+        app.mounts += demo_routes(clock)
+        configure_logging()
+
+        def ready() -> None:
+            if first:
+                click.echo(banner(url(listener), settings, has_phone), err=True)
+            if first and browse:
+                _browse(f"{url(listener)}/dev/phone" if has_phone else f"{url(listener)}/")
+
+        serve(app, settings, listener, ready)
 
 
 def sample() -> Path:
@@ -55,32 +81,34 @@ def sample() -> Path:
     raise Fault("The phone verification sample is not part of this installation.")
 
 
-def banner(url: str, settings: Settings, app: App) -> str:
+def banner(url: str, settings: Settings, has_phone: bool) -> str:
     """What to try, ready to paste but for the code. The id is new each time, so that nothing old is in the way."""
     from holdfast.cli.serving import shown
-    from holdfast.http.auth import is_open
 
     instance_id = f"demo-{secrets.token_hex(2)}"
     instance = f"{url}/runtime/webhooks/durabletask/instances/{instance_id}"
-    curl = "curl" if is_open(settings) else 'curl -H "x-functions-key: $HOLDFAST_KEY"'
-    number, reading = _NUMBER, f"   {curl} '{url}/dev/phone/messages?to={quote(_NUMBER)}'"
-    if not app.mounts:  # no dev phone: the sample has found settings of a carrier
-        number, reading = "+YOUR NUMBER", "   It goes out through your carrier, to a real telephone."
+    number, reading = _NUMBER, f"curl '{url}/dev/phone/messages?to={quote(_NUMBER)}&wait=5s'"
+    phone = f'\n  dev phone: {url}/dev/phone    Open it, and press "Send code".'
+    if not has_phone:
+        number, reading, phone = "+YOUR NUMBER", "(It goes out through your carrier, to a real telephone.)", ""
     return f"""\
 Phone verification is ready on {url}
-  database: {shown(settings.db)}
+  dashboard: {url}/{phone}
+  database:  {shown(settings.db)}
 
-1. Start a verification. Another id in place of {instance_id} starts another one:
-   {curl} -X POST {url}/orchestrators/E4_SmsPhoneVerification/{instance_id} {_JSON} -d '"{number}"'
+Or in another terminal: start a verification, read the message, and answer with its code within 90 seconds.
+  curl -X POST {url}/orchestrators/E4_SmsPhoneVerification/{instance_id} {_JSON} -d '"{number}"'
+  {reading}
+  curl -X POST {instance}/raiseEvent/SmsChallengeResponse {_JSON} -d '"0000"'
+  holdfast show {instance_id} --follow --url {url}
 
-2. Read the message. You have 90 seconds:
-{reading}
-
-3. Answer with the code it says, in place of 0000:
-   {curl} -X POST {instance}/raiseEvent/SmsChallengeResponse {_JSON} -d '"0000"'
-
-The result: {curl} {instance}
-Watch it:   holdfast show {instance_id} --follow --url {url}
-The API:    {url}/docs
-Kill this process in between, if you like, and start it again. Ctrl+C stops it.
+Kill the worker in between, if you like: it comes back, and the code still works. Ctrl+C stops the demo.
 """
+
+
+def _browse(address: str) -> None:
+    import threading
+    import webbrowser
+
+    # Some browsers keep who opens them waiting, and the server has others to answer.
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

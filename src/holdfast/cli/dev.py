@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.faults import plain_errors
+from holdfast.cli.faults import plain_errors, shown_errors
 from holdfast.cli.options import serving_options, settings_from
 
 if TYPE_CHECKING:
@@ -47,13 +47,8 @@ def dev(target: str, reload: bool, debug: bool, **flags: object) -> None:
 
 
 def _serve_in_child(run: partial[None], sockets: list[socket] | None = None) -> None:
-    """What the reloader's process runs: there click is not around to show errors."""
+    """What the reloader's process runs."""
     # Bytecode is matched by the second: an edit right after another would meet what the first one left.
     sys.dont_write_bytecode = True
-    debug = bool(run.args[3])
-    try:
-        with plain_errors(debug):
-            run(sockets)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    with shown_errors(debug=bool(run.args[3])):
+        run(sockets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -91,6 +92,20 @@ def plain_errors(debug: bool) -> Generator[None, None, None]:
         raise Fault(f"{type(error).__name__}: {error}\nRun it again with --debug to see where.") from error
 
 
+@contextmanager
+def shown_errors(debug: bool) -> Generator[None, None, None]:
+    """As `plain_errors`, in a process where click is not around to show them: it ends with their exit code."""
+    try:
+        with plain_errors(debug):
+            yield
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # a second Ctrl+C, while the first one lets what runs come to its end
+        click.echo("Aborted!", err=True)
+        sys.exit(FAILED)
+
+
 def _known(error: Exception) -> Fault | None:
     """An error of Holdfast as a fault, with what to do next."""
     from holdfast import errors
@@ -104,7 +119,7 @@ def _known(error: Exception) -> Fault | None:
             return AccessFault(f"{error}\n{_KEY}")
         case errors.ServerUnreachableError():
             return UnreachableFault(f"{error}\n{_SERVER}")
-        case errors.PayloadError():
+        case errors.PayloadError() | errors.DevelopmentOnlyError():
             return MisuseFault(str(error))
         case errors.RequestError():
             return NotAllowedFault(str(error))

@@ -15,7 +15,8 @@ def serve(target: str, debug: bool, **flags: object) -> None:
     """Serve the App in FILE.PY until SIGTERM or Ctrl+C.
 
     NAME says which App, if the file has several. Bound to another address than this machine's own (--host), every
-    caller needs a key; the first one is made at the first start, and shown once.
+    caller needs a key; the first one is made at the first start, and shown once. What is for development (the dev
+    phone) is refused.
 
     \b
     Example:
@@ -25,7 +26,7 @@ def serve(target: str, debug: bool, **flags: object) -> None:
     from holdfast.cli.serving import listen, serve_file
 
     with plain_errors(debug):
-        settings = settings_from(flags)
+        settings = settings_from(flags, defaults={"environment": "production"})
         path, name = split_target(target)
         with listen(settings) as listener:
             serve_file(path, name, settings, debug, [listener])

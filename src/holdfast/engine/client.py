@@ -86,6 +86,10 @@ class Client:
         """What this process has counted since it started."""
         return self._worker.metrics
 
+    def clock_changed(self) -> None:
+        """Let the worker look at its clock now: for clocks that can be set, which no timer hears of by itself."""
+        self._worker.clock_changed()
+
     def on_behalf(self, caller: str, address: str) -> Client:
         """The same client, whose every change is recorded in the audit: who asked, from where, for what."""
         return Client(*self._parts, caller=caller, address=address)

@@ -352,6 +352,10 @@ class Worker:
             else:
                 await self._idle()
 
+    def clock_changed(self) -> None:
+        """Look at the clock now: it was set, so what was to be done later may be due."""
+        self._wake_up()
+
     def refuse(self) -> None:
         """Take no more messages from outside."""
         self._refusing = True

@@ -17,13 +17,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from holdfast import web
 from holdfast.app import App
-from holdfast.clock import Clock, SystemClock
+from holdfast.clock import Clock
 from holdfast.config import Settings
 from holdfast.errors import HoldfastError
 from holdfast.http import document, health, responding
 from holdfast.http.answers import refusal, refuse_error, refuse_request
 from holdfast.http.api import MANAGEMENT, STARTERS
 from holdfast.http.auth import Gate
+from holdfast.http.development import check_development
 from holdfast.http.endpoint import Services, routes
 from holdfast.http.guard import Guard
 from holdfast.http.streams import Streams
@@ -47,13 +48,14 @@ class DurableApi(Starlette):
     """The management API, and the app's own routes beside it.
 
     The app runs as long as `lifespan` is entered. A server does that; where the API is mounted in another ASGI app,
-    that one must.
+    that one must. Raises `DevelopmentOnlyError` if a route is for development, and the settings are not.
     """
 
     def __init__(self, app: App, settings: Settings, clock: Clock | None = None) -> None:
+        check_development(app.mounts, settings)
         self.settings = settings
         self._durable = app
-        self._clock = clock or SystemClock()
+        self._clock = clock or app.clock
         super().__init__(
             routes=_routes(app),
             middleware=[Middleware(Guard, settings=settings), Middleware(_Running, api=self)],
@@ -113,7 +115,7 @@ class _Kept(BaseRoute):
 
 
 def create_app(app: App, settings: Settings) -> DurableApi:
-    """The management API of an app."""
+    """The management API of an app. Raises `DevelopmentOnlyError`."""
     return DurableApi(app, settings)
 
 

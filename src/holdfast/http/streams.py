@@ -2,7 +2,7 @@
 
 An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq`. The
 hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
-that, or to another process, is told to `reset`, that is, to load again.
+that, or to another process, is told to `reset`, that is, to load again. An app's own routes may stream events too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.json import encode
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -28,6 +29,7 @@ from holdfast.history import Step
 from holdfast.http.answers import HEADERS
 from holdfast.instance import Instance
 
+T = TypeVar("T")
 Show: TypeAlias = Callable[[Step | Instance], bytes]
 """What the one who listens gets to see, as JSON."""
 
@@ -37,6 +39,34 @@ _HEARTBEAT = b": still here\n\n"
 _KEPT = 1_000
 _STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 _CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream: its kind, its data as JSON text, and the id under which a reader may come back."""
+
+    kind: str
+    data: bytes
+    id: str = ""
+
+
+def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+    """An answer that tells these events as they come: for the handlers of `App.mounts`.
+
+    While there are none it sends a sign of life every 15 seconds. It ends with the events, when the reader goes,
+    and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too many streams are open
+    (`Settings.max_streams`).
+    """
+    streams: Streams = request.app.state.streams
+    return streams.relay(events)
+
+
+async def unless_stopping(request: Request, waiting: Coroutine[Any, Any, T]) -> T | None:
+    """What somebody waits for, or None if the server stops before it is there: for the handlers of `App.mounts`.
+
+    Otherwise a request that waits for long keeps the server from stopping (`Settings.drain_s`).
+    """
+    streams: Streams = request.app.state.streams
+    return await streams.unless_closing(waiting)
 
 
 class Streams:
@@ -79,6 +109,24 @@ class Streams:
         """How many changes there were, once in that time at most. Raises `HTTPException` 503 as `instance` does."""
         self._check_room()
         return _EventStream(self._beats(every, now))
+
+    def relay(self, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+        """Events of somebody else's. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._relayed(events))
+
+    async def unless_closing(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """The result, or None if the streams are closed before."""
+        with self._listening() as wake:
+            if self._closed.is_set():
+                wake.set()
+            task = _started(waiting, wake)
+            try:
+                await wake.wait()
+                return task.result() if task.done() else None
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
 
     def _check_room(self) -> None:
         if len(self._listeners) >= self._most:
@@ -135,6 +183,25 @@ class Streams:
         with suppress(TimeoutError):
             async with asyncio.timeout(span.total_seconds()):
                 await self._closed.wait()
+
+    async def _relayed(self, events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake:
+            following = _started(anext(events, None), wake)
+            try:
+                while not self._closed.is_set():
+                    if not await _woken(wake):
+                        yield _HEARTBEAT
+                    elif following.done():
+                        event = following.result()
+                        if event is None:
+                            return
+                        yield _event(event.kind, event.data, event.id)
+                        wake.clear()
+                        following = _started(anext(events, None), wake)
+            finally:
+                following.cancel()
+                await asyncio.wait({following})
+                await events.aclose()
 
     @contextmanager
     def _listening(self) -> Generator[asyncio.Event, None, None]:
@@ -222,6 +289,13 @@ async def _woken(wake: asyncio.Event) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _started(waiting: Awaitable[T], wake: asyncio.Event) -> asyncio.Future[T]:
+    """A task for this. When it is done, `wake` is set."""
+    task = asyncio.ensure_future(waiting)
+    task.add_done_callback(lambda _: wake.set())
+    return task
 
 
 def _event(kind: str, data: bytes, event_id: str = "") -> bytes:

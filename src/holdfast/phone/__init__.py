@@ -15,16 +15,18 @@ from holdfast.phone.carrier import (
     Sms,
     check_number,
 )
-from holdfast.phone.devphone import DevMessage, DevPhone
+from holdfast.phone.devphone import DevPhone, Fault
 from holdfast.phone.http import dev_phone_routes
+from holdfast.phone.outbox import DevMessage
 from holdfast.phone.twilio import API, TwilioCarrier
-from holdfast.phone.verification import challenge_text, code_from, normalise_code, same_code
+from holdfast.phone.verification import challenge_text, code_from, code_in, normalise_code, same_code
 
 __all__ = [
     "Carrier",
     "CarrierError",
     "DevMessage",
     "DevPhone",
+    "Fault",
     "InvalidNumberError",
     "NotSentError",
     "Receipt",
@@ -36,6 +38,7 @@ __all__ = [
     "challenge_text",
     "check_number",
     "code_from",
+    "code_in",
     "dev_phone_routes",
     "normalise_code",
     "same_code",

@@ -1,43 +1,43 @@
-"""A telephone for development: an outbox on this machine. Nothing is delivered to anybody."""
+"""A telephone for development: an outbox on this machine. Nothing is delivered to anybody.
+
+What can go wrong with an SMS can be made to go wrong here: `DevPhone.next_fault`.
+"""
 
 from __future__ import annotations
 
-import os
+import asyncio
 import secrets
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Literal, TypeAlias
 
-import msgspec
+from holdfast.phone.carrier import CLOCK_SKEW, Receipt, RefusedError, Sms, check_number
+from holdfast.phone.outbox import DevMessage, Outbox
 
-from holdfast.phone.carrier import CLOCK_SKEW, NotSentError, Receipt, SendUnknownError, Sms, check_number, mask
+Fault: TypeAlias = Literal["late", "lost", 21211, 30003]
+"""What becomes of a message:
 
+* `late`: it arrives ten seconds later
+* `lost`: it is accepted, and never arrives
+* 21211: it is refused, and nothing is sent
+* 30003: it is accepted, and then known not to arrive
+"""
 
-class DevMessage(msgspec.Struct, frozen=True):
-    """A message in the outbox."""
-
-    id: str
-    to: str
-    body: str
-    at: Annotated[datetime, msgspec.Meta(tz=True)]
-
-    def __repr__(self) -> str:
-        return f"DevMessage(id={self.id!r}, to={mask(self.to)})"
-
-
-_read = msgspec.json.Decoder(DevMessage).decode
-_write = msgspec.json.Encoder().encode
+_LATE = timedelta(seconds=10)
+_LOOK_AGAIN_S = 1.0
+"""How often those who wait look for what nobody tells: another process has written, the clock was set ahead."""
 
 
 def _random_id() -> str:
-    return secrets.token_hex(8)
+    return f"SM{secrets.token_hex(16)}"  # in the form of Twilio's, for whose clients it is one
 
 
 class DevPhone:
-    """Implements `Carrier`. Messages are lines of a file, so that they survive a crash as they would at a carrier.
+    """Implements `Carrier`. Messages are kept in a file; without a path, in memory.
 
-    The file is made with the first message, for its owner's eyes only. Without a path, messages are kept in memory.
+    `next_fault` happens to the next message, and to no other.
     """
 
     def __init__(
@@ -46,18 +46,39 @@ class DevPhone:
         clock: Callable[[], datetime],
         new_id: Callable[[], str] = _random_id,
     ) -> None:
-        self._path = path
+        self.next_fault: Fault | None = None
+        self._outbox = Outbox(path)
         self._clock = clock
         self._new_id = new_id
-        self._memory: list[DevMessage] = []
+        self._waiting: set[asyncio.Event] = set()
+
+    # --- sending
 
     async def send(self, message: Sms) -> Receipt:
-        sent = DevMessage(self._new_id(), check_number(message.to), message.body, self._clock().astimezone(UTC))
-        if self._path is None:
-            self._memory.append(sent)
-        else:
-            _append(self._path, _write(sent))
-        return Receipt(sent.id, sent.to)
+        accepted = self.accept(message)
+        return Receipt(accepted.id, accepted.to)
+
+    def accept(self, message: Sms, from_: str | None = None) -> DevMessage:
+        """Take a message, from a sender if it has one. Raises what `Carrier.send` raises."""
+        to = check_number(message.to)
+        fault, self.next_fault = self.next_fault, None
+        if fault == 21211:
+            raise RefusedError(21211, "the recipient's number does not exist", permanent=True)
+        at = self._clock().astimezone(UTC)
+        accepted = DevMessage(
+            self._new_id(),
+            to,
+            message.body,
+            at,
+            deliver_at=at + _LATE if fault == "late" else at,
+            status="lost" if fault == "lost" else "undelivered" if fault == 30003 else "delivered",
+            error_code=30003 if fault == 30003 else None,
+            from_=from_,
+        )
+        self._outbox.add(accepted)
+        for wake in self._waiting:
+            wake.set()
+        return accepted
 
     async def find(self, message: Sms, since: datetime) -> Receipt | None:
         # Even on one machine the skew is needed: its clock may have been set back since.
@@ -68,38 +89,54 @@ class DevPhone:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    def messages(self, to: str) -> list[DevMessage]:
-        """The messages to a number, oldest first."""
-        sent = self._memory if self._path is None else _lines(self._path)
-        return [message for message in sent if message.to == to]
+    # --- reading
 
+    def now(self) -> datetime:
+        """The present instant, as the phone sees it."""
+        return self._clock().astimezone(UTC)
 
-def _append(path: Path, line: bytes) -> None:
-    """Add a line, so that a killed process keeps it. Raises `NotSentError` if the file does not take all of it."""
-    # The newline in front ends a line that a crash may have torn.
-    data = b"\n" + line + b"\n"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    def messages(self, to: str | None = None) -> list[DevMessage]:
+        """What was accepted for a number, or (None) for all, in that order, whatever became of it."""
+        return [message for message in self._outbox.messages() if to in (None, message.to)]
+
+    def arrived(self, to: str | None = None, after: str | None = None) -> list[DevMessage]:
+        """What has arrived for a number, or (None) for all, in the order of arrival: without late ones that are not
+        due, and lost ones; with undelivered ones.
+
+        With the id of a message in `after`, only what arrived after that. An id that is not known counts as that of
+        an older outbox.
+        """
+        now = self.now()
+        # Sorting is stable: what arrives at the same moment stays in the order of acceptance.
+        known = sorted(self._outbox.messages(), key=lambda message: message.due)
+        begin = next((place for place, message in enumerate(known, 1) if message.id == after), 0)
+        return [
+            message
+            for message in known[begin:]
+            if to in (None, message.to) and message.status != "lost" and message.due <= now
+        ]
+
+    async def arrivals(
+        self, to: str | None = None, after: str | None = None, wait_s: float | None = None
+    ) -> list[DevMessage]:
+        """As `arrived`, but waits until there is a message: for `wait_s` seconds at most (None: without an end)."""
+        found: list[DevMessage] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not (found := self.arrived(to, after)):
+                    await self._change()
+        return found
+
+    async def _change(self) -> None:
+        """Wait until a message may have arrived."""
+        now = self.now()
+        pending = [(message.due - now).total_seconds() for message in self._outbox.messages() if message.due > now]
+        wake = asyncio.Event()
+        self._waiting.add(wake)
         try:
-            written = os.write(handle, data)  # in one call, or two processes could mix their lines
+            async with asyncio.timeout(min([*pending, _LOOK_AGAIN_S])):
+                await wake.wait()
+        except TimeoutError:
+            pass
         finally:
-            os.close(handle)
-    except OSError as error:
-        raise NotSentError(f"The outbox {path.name} cannot be written: {error.strerror}.") from None
-    if written < len(data):
-        raise NotSentError(f"The outbox {path.name} cannot be written: no room.")
-
-
-def _lines(path: Path) -> Iterator[DevMessage]:
-    """The messages in the file. Raises `SendUnknownError` if it is there but cannot be read."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise SendUnknownError(f"The outbox {path.name} cannot be read: {error.strerror}.") from None
-    for line in filter(None, lines):
-        try:
-            yield _read(line)
-        except msgspec.DecodeError:
-            continue  # torn by a crash, so nobody was told that it was sent
+            self._waiting.discard(wake)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import re
 import unicodedata
 
 _SECRET_BYTES = 16
+_CODE = re.compile(r"(?<![0-9A-Za-z+])[0-9]{4,8}(?![0-9A-Za-z])")
 
 
 def code_from(secret: bytes, digits: int = 4) -> str:
@@ -21,6 +23,12 @@ def code_from(secret: bytes, digits: int = 4) -> str:
 def challenge_text(code: str) -> str:
     """What the SMS says."""
     return f"Your verification code is {code}"
+
+
+def code_in(text: str) -> str | None:
+    """The code that an SMS says: the first 4 to 8 digits that stand alone. None if there are none."""
+    found = _CODE.search(text)
+    return found and found[0]
 
 
 def normalise_code(answer: object, digits: int = 4) -> str | None:
