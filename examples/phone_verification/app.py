@@ -16,8 +16,10 @@ from holdfast import (
     App,
     Done,
     NotDone,
+    OneTimeCode,
     OrchestrationContext,
     Outcome,
+    Secret,
     current_call,
     when_any,
 )
@@ -64,7 +66,7 @@ async def find_sent(call: ActivityCall) -> Outcome:
     unknown_on=(SendUnknownError,),
     timeout=timedelta(seconds=30),
 )
-async def send_sms_challenge(phone_number: str) -> str:
+async def send_sms_challenge(phone_number: str) -> Secret[str]:
     """Send a 4-digit code, and return it."""
     code, sms = challenge(current_call(), phone_number)
     await carrier.send(sms)
@@ -78,12 +80,14 @@ async def sms_phone_verification(ctx: OrchestrationContext, phone_number: str | 
         raise ValueError("A phone number input is required.")
     code = await ctx.call_activity(send_sms_challenge, phone_number)
     deadline = ctx.create_timer(timedelta(seconds=90))
-    for _ in range(4):
-        answer = ctx.wait_for_external_event("SmsChallengeResponse", int | str)
+    for tries_left in (4, 3, 2, 1):
+        ctx.set_custom_status({"triesLeft": tries_left})
+        answer = ctx.wait_for_external_event("SmsChallengeResponse", OneTimeCode)
         if await when_any(answer, deadline) is deadline:
             return False
         if same_code(normalise_code(answer.result), code):
             deadline.cancel()
             return True
+    ctx.set_custom_status({"triesLeft": 0})
     deadline.cancel()
     return False

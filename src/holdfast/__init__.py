@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from holdfast.http.development import DevelopmentRoute
     from holdfast.http.streams import ServerSentEvent, event_stream, unless_stopping
     from holdfast.instance import Instance, RuntimeStatus, Wait
+    from holdfast.payload import OneTimeCode, Secret
     from holdfast.query import InstanceFilter
     from holdfast.retry import RetryPolicy
+    from holdfast.web import dashboard_page
 
 __version__ = "0.1.0"
 
@@ -71,6 +73,7 @@ __all__ = [
     "NotADurableTaskError",
     "NotAllowedError",
     "NotDone",
+    "OneTimeCode",
     "OrchestrationContext",
     "Outcome",
     "OutcomeUnknownError",
@@ -79,6 +82,7 @@ __all__ = [
     "RequestReusedError",
     "RetryPolicy",
     "RuntimeStatus",
+    "Secret",
     "ServerSentEvent",
     "Settings",
     "SubOrchestrationFailedError",
@@ -88,6 +92,7 @@ __all__ = [
     "Unknown",
     "Wait",
     "current_call",
+    "dashboard_page",
     "event_stream",
     "to_span",
     "unless_stopping",
@@ -108,8 +113,10 @@ _HOMES = {
     "http.development": ("DevelopmentRoute",),
     "http.streams": ("ServerSentEvent", "event_stream", "unless_stopping"),
     "instance": ("Instance", "RuntimeStatus", "Wait"),
+    "payload": ("OneTimeCode", "Secret"),
     "query": ("InstanceFilter",),
     "retry": ("RetryPolicy",),
+    "web": ("dashboard_page",),
 }
 """Which module has which names; `errors` has all others.
 

@@ -12,15 +12,32 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol, TypeGuard, cast
+from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from holdfast.errors import MisfitError, PayloadError
 from holdfast.history import NULL
 
 Decode = Callable[[Raw], Any]
+T = TypeVar("T")
+
+Secret = Annotated[T, Meta(extra_json_schema={"writeOnly": True, "format": "password"})]
+"""A value that screens do not show: `Secret[str]`.
+
+The dashboard and the pages for people show dots in its place. It is no encryption: the value travels and is stored
+as any other, and whoever may read the API can read it.
+"""
+
+OneTimeCode: TypeAlias = Annotated[
+    int | str, Meta(extra_json_schema={"writeOnly": True, "format": "one-time-code"})
+]
+"""A code that was sent to a person, as the person types it.
+
+Screens do not show it, as with `Secret`; the page that asks for it has one input for digits, which telephones fill in
+by themselves. Codes that begin with 0 come as text.
+"""
 
 
 class _PydanticModel(Protocol):

@@ -153,7 +153,7 @@ def test_the_demo_is_for_this_machine_alone(
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SystemExit) as ended:
         serve_demo(Settings(db="demo.db", require_key=True), False, False, listener, True)
     assert ended.value.code == 2
-    path = "/dev/phone/messages" if with_phone else "/dev/demo"
+    path = "/dev/phone" if with_phone else "/dev/demo"
     assert capsys.readouterr().err.startswith(f"Error: {path} is for development only")
     assert not Path("demo.db").exists()
 

@@ -157,7 +157,7 @@ def test_the_dev_phone_is_refused_where_it_would_harm(
         monkeypatch.setenv("HOLDFAST_ENVIRONMENT", "production")
     result = CliRunner().invoke(command, [str(sample()), "--port", "0", *options])
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: /dev/phone/messages is for development only, and ")
+    assert result.stderr.startswith("Error: /dev/phone is for development only, and ")
     assert "TwilioAccountSid" in result.stderr
     assert "holdfast dev" in result.stderr
     assert not Path("holdfast.db").exists()

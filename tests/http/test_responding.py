@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from msgspec import Meta
 
-from holdfast import App, OrchestrationContext, Settings, SystemClock, when_any
+from holdfast import App, OneTimeCode, OrchestrationContext, Secret, Settings, SystemClock, when_any
 from holdfast.engine.client import Client
 from holdfast.errors import BusyError
 from holdfast.keys import hub_secret
@@ -65,6 +65,16 @@ def example() -> App:
         await when_any(answer, deadline)
         deadline.cancel()
         return answer.result
+
+    @app.orchestrator(name="Verify")
+    async def verify(ctx: OrchestrationContext, tries: int = 3) -> Any:
+        ctx.set_custom_status({"triesLeft": tries, "code": "0042"})
+        return await ctx.wait_for_external_event("Code", OneTimeCode)
+
+    @app.orchestrator(name="Pin")
+    async def pin(ctx: OrchestrationContext) -> str:
+        ctx.set_custom_status({"triesLeft": "3 & <more>"})
+        return await ctx.wait_for_external_event("Pin", Secret[str])
 
     @app.orchestrator(name="Travel")
     async def travel(ctx: OrchestrationContext) -> Trip:
@@ -187,6 +197,32 @@ def test_a_code_is_easy_to_type_on_a_phone(api: Api) -> None:
     asked = Page(api.get(url)).one("$")
     assert (asked["type"], asked["inputmode"], asked["autocomplete"]) == ("text", "numeric", "one-time-code")
     assert "required" in asked
+
+
+@pytest.mark.parametrize(("tries", "words"), [(3, "You have 3 tries left."), (1, "You have 1 try left.")])
+def test_the_page_says_how_many_tries_are_left_and_nothing_else_of_the_custom_status(
+    api: Api, tries: int, words: str
+) -> None:
+    instance_id = api.start("Verify", str(tries).encode())
+    answer = api.get(link(api, instance_id, "Code"))
+    assert words in Page(answer).text
+    assert "0042" not in answer.text
+
+
+def test_a_one_time_code_is_one_input_of_digits_and_keeps_its_zeros(api: Api) -> None:
+    instance_id, url = ask(api, "Verify", "Code")
+    asked = Page(api.get(url)).one("$")
+    assert (asked["type"], asked["inputmode"], asked["autocomplete"]) == ("text", "numeric", "one-time-code")
+    send(api, url, " 0042 ")
+    assert api.ended(instance_id)["output"] == "0042"
+
+
+def test_a_secret_is_typed_unseen(api: Api) -> None:
+    _, url = ask(api, "Pin", "Pin")
+    answer = api.get(url)
+    asked = Page(answer).one("$")
+    assert (asked["type"], asked["autocomplete"]) == ("password", "off")
+    assert "left" not in answer.text
 
 
 def test_a_form_has_an_input_for_each_part(api: Api) -> None:

@@ -13,9 +13,11 @@ from holdfast import (
     DurableTimer,
     ExternalEvent,
     Instance,
+    OneTimeCode,
     OrchestrationContext,
     Parent,
     RetryPolicy,
+    Secret,
     Task,
     current_call,
     when_all,
@@ -104,6 +106,18 @@ async def waiting(ctx: OrchestrationContext) -> None:
     if winner is not timer:
         timer.cancel()
     event.cancel()
+
+
+@app.activity
+async def draw() -> Secret[str]:
+    return "0042"
+
+
+@app.orchestrator
+async def secrets(ctx: OrchestrationContext) -> None:
+    assert_type(await ctx.call_activity(draw), str)
+    assert_type(await ctx.wait_for_external_event("Code", OneTimeCode), int | str)
+    assert_type(await ctx.wait_for_external_event("Pin", Secret[int]), int)
 
 
 @app.orchestrator

@@ -24,7 +24,7 @@ from holdfast.http import document, health, responding
 from holdfast.http.answers import refusal, refuse_error, refuse_request
 from holdfast.http.api import MANAGEMENT, STARTERS
 from holdfast.http.auth import Gate
-from holdfast.http.development import check_development
+from holdfast.http.development import check_development, development_routes
 from holdfast.http.endpoint import Services, routes
 from holdfast.http.guard import Guard
 from holdfast.http.streams import Streams
@@ -71,7 +71,10 @@ class DurableApi(Starlette):
         async with self._durable.running(self.settings, clock=self._clock) as client:
             streams = Streams(client, self.settings.max_streams)
             registry = self._durable.registry
-            self.state.services = Services(client, self.settings, gate, streams, registry, secret, self._clock)
+            development = tuple(route.path for route in development_routes(self._durable.mounts))
+            self.state.services = Services(
+                client, self.settings, gate, streams, registry, secret, self._clock, development
+            )
             self.state.streams = streams
             self.state.client = client
             try:

@@ -30,7 +30,7 @@ def check_development(routes: Iterable[BaseRoute], settings: Settings) -> None:
     """Raises `DevelopmentOnlyError` if one of the routes is for development, and these settings are not."""
     reason = _unfit(settings)
     if reason is not None:
-        for route in _development_routes(routes):
+        for route in development_routes(routes):
             raise DevelopmentOnlyError(f"{route.path} is for development only, and {reason}. {route.instead}")
 
 
@@ -43,9 +43,10 @@ def _unfit(settings: Settings) -> str | None:
     return None
 
 
-def _development_routes(routes: Iterable[BaseRoute]) -> Iterator[DevelopmentRoute]:
+def development_routes(routes: Iterable[BaseRoute]) -> Iterator[DevelopmentRoute]:
+    """Those of the routes that are for development only, also inside of mounted apps."""
     for route in routes:
         if isinstance(route, DevelopmentRoute):
             yield route
         elif isinstance(route, Mount):
-            yield from _development_routes(route.routes)
+            yield from development_routes(route.routes)

@@ -48,6 +48,8 @@ class Services:
     registry: Registry
     secret: bytes
     clock: Clock
+    development: tuple[str, ...]
+    """The paths of the app's routes that are for development only."""
 
 
 @dataclass(frozen=True, slots=True)

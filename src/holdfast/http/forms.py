@@ -245,6 +245,8 @@ def _complete_text(field: Field, shape: _Shape, optional: bool, soft: bool) -> F
     html = {"type": _INPUT_TYPES.get(kind, "text"), "autocomplete": "off"}
     if kind in ("date-time", "time"):
         html["step"] = "any"
+    if kind == "one-time-code":
+        html |= {"inputmode": "numeric", "autocomplete": "one-time-code", "class": "code"}
     if kind == "decimal":
         html["inputmode"] = "decimal"
     if digits or schema.get("digits"):

@@ -39,6 +39,7 @@ async def hub(call: Call[Query]) -> Response:
             caller=call.caller.name,
             role=call.caller.role,
             open=is_open(call.settings),
+            development=call.services.development,
         ),
     )
 

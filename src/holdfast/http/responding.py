@@ -11,11 +11,11 @@ import math
 import secrets
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,7 +41,7 @@ from holdfast.http.endpoint import Services
 from holdfast.http.forms import Field, form, in_words
 from holdfast.http.rendering import html
 from holdfast.http.typed import FormError, Typed, answer, shown
-from holdfast.instance import Wait
+from holdfast.instance import Instance, Wait
 from holdfast.tokens import ResponseGrant
 
 log = logging.getLogger("holdfast.http")
@@ -98,6 +98,10 @@ _UNCERTAIN = _Verdict(503, "It is not certain that your answer has arrived. Plea
 _THANKS = _Notice(200, "Thank you", "Your answer has been received. You can close this page.")
 
 
+class _Tries(Struct, frozen=True, rename="camel"):
+    tries_left: Annotated[int, Meta(ge=0)] | None = None
+
+
 class _Moment(Struct, frozen=True):
     """An instant in words."""
 
@@ -133,7 +137,7 @@ async def _show(services: Services, grant: ResponseGrant) -> Response:
         wait = await _open_wait(services.client, grant)
     except NotAllowedError:
         return _page(_NOTICES[NotAllowedError]._replace(status=200))
-    return _question(services, wait, form(msgspec.json.decode(wait.schema_json)), _ASKED)
+    return await _question(services, wait, form(msgspec.json.decode(wait.schema_json)), _ASKED)
 
 
 async def _take_json(request: Request, services: Services, grant: ResponseGrant) -> Response:
@@ -151,11 +155,11 @@ async def _take_form(request: Request, services: Services, grant: ResponseGrant)
         data = answer(field, typed, services.settings.max_json_depth)
         await _respond(request, services, grant, data, _sending(typed, data))
     except FormError as error:
-        return _question(services, wait, field, _NOT_TAKEN, typed, error.problems)
+        return await _question(services, wait, field, _NOT_TAKEN, typed, error.problems)
     except PayloadError as error:
-        return _question(services, wait, field, _NOT_TAKEN, typed, _problem(field, error))
+        return await _question(services, wait, field, _NOT_TAKEN, typed, _problem(field, error))
     except TryAgainError as error:
-        page = _question(services, wait, field, _UNCERTAIN, typed)
+        page = await _question(services, wait, field, _UNCERTAIN, typed)
         page.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         return page
     return _page(_THANKS)
@@ -230,7 +234,7 @@ def _page(notice: _Notice, headers: dict[str, str] | None = None) -> Response:
     return html(notice.status, "notice.html", {"title": notice.title, "text": notice.text}, headers)
 
 
-def _question(
+async def _question(
     services: Services,
     wait: Wait,
     field: Field,
@@ -250,8 +254,17 @@ def _question(
         "shown": shown,
         "since": _moment(wait.since, now),
         "deadline": None if wait.deadline is None else _moment(wait.deadline, now),
+        "tries_left": _tries_left(await services.client.get(wait.instance_id)),
     }
     return html(verdict.status, "question.html", content)
+
+
+def _tries_left(instance: Instance) -> int | None:
+    """What the orchestrator says of it: a custom status like `{"triesLeft": 3}`. Nothing else of it is shown."""
+    try:
+        return msgspec.json.decode(instance.custom_status_json, type=_Tries).tries_left
+    except msgspec.DecodeError:
+        return None
 
 
 def _moment(at: Timestamp, now: Timestamp) -> _Moment:

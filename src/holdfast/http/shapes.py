@@ -179,6 +179,8 @@ class HubObject(_Shape, frozen=True, kw_only=True):
     role: Role
     open: bool
     """Whether callers on this machine need no key."""
+    development: tuple[str, ...]
+    """The paths of the app's routes that are there for development only."""
 
 
 class BucketObject(_Shape, frozen=True, kw_only=True):

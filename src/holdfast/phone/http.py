@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from holdfast import DevelopmentRoute, ServerSentEvent, event_stream, to_span, unless_stopping
+from holdfast import (
+    DevelopmentRoute,
+    ServerSentEvent,
+    dashboard_page,
+    event_stream,
+    to_span,
+    unless_stopping,
+)
 from holdfast.phone.body import body_of
 from holdfast.phone.carrier import InvalidNumberError, check_number
 from holdfast.phone.devphone import DevPhone, Fault
@@ -58,6 +65,7 @@ def dev_phone_routes(
 ) -> list[BaseRoute]:
     """The dev phone over HTTP, and Twilio's Messages API, whose messages arrive on it.
 
+    * `GET /dev/phone`: the telephone, the person and the engine on one page
     * `GET /dev/phone/messages?to=+12025550123&after=ID&wait=5s`: what has arrived, oldest first
     * `GET /dev/phone/events`: what arrives from now on, as server-sent events
     * `GET /dev/phone/state`, `POST /dev/phone/faults`: what happens to the next message
@@ -67,6 +75,7 @@ def dev_phone_routes(
     """
     handlers = _Handlers(phone, orchestrator, event)
     return [
+        _route("/dev/phone", dashboard_page, "GET"),
         _route("/dev/phone/messages", handlers.messages, "GET"),
         _route("/dev/phone/events", handlers.events, "GET"),
         _route("/dev/phone/state", handlers.state, "GET"),

@@ -61,10 +61,10 @@ class _Asset(NamedTuple):
 
 def routes() -> list[Route]:
     """The dashboard's views, all of which are the same page, and `/assets/`."""
-    return [*(Route(path, shell) for path in _VIEWS), Route("/assets/{digest}/{name:path}", _asset)]
+    return [*(Route(path, dashboard_page) for path in _VIEWS), Route("/assets/{digest}/{name:path}", _asset)]
 
 
-async def shell(request: Request) -> Response:
+async def dashboard_page(request: Request) -> Response:
     """The page that every view of the dashboard begins with; its script reads the address and shows the view.
 
     A route of one's own below the same app may answer with it too: the dev phone does. Links in it are relative to
