@@ -35,8 +35,8 @@ OneTimeCode: TypeAlias = Annotated[
 ]
 """A code that was sent to a person, as the person types it.
 
-Screens do not show it, as with `Secret`; the page that asks for it has one input for digits, which telephones fill in
-by themselves. Codes that begin with 0 come as text.
+Screens do not show it, as with `Secret`. The page that asks for it has one input for digits, which telephones fill
+in by themselves. Codes that begin with 0 come as text.
 """
 
 

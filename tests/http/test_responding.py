@@ -222,7 +222,7 @@ def test_a_secret_is_typed_unseen(api: Api) -> None:
     answer = api.get(url)
     asked = Page(answer).one("$")
     assert (asked["type"], asked["autocomplete"]) == ("password", "off")
-    assert "left" not in answer.text
+    assert "tries left" not in answer.text
 
 
 def test_a_form_has_an_input_for_each_part(api: Api) -> None:

@@ -13,7 +13,6 @@ from holdfast import (
     DurableTimer,
     ExternalEvent,
     Instance,
-    OneTimeCode,
     OrchestrationContext,
     Parent,
     RetryPolicy,
@@ -116,7 +115,6 @@ async def draw() -> Secret[str]:
 @app.orchestrator
 async def secrets(ctx: OrchestrationContext) -> None:
     assert_type(await ctx.call_activity(draw), str)
-    assert_type(await ctx.wait_for_external_event("Code", OneTimeCode), int | str)
     assert_type(await ctx.wait_for_external_event("Pin", Secret[int]), int)
 
 

@@ -1,7 +1,7 @@
 // The frame around all views: where to go, how times and colours are shown, and the keys of the keyboard.
 
 import { Audit } from "./audit.js";
-import { forgetKey, get, hasKey, onConnection, onKeyNeeded, reconnect, root, setKey } from "./api.js";
+import { forgetKey, get, hasKey, onConnection, onKeyNeeded, reconnect, setKey } from "./api.js";
 import { Home } from "./home.js";
 import { Instances, search } from "./instances.js";
 import { InstanceView, TAB_NAMES } from "./instance.js";
@@ -31,14 +31,13 @@ function App() {
   const [locked, lock] = useState(false);
   const [epoch, renew] = useState(0);
   const [hub, setHub] = useState(null);
-  const [phone, setPhone] = useState(false);
+  const phone = hub?.development.includes("/dev/phone") ?? false;
   const [help, showHelp] = useState(false);
   const [, draw] = useState(0);
   const redraw = () => draw((old) => old + 1);
   useEffect(() => (onKeyNeeded(() => lock(true)), reconnect()), []);
   useEffect(() => {
     get("hub").then((found) => (setNow(found.now), setHub(found)), () => {});
-    get("dev/phone/state", {}, { from: root }).then(() => setPhone(true), () => setPhone(false));
   }, [epoch]);
   useEffect(() => keyboard({ help: () => showHelp(true), redraw, phone }), [phone]);
   useEffect(() => void (document.title = title(parts)), [parts.join("/")]);
@@ -51,13 +50,13 @@ function App() {
   return html`<a class="skip" href="#main">To the content</a>
     <${Bar} parts=${parts} hub=${hub} phone=${phone} redraw=${redraw} help=${() => showHelp(true)} />
     <main id="main" tabindex="-1">${locked ? html`<${Lock} unlock=${unlock} />`
-      : html`<${Boundary} at=${parts.join("/")} key=${epoch}><${View} parts=${parts} /></${Boundary}>`}</main>
+      : html`<${Boundary} at=${parts.join("/")} key=${epoch}><${View} parts=${parts} hub=${hub} /></${Boundary}>`}</main>
     ${help && html`<${Help} close=${() => showHelp(false)} phone=${phone} />`}`;
 }
 
-function View({ parts }) {
+function View({ parts, hub }) {
   const [first = "", second, third] = parts;
-  if (first === "dev" && second === "phone") return html`<${Phone} />`;
+  if (first === "dev" && second === "phone") return hub && html`<${Phone} hub=${hub} />`;
   if (first === "instances" && second) return html`<${InstanceView} key=${second} id=${second} tab=${third} />`;
   const [, , Found] = VIEWS.find(([path]) => path === first) ?? [];
   return Found ? html`<${Found} />` : html`<h1>There is no such page</h1><p><${Link} to="">Home</${Link}></p>`;

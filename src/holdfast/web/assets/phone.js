@@ -10,10 +10,9 @@ import { setNow, useNow } from "./time.js";
 const NUMBER = "+12025550123"; // out of the range that is kept for fiction
 const HERE = { from: root };
 
-export function Phone() {
+export function Phone({ hub }) {
   const { query } = usePlace();
   const state = useData(() => get("dev/phone/state", {}, HERE), "phone state");
-  const demo = useData(() => get("dev/demo", {}, HERE).catch(() => null), "demo");
   const number = query.get("to") ?? NUMBER;
   const id = query.get("instance");
   const phone = useMessages();
@@ -29,7 +28,7 @@ export function Phone() {
       <${Handset} ...${{ number, numbers, messages, fresh: phone.fresh, answer, live: Boolean(id) }} />
       ${id ? html`<${Engine} key=${id} id=${id} />` : html`<section class="engine idle"><h2>The engine</h2><p class="muted">Send a code, and see what it does.</p></section>`}
     </div>
-    <${Trouble} ...${{ state: state.data, reload: state.reload, demo: demo.data, id, messages, answer }} />`;
+    <${Trouble} ...${{ state: state.data, reload: state.reload, demo: hub.development.includes("/dev/demo"), id, messages, answer }} />`;
 }
 
 /** The messages as they arrive. */
@@ -163,8 +162,8 @@ function Trouble({ state, reload, demo, id, messages, answer }) {
   return html`<section class="trouble"><h2>Make trouble</h2>
     <div class="group"><h3>Now</h3>
       <button disabled=${!id} onClick=${attempt(() => answer(wrong()))}>Wrong code</button>
-      ${demo?.skip && html`<button onClick=${skip}>Skip 85 s</button>`}
-      ${demo?.kill && html`<button class="danger" onClick=${kill} title="kill -9 of the process that runs the engine and serves this page">Kill the worker</button>`}</div>
+      ${demo && html`<button onClick=${skip}>Skip 85 s</button>`}
+      ${demo && html`<button class="danger" onClick=${kill} title="kill -9 of the process that runs the engine and serves this page">Kill the worker</button>`}</div>
     <div class="group"><h3>The next SMS</h3>${FAULTS.map(([next, label, text]) => html`<button key=${next} title=${text} aria-pressed=${state.next === next} onClick=${arm(next)}>${label}</button>`)}</div>
     <${Problem} error=${error} /></section>`;
 }
