@@ -23,6 +23,8 @@ const TABS = [
   ["audit", "Audit"],
 ];
 export const TAB_NAMES = TABS.map(([name]) => name);
+const LOOK = 3000;
+const NONE = [];
 const ENDED = new Set(["Completed", "Failed", "Terminated"]);
 
 /** What is known of an instance, kept up to date: its state, its history and its story. */
@@ -30,13 +32,24 @@ export function useInstance(id) {
   const [version, bump] = useState(0);
   const history = useHistory(id, () => bump((old) => old + 1));
   const status = useStatus(id, version);
-  const workers = useData(() => get("workers"), `workers ${id} ${Math.floor(version / 5)} ${history.connection}`);
   const ended = status.data && ENDED.has(status.data.runtimeStatus);
+  const workers = useWorkers(history.connection, ended);
   const story = useMemo(
-    () => history.steps && storyOf(history, { now: now(), workers: workers.data ?? [], finished: ended, waits: status.data?.waits ?? [] }),
-    [history.steps, workers.data, ended, status.data?.waits],
+    () => history.steps && storyOf(history, { now: now(), workers, finished: ended, waits: status.data?.waits ?? [] }),
+    [history.steps, workers, ended, status.data?.waits],
   );
   return { id, status: status.data, error: status.error ?? history.error, history, story, ended, reload: () => bump((old) => old + 1) };
+}
+
+/** Who has worked, again every few seconds while it matters: a killed worker is known by its silence alone. */
+function useWorkers(connection, ended) {
+  const { data, reload } = useData(() => get("workers"), `workers ${connection}`);
+  useEffect(() => {
+    const look = () => document.hidden || reload();
+    const timer = ended ? setTimeout(look, LOOK) : setInterval(look, LOOK);
+    return () => clearInterval(timer);
+  }, [ended]);
+  return data ?? NONE;
 }
 
 function useStatus(id, version) {

@@ -37,7 +37,7 @@ export function storyOf(history, { workers = [], finished = false, waits = [], n
     if (row.kind === "wait" && row.outcome === "open") row.deadline = deadlineOf(row, waits);
   }
   const until = story.end ?? now * 1000;
-  return { ...story, outages: outagesOf(workers, history.steps, story.start, until) };
+  return { ...story, outages: outagesOf(workers, history.steps, story.start, until, now * 1000) };
 }
 
 function deadlineOf(row, waits) {
@@ -224,20 +224,26 @@ class Folding {
   }
 }
 
-/** When no worker was there, within the instance's life: from the last sign of the old one to the next one's start. */
-function outagesOf(workers, steps, from, until) {
+const BEAT = 2_500_000; // workers say that they are alive every 2 seconds
+
+/**
+ * When no worker was there, within the instance's life: from the last sign of the old one to the next one's start. A
+ * worker that missed a beat since another started is gone, long before it counts as silent.
+ */
+function outagesOf(workers, steps, from, until, now) {
   const lives = workers
     .map(({ startedAt, seenAt, endedAt, alive }) => ({ start: micros(startedAt), end: micros(endedAt ?? seenAt), killed: !endedAt, alive }))
     .sort((one, other) => one.start - other.start);
+  const newest = lives.at(-1)?.start;
+  for (const life of lives) if (life.alive && (life.end >= newest || now - life.end < BEAT)) life.end = Infinity;
   const outages = [];
-  lives.forEach(({ end, killed, alive }, place) => {
-    if (alive) return;
-    const next = lives[place + 1]?.start ?? null;
-    const to = next ?? until;
-    const seen = steps.findLast((step) => step.at < to)?.at ?? 0;
-    const begun = Math.max(end, seen);
-    if (to > begun && begun < until && to > from) outages.push({ from: begun, to: Math.min(to, until), killed, over: next !== null });
-  });
+  for (const { end, killed } of lives) {
+    if (lives.some((other) => other.start < end && other.end > end)) continue;
+    const next = lives.find((other) => other.start >= end)?.start ?? null;
+    const to = Math.min(next ?? until, until);
+    const begun = Math.max(end, steps.findLast((step) => step.at < to)?.at ?? 0);
+    if (begun < to && to > from) outages.push({ from: begun, to, killed, over: next !== null });
+  }
   return outages;
 }
 

@@ -4,6 +4,8 @@ import { html, useEffect, useMemo, useRef, useState } from "./ui.js";
 import { local, span } from "./time.js";
 
 const ROW = 30;
+const LABELS = 216;
+const PAD = 16;
 const FOLDED = 58;
 const MIN = 3;
 const LONG_US = 4_000_000;
@@ -100,11 +102,11 @@ function ticksOf({ parts, from }, width) {
 export function Timeline({ story, now, fold, selected, onSelect = () => {} }) {
   const frame = useRef();
   const width = useWidth(frame);
-  const [first, last] = useVisible(frame, story.rows.length);
   const [pointed, point] = useState(null);
-  const track = width < 620 ? width - 2 : width - 232;
   const narrow = width < 620;
+  const track = width - (narrow ? 2 * PAD : LABELS + PAD);
   const height = narrow ? ROW + 18 : ROW;
+  const [first, last] = useVisible(frame, story.rows.length, height);
   const scale = useMemo(() => scaleOf(story, now, track, fold), [story, now, track, fold]);
   const ticks = ticksOf(scale, track);
   const rows = story.rows.slice(first, last);
@@ -139,20 +141,20 @@ function useWidth(frame) {
 }
 
 /** Which rows can be seen; the others are not rendered. */
-function useVisible(frame, count) {
+function useVisible(frame, count, height) {
   const [range, set] = useState([0, Math.min(count, 80)]);
   useEffect(() => {
     const look = () => {
       const top = -frame.current.getBoundingClientRect().top;
-      const first = Math.max(0, Math.floor(top / ROW) - 30);
-      const last = Math.min(count, Math.ceil((top + innerHeight) / ROW) + 30);
+      const first = Math.max(0, Math.floor(top / height) - 30);
+      const last = Math.min(count, Math.ceil((top + innerHeight) / height) + 30);
       set((old) => (old[0] === first && old[1] === last ? old : [first, last]));
     };
     look();
     addEventListener("scroll", look, { passive: true });
     addEventListener("resize", look);
     return () => (removeEventListener("scroll", look), removeEventListener("resize", look));
-  }, [count]);
+  }, [count, height]);
   return range;
 }
 
@@ -209,11 +211,11 @@ function CallBar({ attempt: { at, startedAt, endedAt, outcome }, kind, x, until 
 
 function WaitBar({ row: { at, endedAt, deadline, outcome }, x, until }) {
   const [left, right] = [x(at), Math.max(x(endedAt ?? until), x(at) + MIN)];
-  const rest = deadline !== null && deadline !== undefined && x(deadline) > right ? x(deadline) : null;
+  const rest = outcome === "open" && deadline && x(deadline) > right ? x(deadline) : null;
   return html`<g class=${`tl-wait o-${outcome}`}>
     ${rest && html`<rect class="rest" x=${right} width=${rest - right} y="9" height="12" />`}
     <rect x=${left} width=${right - left} y="9" height="12" rx="2" fill="url(#tl-hatch)" />
-    ${deadline && html`<line class="deadline" x1=${x(deadline)} x2=${x(deadline)} y1="5" y2="25" />`}
+    ${deadline && outcome !== "answered" && html`<line class="deadline" x1=${x(deadline)} x2=${x(deadline)} y1="5" y2="25" />`}
     ${outcome === "answered" && html`<circle class="answer" cx=${right} cy="15" r="5" />`}
     ${(outcome === "expired" || outcome === "cancelled") && html`<path class="gone" d=${`M${right - 4} 11l8 8m0-8l-8 8`} />`}</g>`;
 }
@@ -235,7 +237,7 @@ const summary = ({ rows, end, start, outages }, now) =>
 
 function Card({ row, now, x, narrow, track }) {
   const last = row.attempts.at(-1);
-  const left = (narrow ? 0 : 216) + Math.min(Math.max(0, x), Math.max(0, track - 260));
+  const left = (narrow ? PAD : LABELS) + Math.min(Math.max(0, x), Math.max(0, track - 260));
   const lines = [
     [KINDS[row.kind], OUTCOMES[row.outcome]],
     ["From", local(row.at / 1000)],
