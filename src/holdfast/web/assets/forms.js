@@ -1,94 +1,7 @@
 // A form out of a JSON Schema. What is typed stays text until it is sent, so large numbers and leading zeros live.
 
 import { html, Problem, useState } from "./ui.js";
-import { isSecret, resolved } from "./values.js";
-
-const ABSENT = Symbol("absent");
-
-/** What an input is made of: one of text, number, integer, boolean, choice, object, list or json. */
-function shapeOf(schema, top) {
-  const found = resolved(schema, top);
-  const choices = (found.anyOf ?? found.oneOf)?.map((each) => resolved(each, top));
-  if (choices) {
-    const real = choices.filter((each) => each.type !== "null");
-    const optional = real.length < choices.length;
-    if (real.length === 1) return { ...shapeOf({ ...real[0], ...titles(found) }, top), optional };
-    const kinds = new Set(real.map((each) => each.type));
-    if (kinds.has("string") && [...kinds].every((kind) => ["string", "integer", "number"].includes(kind))) {
-      return { kind: "text", schema: { ...real.find((each) => each.type === "string"), ...found }, optional };
-    }
-    return { kind: "json", schema: found, optional };
-  }
-  const types = [found.type].flat().filter((type) => type !== "null");
-  const optional = [found.type].flat().includes("null");
-  const of = (kind, more = {}) => ({ kind, schema: found, optional, ...more });
-  if (found.const !== undefined) return of("choice", { choices: [found.const] });
-  if (found.enum) return of("choice", { choices: found.enum.filter((each) => each !== null) });
-  if (types.length === 2 && types.includes("string") && types.some((type) => /integer|number/.test(type))) return of("text");
-  if (types.length !== 1) return of("json");
-  if (types[0] === "object") return of(found.properties ? "object" : "json");
-  if (types[0] === "array") return of(found.items && !found.prefixItems ? "list" : "json");
-  return of({ string: "text", integer: "integer", number: "number", boolean: "boolean" }[types[0]] ?? "json");
-}
-
-const titles = ({ title, description, default: preset }) =>
-  Object.fromEntries(Object.entries({ title, description, default: preset }).filter(([, value]) => value !== undefined));
-
-class Misfit extends Error {
-  constructor(path, message) {
-    super(message);
-    this.path = path;
-  }
-}
-
-/** The JSON text of what was typed. Throws `Misfit` for what cannot be meant. */
-function written(draft, schema, top, path = "$", required = true) {
-  const { kind, optional, schema: found } = shapeOf(schema, top);
-  const empty = draft === undefined || draft === "";
-  if (kind === "object") return writtenObject(draft ?? {}, found, top, path);
-  if (kind === "list") return `[${(draft ?? []).map((each, place) => written(each, found.items, top, `${path}[${place}]`)).join(",")}]`;
-  if (empty) {
-    if (!required) return ABSENT;
-    if (optional) return "null";
-    if (kind === "text" && draft === "" && !(found.minLength > 0)) return '""';
-    throw new Misfit(path, "This is needed.");
-  }
-  if (kind === "integer" && !/^\s*-?\d+\s*$/.test(draft)) throw new Misfit(path, "A whole number, please.");
-  if (kind === "number" && !/^\s*-?\d+(\.\d+)?(e[-+]?\d+)?\s*$/i.test(draft)) throw new Misfit(path, "A number, please.");
-  if (kind === "integer" || kind === "number") return draft.trim().replace(/^(-?)0+(?=\d)/, "$1");
-  if (kind === "json") return parsedJson(draft, path);
-  return kind === "boolean" ? draft : JSON.stringify(draft);
-}
-
-function writtenObject(draft, schema, top, path) {
-  const required = new Set(schema.required ?? []);
-  const members = Object.entries(schema.properties).map(([name, part]) => {
-    const text = written(draft[name], part, top, `${path}.${name}`, required.has(name));
-    return text === ABSENT ? null : `${JSON.stringify(name)}:${text}`;
-  });
-  return `{${members.filter((each) => each !== null).join(",")}}`;
-}
-
-function parsedJson(text, path) {
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    throw new Misfit(path, `This is not JSON: ${error.message}`);
-  }
-  return text;
-}
-
-/** A value as what somebody might have typed. */
-function draftOf(value, schema, top) {
-  const { kind, schema: found } = shapeOf(schema, top);
-  if (value === undefined || (value === null && kind !== "json")) return undefined;
-  if (kind === "object") {
-    return Object.fromEntries(Object.entries(found.properties).map(([name, part]) => [name, draftOf(value[name] ?? part.default, part, top)]));
-  }
-  if (kind === "list") return Array.isArray(value) ? value.map((each) => draftOf(each, found.items, top)) : [];
-  if (kind === "json") return JSON.stringify(value, null, 2);
-  return kind === "choice" ? value : String(value);
-}
+import { draftOf, isSecret, limits, parsedJson, resolved, shapeOf, written } from "./schema.js";
 
 /**
  * A form for a value of a type. `send(jsonText)` may throw; its `path` says which field is at fault. `initial` is a
@@ -198,16 +111,4 @@ function Segments({ id, value, change, choices }) {
   return html`<div class="segments" role="radiogroup" id=${id}>${choices.map(
     ([each, label], place) => html`<label class=${value === each ? "on" : ""}><input type="radio" name=${id} id=${place ? undefined : `${id}-0`}
       checked=${value === each} onChange=${() => change(each)} />${label}</label>`)}</div>`;
-}
-
-function limits({ minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLength, maxLength, pattern, multipleOf }) {
-  const low = minimum ?? exclusiveMinimum;
-  const high = maximum ?? exclusiveMaximum;
-  const size = minLength !== undefined || maxLength !== undefined;
-  return [
-    low !== undefined && high !== undefined ? `${low} to ${high}` : low !== undefined ? `at least ${low}` : high !== undefined ? `at most ${high}` : "",
-    size ? `${minLength ?? 0} to ${maxLength ?? "any number of"} characters` : "",
-    multipleOf ? `in steps of ${multipleOf}` : "",
-    pattern ? `like ${pattern}` : "",
-  ].filter(Boolean).join(", ");
 }

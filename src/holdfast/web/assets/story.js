@@ -17,7 +17,7 @@
  * @property {string} label
  * @property {number} at
  * @property {number|null} endedAt
- * @property {string} outcome open, completed, failed, fired, cancelled, answered or expired
+ * @property {string} outcome open, completed, failed, fired, cancelled, answered, expired or left
  * @property {Attempt[]} attempts of activities and children; retries are attempts of one row
  * @property {number|null} [deadline] when a timer is due; until when a wait is raced against one
  * @property {string} [instanceId] of a child
@@ -64,11 +64,13 @@ class Folding {
   step({ seq, at, facts }) {
     this.start ??= at;
     const [message] = facts;
+    this.newest = { seq, at, message };
     facts.forEach((fact, place) => this[fact.type]?.(fact, { seq, at, message, next: facts[place + 1] }));
   }
 
   done(finished) {
     if (this.suspended !== null) this.marks.push({ kind: "suspended", from: this.suspended, to: null });
+    if (finished) this.leave();
     const openNames = [...this.waiting.values()].flat().map((row) => row.label);
     const unawaited = this.kept.map((each) => ({ ...each, near: near(each.name, openNames.length ? openNames : [...this.names]) }));
     return {
@@ -86,6 +88,14 @@ class Folding {
     this.rows.push(row);
     this.byId.set(id, row);
     return row;
+  }
+
+  /** What was still open when it ended waits no longer. No fact says so. */
+  leave() {
+    for (const row of this.rows.filter((each) => each.outcome === "open")) {
+      if (row.kind === "wait") this.stopWaiting(row, this.newest);
+      else this.close(row, row.kind === "timer" ? "cancelled" : "left", this.newest);
+    }
   }
 
   /** Calls that are retried share a row: the id of the first attempt names them all. */
@@ -113,6 +123,13 @@ class Folding {
     Object.assign(row, { endedAt: at, outcome });
     row.steps.push(seq);
     this.last = at;
+  }
+
+  /** A wait that ends unanswered has expired if it was a timer that came. */
+  stopWaiting(row, place) {
+    const timedOut = place.message.type === "TimerFired";
+    this.close(row, timedOut ? "expired" : "cancelled", place);
+    row.deadline = timedOut ? place.message.fire_at : this.nextTimer();
   }
 
   // --- facts, under their names
@@ -182,9 +199,7 @@ class Folding {
     if (!row) return;
     const key = row.label.toLowerCase();
     this.waiting.set(key, (this.waiting.get(key) ?? []).filter((each) => each !== row));
-    const timedOut = place.message.type === "TimerFired";
-    this.close(row, timedOut ? "expired" : "cancelled", place);
-    row.deadline = timedOut ? place.message.fire_at : this.nextTimer();
+    this.stopWaiting(row, place);
   }
   EventSent({ name, instance_id: instanceId }, { at }) {
     this.marks.push({ kind: "sent", at, text: `${name} was sent to ${instanceId}` });

@@ -1,99 +1,15 @@
 // The timeline: a row for each call, timer and wait, on one axis of time whose idle parts fold.
 
 import { html, useEffect, useMemo, useRef, useState } from "./ui.js";
+import { scaleOf, ticksOf } from "./scale.js";
 import { local, span } from "./time.js";
 
 const ROW = 30;
 const LABELS = 216;
 const PAD = 16;
-const FOLDED = 58;
 const MIN = 3;
-const LONG_US = 4_000_000;
-const SHARE = 1 / 6;
 
 const words = (us) => span(us / 1000);
-
-/**
- * From instants to places. Where nothing runs for long, time is folded to a fixed width.
- * @returns {{x: (at: number) => number, folds: object[], parts: object[]}}
- */
-export function scaleOf(story, now, width, fold) {
-  const from = story.start;
-  const open = story.end === null ? story.rows.filter((row) => row.outcome === "open" && row.deadline).map((row) => row.deadline) : [];
-  const to = Math.max(story.end ?? now, ...open, from + 1000);
-  const instants = new Set([from, to]);
-  const running = [];
-  const add = (at) => at !== null && at !== undefined && at >= from && at <= to && instants.add(at);
-  for (const { kind, at, endedAt, deadline, outcome, attempts } of story.rows) {
-    [at, endedAt, ...(outcome === "open" || outcome === "fired" ? [deadline] : [])].forEach(add);
-    for (const each of attempts) {
-      [each.at, each.startedAt, each.endedAt].forEach(add);
-      if (kind === "activity") running.push([each.at, each.endedAt ?? Math.min(now, to)]);
-    }
-  }
-  for (const mark of [...story.marks, ...story.outages]) [mark.at, mark.from, mark.to].forEach(add);
-  if (story.end === null) add(now);
-  const busy = merged(running);
-  const sorted = [...instants].sort((one, other) => one - other);
-  const total = to - from;
-  const parts = sorted.slice(1).map((end, place) => {
-    const start = sorted[place];
-    const idle = end - start > Math.max(LONG_US, total * SHARE) && !busy.some(([one, other]) => one < end && other > start);
-    return { start, end, folded: fold && idle };
-  });
-  const folds = parts.filter((part) => part.folded);
-  const shown = parts.reduce((sum, part) => sum + (part.folded ? 0 : part.end - part.start), 0) || 1;
-  const room = Math.max(40, width - folds.length * FOLDED);
-  let left = 0;
-  for (const part of parts) {
-    part.left = left;
-    part.width = part.folded ? FOLDED : ((part.end - part.start) / shown) * room;
-    left += part.width;
-  }
-  const x = (at) => {
-    let low = 0;
-    let high = parts.length - 1;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (parts[middle].end < at) low = middle + 1;
-      else high = middle;
-    }
-    const part = parts[low];
-    const share = (Math.min(Math.max(at, part.start), part.end) - part.start) / (part.end - part.start);
-    return part.left + share * part.width;
-  };
-  return { x, folds, parts, from, to };
-}
-
-function merged(intervals) {
-  const result = [];
-  for (const [start, end] of intervals.sort((one, other) => one[0] - other[0])) {
-    const last = result.at(-1);
-    if (last && start <= last[1]) last[1] = Math.max(last[1], end);
-    else result.push([start, end]);
-  }
-  return result;
-}
-
-const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
-
-/** Places on the axis that deserve a label, with none in each other's way. */
-function ticksOf({ parts, from }, width) {
-  const shown = parts.filter((part) => !part.folded);
-  const total = shown.reduce((sum, part) => sum + part.end - part.start, 0) / 1000;
-  const drawn = shown.reduce((sum, part) => sum + part.width, 0) || 1;
-  const step = STEPS.find((each) => (each / total) * drawn >= 84) ?? STEPS.at(-1);
-  const ticks = [];
-  for (const part of shown) {
-    const first = Math.ceil((part.start - from) / 1000 / step) * step;
-    for (let at = first; at * 1000 + from <= part.end; at += step) {
-      const place = part.left + ((at * 1000 + from - part.start) / (part.end - part.start)) * part.width;
-      if (place - (ticks.at(-1)?.place ?? -99) > 70 && place < width - 24) ticks.push({ place, text: at ? `+${span(at)}` : "0" });
-      if (ticks.length > 40) return ticks;
-    }
-  }
-  return ticks;
-}
 
 /**
  * @param {{story: object, now: number, fold: boolean, selected?: object, onSelect?: (row: object) => void}} props
@@ -227,7 +143,7 @@ function TimerBar({ row: { at, endedAt, deadline, outcome }, x, until }) {
     <circle cx=${outcome === "open" ? x(deadline) : right} cy="15" r="4" /></g>`;
 }
 
-const OUTCOMES = { open: "still open", completed: "completed", failed: "failed", fired: "fired", cancelled: "cancelled", answered: "answered", expired: "nobody answered in time" };
+const OUTCOMES = { open: "still open", completed: "completed", failed: "failed", fired: "fired", cancelled: "cancelled", answered: "answered", expired: "nobody answered in time", left: "left behind when it ended" };
 const KINDS = { activity: "Activity", child: "Sub-orchestration", timer: "Timer", wait: "Wait" };
 
 const lasted = ({ kind, at, endedAt, deadline, outcome }, now) => words(kind === "timer" && outcome === "open" ? deadline - at : (endedAt ?? now) - at);

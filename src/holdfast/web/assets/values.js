@@ -1,39 +1,10 @@
 // JSON as people read it: folded where it is large, dots where its type says that it is secret.
 
+import { isSecret, partOf } from "./schema.js";
 import { Copy, html, useState } from "./ui.js";
 
 const LONG = 300;
 const MANY = 30;
-
-/** A schema without its reference. `top` is the schema that has the definitions. */
-export function resolved(schema, top) {
-  const seen = new Set();
-  while (schema?.$ref && !seen.has(schema.$ref)) {
-    seen.add(schema.$ref);
-    const { $ref, ...beside } = schema;
-    const parts = $ref.replace(/^#\/?/, "").split("/").filter(Boolean);
-    const target = parts.reduce((at, part) => at?.[part.replace(/~1/g, "/").replace(/~0/g, "~")], top);
-    schema = { ...target, ...beside };
-  }
-  return schema ?? {};
-}
-
-export function isSecret(schema, top) {
-  const { writeOnly, format, anyOf, oneOf } = resolved(schema, top);
-  if (writeOnly || format === "password") return true;
-  return (anyOf ?? oneOf ?? []).some((each) => isSecret(each, top));
-}
-
-function partOf(schema, top, name) {
-  const { properties, additionalProperties, items, prefixItems, anyOf, oneOf, allOf } = resolved(schema, top);
-  const found = typeof name === "number" ? prefixItems?.[name] ?? items : properties?.[name] ?? additionalProperties;
-  if (found && typeof found === "object") return found;
-  for (const each of [...(anyOf ?? []), ...(oneOf ?? []), ...(allOf ?? [])]) {
-    const part = partOf(each, top, name);
-    if (part) return part;
-  }
-  return undefined;
-}
 
 /** A value with its type's JSON Schema, where that is known. `hidden`: it is not, so nothing is shown unasked. */
 export function Value({ value, schema = {}, hidden = false, name }) {
