@@ -86,13 +86,17 @@ class Demo:
             return probe.connect_ex((host, int(port))) != 0 or None
 
 
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+
+
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
     started = Demo(tmp_path)
     yield started
-    if started.process.poll() is None:
-        started.process.terminate()
-        started.process.wait(20)
+    started.stop()
 
 
 def test_a_killed_worker_comes_back_and_the_code_still_works(demo: Demo) -> None:

@@ -102,7 +102,9 @@ def test_files_are_packed_for_who_can_unpack_them(page: Api) -> None:
     assert packed.headers["vary"] == "Accept-Encoding"
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2f__init__.py", "%2e%2e%2f__init__.py", "vendor%2f..%2f..%2fshell.html"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "..%2f__init__.py", "%2e%2e%2f__init__.py", "vendor%2f..%2f..%2fshell.html"]
+)
 def test_nothing_else_is_handed_out(page: Api, name: str) -> None:
     assert page.get(f"/assets/x/{name}").status_code == 404
 

@@ -1,7 +1,7 @@
 // Who did what, from where, and what became of it.
 
 import { instance as at, page } from "./api.js";
-import { Empty, html, Link, Problem, Time, useData, useState } from "./ui.js";
+import { Empty, html, Link, Problem, Table, Time, useData, useState } from "./ui.js";
 
 const PAGE = 50;
 
@@ -11,10 +11,10 @@ export function Audit({ id }) {
   const { data, error, reload } = useData(() => page(id ? at(id, "audit") : "audit", { top }), `audit ${id} ${top}`, { live: true });
   if (!data) return error?.status === 403 ? html`<p class="muted">The audit is for keys of the role admin.</p>` : html`<${Problem} error=${error} retry=${reload} />`;
   return html`${!id && html`<h1>Audit</h1>`}
-    ${data.items.length ? html`<div class="table-frame"><table class="list"><thead><tr><th>When</th><th>Who</th><th>From</th><th>What</th>${!id && html`<th>Instance</th>`}<th>Reason</th><th>Outcome</th></tr></thead>
-      <tbody>${data.items.map((each) => html`<tr key=${each.id}><td><${Time} at=${each.at} /></td><td>${each.caller}</td><td class="muted">${each.address}</td><td>${each.verb}</td>
+    ${data.items.length ? html`<${Table} label="Audit" heads=${["When", "Who", "From", "What", ...(id ? [] : ["Instance"]), "Reason", "Outcome"]}>
+      ${data.items.map((each) => html`<tr key=${each.id}><td><${Time} at=${each.at} /></td><td>${each.caller}</td><td class="muted">${each.address}</td><td>${each.verb}</td>
         ${!id && html`<td class="id">${each.instanceId ? html`<${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}>` : "the hub"}</td>`}
-        <td>${each.reason}</td><td class=${each.result === "ok" || each.result === "accepted" ? "" : "warn"}>${each.result}</td></tr>`)}</tbody></table></div>`
+        <td>${each.reason}</td><td class=${each.result === "ok" || each.result === "accepted" ? "" : "warn"}>${each.result}</td></tr>`)}</${Table}>`
     : html`<${Empty} title="Nobody has done anything yet"><p>What is started, answered, ended or deleted over HTTP stands here.</p></${Empty}>`}
     ${data.next && html`<p class="more"><button onClick=${() => setTop(Math.min(1000, top * 2))}>Show more</button></p>`}`;
 }

@@ -2,7 +2,7 @@
 
 import { Bulk } from "./bulk.js";
 import { get, instance, page } from "./api.js";
-import { Empty, html, Link, Problem, Status, Time, useData, useEffect, useState } from "./ui.js";
+import { Empty, html, Link, Problem, Status, Table, Time, useData, useEffect, useState } from "./ui.js";
 import { go, href, setQuery, usePlace } from "./router.js";
 import { STATES } from "./home.js";
 
@@ -49,7 +49,7 @@ export function Instances() {
     <${Problem} error=${error} retry=${reload} />
     ${list && html`
       <${Bulk} filter=${filter} counts=${list.chosen} selected=${selected} clear=${() => select(new Set())} done=${reload} />
-      ${list.items.length ? html`<${Table} items=${list.items} selected=${selected} toggle=${toggle} />`
+      ${list.items.length ? html`<${List} items=${list.items} selected=${selected} toggle=${toggle} />`
         : html`<${Empty} title="No instance is like that"><p><${Link} to="instances">Show all</${Link}> or <${Link} to="start">start one</${Link}>.</p></${Empty}>`}
       ${list.next && html`<p class="more"><button onClick=${() => setPages(pages + 1)}>Show more</button></p>`}`}`;
 }
@@ -95,17 +95,17 @@ function Filters({ filter, counts }) {
     </div></div>`;
 }
 
-function Table({ items, selected, toggle }) {
-  return html`<div class="table-frame"><table class="list instances">
-    <thead><tr><th class="tick"><span class="sr-only">Selected</span></th><th>State</th><th>Function</th><th>Id</th><th>Created</th><th>Last change</th></tr></thead>
-    <tbody>${items.map((each) => html`<tr key=${each.instanceId} data-row onClick=${(event) => open(event, each.instanceId)}>
+function List({ items, selected, toggle }) {
+  const heads = [html`<span class="sr-only">Selected</span>`, "State", "Function", "Id", "Created", "Last change"];
+  return html`<${Table} label="Instances" kind="instances" heads=${heads}>
+    ${items.map((each) => html`<tr key=${each.instanceId} data-row onClick=${(event) => open(event, each.instanceId)}>
       <td class="tick"><input type="checkbox" aria-label=${`Select ${each.instanceId}`} checked=${selected.has(each.instanceId)}
         onChange=${() => toggle(each.instanceId)} /></td>
       <td><${Status} of=${each.runtimeStatus} />${each.held && html`<span class="held" title=${each.held}>held</span>`}</td>
       <td>${each.name}</td>
       <td class="id"><${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}></td>
-      <td><${Time} at=${each.createdTime} /></td><td><${Time} at=${each.lastUpdatedTime} /></td></tr>`)}</tbody>
-  </table></div>`;
+      <td><${Time} at=${each.createdTime} /></td><td><${Time} at=${each.lastUpdatedTime} /></td></tr>`)}
+  </${Table}>`;
 }
 
 function open(event, id) {

@@ -65,27 +65,28 @@ function Chart({ label, rows, series, until, unit }) {
   const chart = useRef();
   const data = columns(rows, series, until);
   useEffect(() => {
-    const tone = (name) => getComputedStyle(element.current).getPropertyValue(name).trim();
+    const place = element.current;
+    const tone = (name) => getComputedStyle(place).getPropertyValue(name).trim();
     const draw = () => {
       chart.current?.destroy();
       const axis = { stroke: tone("--muted"), grid: { stroke: tone("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
       chart.current = new uPlot({
-        width: element.current.clientWidth,
+        width: place.clientWidth,
         height: 130,
         legend: { show: false },
         cursor: { show: false },
         scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
         axes: [{ ...axis, values: (_, at) => at.map((each) => new Date(each * 1000).toTimeString().slice(0, 5)) }, { ...axis, size: 68, values: (_, at) => at.map(unit) }],
         series: [{}, ...series.map(([name, colour]) => ({ label: name, stroke: tone(colour), width: 1.5, points: { show: true, size: 4, fill: tone(colour) } }))],
-      }, data, element.current);
+      }, data, place);
     };
     draw();
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const themed = new MutationObserver(draw);
     themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     dark.addEventListener("change", draw);
-    const resized = new ResizeObserver(() => chart.current.setSize({ width: element.current.clientWidth, height: 130 }));
-    resized.observe(element.current);
+    const resized = new ResizeObserver(() => chart.current.setSize({ width: place.clientWidth, height: 130 }));
+    resized.observe(place);
     return () => (themed.disconnect(), resized.disconnect(), dark.removeEventListener("change", draw), chart.current.destroy());
   }, []);
   useEffect(() => chart.current?.setData(data), [JSON.stringify(data)]);

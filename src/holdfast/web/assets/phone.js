@@ -12,7 +12,7 @@ const HERE = { from: root };
 
 export function Phone({ hub }) {
   const { query } = usePlace();
-  const state = useData(() => get("dev/phone/state", {}, HERE), "phone state");
+  const state = useData(() => get("dev/phone/state", {}, HERE), "phone state", { live: true });
   const number = query.get("to") ?? NUMBER;
   const id = query.get("instance");
   const phone = useMessages();
@@ -152,7 +152,6 @@ function Trouble({ state, reload, demo, id, messages, answer }) {
   const [error, setError] = useState(null);
   const attempt = (what) => () => what().then(() => setError(null), setError);
   const arm = (next) => attempt(async () => (await post("dev/phone/faults", {}, JSON.stringify({ next: state.next === next ? null : next }), HERE), reload()));
-  useEffect(() => reload(), [messages.length]);
   const wrong = () => String((Number(messages.at(-1)?.code ?? 0) + 1) % 10_000).padStart(4, "0");
   const kill = attempt(async () => {
     await post("dev/demo/kill", {}, undefined, HERE);

@@ -22,9 +22,9 @@ export function href(parts, query = {}) {
   return url.pathname + url.search;
 }
 
-export function go(address, { replace = false } = {}) {
+export function go(address) {
   if (address === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", address);
+  history.pushState(null, "", address);
   dispatchEvent(new Event(MOVED));
 }
 
@@ -39,7 +39,7 @@ export function usePlace() {
   return at;
 }
 
-/** Change parts of the query, in place. */
+/** Change parts of the query. */
 export function setQuery(changes) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {
@@ -47,7 +47,7 @@ export function setQuery(changes) {
     for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") query.append(name, each);
   }
   const text = query.toString();
-  go(location.pathname + (text && `?${text}`), { replace: true });
+  go(location.pathname + (text && `?${text}`));
 }
 
 /** Links marked `data-link` change the view without loading the page anew. */

@@ -47,10 +47,11 @@ export function Timeline({ story, now, fold, selected, onSelect = () => {} }) {
 function useWidth(frame) {
   const [width, set] = useState(900);
   useEffect(() => {
-    const look = () => set(frame.current.clientWidth);
+    const { current } = frame;
+    const look = () => set(current.clientWidth);
     look();
     const observer = new ResizeObserver(look);
-    observer.observe(frame.current);
+    observer.observe(current);
     return () => observer.disconnect();
   }, []);
   return width;

@@ -82,7 +82,7 @@ export function nextTimeMode() {
 export function Time({ at }) {
   const [how, set] = useState(mode);
   const present = useNow();
-  useEffect(() => (shown.add(set), () => shown.delete(set)), []);
+  useEffect(() => (set(mode), shown.add(set), () => shown.delete(set)), []);
   if (at === null || at === undefined) return html`<span class="muted">–</span>`;
   const ms = typeof at === "number" ? at : Date.parse(at);
   const text = how === "relative" ? relative(ms, present) : how === "local" ? local(ms) : utc(ms);
@@ -119,6 +119,10 @@ export function Problem({ error, retry }) {
   return html`<div class="problem" role="alert"><p>${error.message}</p>
     ${retry && html`<button onClick=${retry}>Try again</button>`}</div>`;
 }
+
+/** A table that scrolls sideways where it does not fit, by keys too. */
+export const Table = ({ label, heads, kind = "", children }) => html`<div class="table-frame" tabindex="0" role="group" aria-label=${label}>
+  <table class=${`list ${kind}`}><thead><tr>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${children}</tbody></table></div>`;
 
 /** Text with a button that copies it. */
 export function Copy({ text, label = "Copy", children }) {

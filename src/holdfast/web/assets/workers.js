@@ -1,7 +1,7 @@
 // Who runs the functions: the live workers, and those that have gone, in order or not.
 
 import { get } from "./api.js";
-import { Empty, html, Problem, Time, useData, useEffect } from "./ui.js";
+import { Empty, html, Problem, Table, Time, useData, useEffect } from "./ui.js";
 import { span } from "./time.js";
 
 export function Workers() {
@@ -17,10 +17,10 @@ export function Workers() {
     ${!live.length && html`<${Empty} title="No worker is alive"><p>Nothing goes on until one is started.</p></${Empty}>`}
     ${versions.size > 1 && html`<div class="banner"><b>${versions.size} versions of the code run side by side.</b></div>`}
     <ul class="workers">${live.map((each) => html`<${Worker} key=${each.name} worker=${each} />`)}</ul>
-    ${gone.length > 0 && html`<h2>Gone</h2><div class="table-frame"><table class="list"><thead><tr><th>How</th><th>Worker</th><th>Started</th><th>Last seen</th><th>Lived</th><th>Version</th></tr></thead>
-      <tbody>${gone.map((each) => html`<tr key=${each.name}><td>${each.endedAt ? "ended in order" : html`<b class="warn">killed, or cut off</b>`}</td><td>${each.host}, process ${each.process}</td>
+    ${gone.length > 0 && html`<h2>Gone</h2><${Table} label="Workers that are gone" heads=${["How", "Worker", "Started", "Last seen", "Lived", "Version"]}>
+      ${gone.map((each) => html`<tr key=${each.name}><td>${each.endedAt ? "ended in order" : html`<b class="warn">killed, or cut off</b>`}</td><td>${each.host}, process ${each.process}</td>
         <td><${Time} at=${each.startedAt} /></td><td><${Time} at=${each.endedAt ?? each.seenAt} /></td>
-        <td>${span(Date.parse(each.endedAt ?? each.seenAt) - Date.parse(each.startedAt))}</td><td class="id">${each.version}</td></tr>`)}</tbody></table></div>`}`;
+        <td>${span(Date.parse(each.endedAt ?? each.seenAt) - Date.parse(each.startedAt))}</td><td class="id">${each.version}</td></tr>`)}</${Table}>`}`;
 }
 
 const Worker = ({ worker: { host, process, startedAt, seenAt, version, orchestrators, activities, liveInstances, runningActivities, queuedMessages } }) => html`<li class="card">

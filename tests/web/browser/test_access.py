@@ -1,0 +1,139 @@
+"""Every page, in light and dark, wide and narrow: axe finds nothing serious, and nothing sticks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.kill.conftest import ROOT, eventually, request
+from tests.kill.test_demo import Demo
+from tests.web.browser.conftest import API, Open, Served
+
+pytestmark = pytest.mark.browser
+
+
+def judge(page: Page, *, every: bool = False) -> None:
+    """No serious or critical finding; with `every`, none at all. Nothing wider than the window."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    grave = [each for each in found if every or each["impact"] in ("serious", "critical")]
+    assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in grave] == []
+    wide, seen = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= seen, f"{wide} px in a window of {seen} px"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An office where something of everything has happened."""
+    served = Served(tmp_path_factory.mktemp("filled"), ROOT / "tests/web/office.py")
+    served.waiting("Approval", b'"Ann"', "approval")
+    served.waiting("Letters", b"2", "letters")
+    served.ended(served.start("Payment", b"3", "payment"))
+    served.ended(served.start("Echo", b'"x"', "echo"))
+    request("POST", f"{served.base}/{API}/instances/approval/raiseEvent/Aproval", b"1")
+    yield served
+    served.stop()
+
+
+VIEWS = (
+    "",
+    "instances",
+    "instances?runtimeStatus=Suspended",
+    "instances/approval",
+    "instances/approval/answer",
+    "instances/approval/history",
+    "instances/approval/history?seq=1",
+    "instances/approval/sequence",
+    "instances/letters/tree",
+    "instances/payment",
+    "instances/payment/data",
+    "instances/approval/audit",
+    "instances/nobody",
+    "start?name=Open",
+    "timers",
+    "workers",
+    "metrics",
+    "audit",
+)
+LOOKS = [
+    pytest.param(1280, False, id="wide"),
+    pytest.param(1280, True, id="dark"),
+    pytest.param(390, False, id="narrow"),
+]
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_every_view_can_be_used_by_everybody(filled: Served, open_page: Open, width: int, dark: bool) -> None:
+    page = open_page(filled.base, width=width, dark=dark)
+    for view in VIEWS:
+        page.goto(f"{filled.base}/{view}")
+        expect(page.get_by_role("heading", level=1)).to_be_attached()
+        judge(page)
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_dialogs_too(filled: Served, open_page: Open, width: int, dark: bool) -> None:
+    page = open_page(f"{filled.base}/instances/approval", width=width, dark=dark)
+    page.get_by_role("button", name="Terminate…").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    judge(page)
+    page.goto(f"{filled.base}/instances")
+    page.get_by_role("button", name="Purge all…").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    judge(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    judge(page)
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_the_dev_phone_too(demo: Demo, open_page: Open, width: int, dark: bool) -> None:
+    page = open_page(f"{demo.base}/dev/phone?to=%2B1202555{width:04d}", width=width, dark=dark)
+    page.get_by_role("button", name="Send code").click()
+    expect(page.locator(".code-chip").first).to_be_visible()
+    expect(page.locator(".timeline [data-row]")).to_have_count(3)
+    judge(page)
+
+
+def persons_page(served: Served, instance_id: str, event: str) -> str:
+    url = f"{served.base}/{API}/instances/{instance_id}/responseLinks/{event}"
+    status, answer = request("POST", url, b"")
+    assert status == 201, answer
+    return str(answer["url"])
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_persons_form_needs_no_script_and_fits_the_smallest_screen(
+    filled: Served, open_page: Open, width: int, dark: bool
+) -> None:
+    filled.waiting("Approval", b'"Ann"', f"person-{width}-{dark}")
+    address = persons_page(filled, f"person-{width}-{dark}", "Approval")
+    judge(open_page(address, width=width, dark=dark), every=True)
+    page = open_page(address, width=width, dark=dark, java_script_enabled=False)
+    page.get_by_label("Yes").check()
+    page.get_by_label("Amount").fill("12")
+    page.get_by_label("severe").check()
+    page.get_by_role("button", name="Send").click()
+    assert filled.ended(f"person-{width}-{dark}")["output"] is True
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    judge(open_page(address, width=width, dark=dark), every=True)  # it was answered, says the page now
+
+
+def test_a_code_has_an_input_of_its_own_and_the_person_sees_what_is_left(demo: Demo, open_page: Open) -> None:
+    code = demo.start("person")
+    url = f"{demo.base}/{API}/instances/person/responseLinks/SmsChallengeResponse"
+    address = eventually("the link", lambda: request("POST", url, b"")[1].get("url"))
+    page = open_page(address, width=320, java_script_enabled=False)
+    field = page.locator("input[autocomplete=one-time-code]")
+    expect(field).to_have_count(1)
+    expect(field).to_have_attribute("inputmode", "numeric")
+    expect(page.locator("body")).to_contain_text("4 tries left")
+    assert code not in page.content()
+    judge(open_page(address, width=320), every=True)
+    field.fill(f"{(int(code) + 1) % 10_000:04d}")
+    page.get_by_role("button").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")  # nothing tells whether it was right
