@@ -26,15 +26,16 @@ from pathlib import Path
 import httpx2
 from msgspec import Raw
 
-from holdfast.batch import Batch, HistoryRow
-from holdfast.clock import SECOND
+from holdfast.batch import Batch, HistoryRow, Timer
+from holdfast.clock import SECOND, to_datetime
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait
 from holdfast.query import InstanceCursor
 from holdfast.store.sqlite import SqliteStore
 
 APP = "from holdfast import App\napp = App()\n"
 BASE = "/runtime/webhooks/durabletask"
-BEGAN = 1_767_225_600 * SECOND
+DAY = 86_400 * SECOND
+NOW = int(time.time()) * SECOND
 WEIGHTS = {
     RuntimeStatus.COMPLETED: 70,
     RuntimeStatus.RUNNING: 25,
@@ -45,23 +46,22 @@ WEIGHTS = {
 
 
 async def fill(path: Path, n: int) -> None:
-    """Instances one second apart; every running one waits."""
+    """Instances one second apart, up to now; every running one waits, most of them for two days or less."""
     source = random.Random(7)
     store = SqliteStore(path)
     await store.open()
     epochs = await store.acquire("bench", 0, 2**60, PARTITIONS)
     statuses = source.choices(list(WEIGHTS), list(WEIGHTS.values()), k=n)
     for start in range(0, n, 5_000):
-        batch = Batch(BEGAN, epochs=epochs)
+        batch = Batch(NOW, epochs=epochs)
         for number in range(start, min(n, start + 5_000)):
-            add(batch, number, statuses[number])
+            add(batch, number, NOW - (n - number) * SECOND, statuses[number])
         await store.commit(batch)
     await store.release("bench", epochs)
     await store.close()
 
 
-def add(batch: Batch, number: int, status: RuntimeStatus) -> None:
-    at = BEGAN + number * SECOND
+def add(batch: Batch, number: int, at: int, status: RuntimeStatus) -> None:
     instance_id = f"{'order' if number % 10 else 'rare'}-{number:08}"
     batch.instances[instance_id] = Instance(
         instance_id,
@@ -75,7 +75,10 @@ def add(batch: Batch, number: int, status: RuntimeStatus) -> None:
     facts = b'[{"type":"ExecutionStarted","name":"approve","input":"+12025550123"}]'
     batch.history.append(HistoryRow(instance_id, 0, 0, at, facts))
     if status is RuntimeStatus.RUNNING:
-        deadline = at + 86_400 * SECOND if number % 4 else None
+        deadline = at + (2 * DAY if number % 8 > 1 else 60 * SECOND) if number % 4 else None
+        if deadline and deadline > NOW + DAY // 2:
+            timer = Timer(instance_id, 0, 2, deadline)
+            batch.timers[timer.key] = timer
         batch.waits[instance_id, 1] = Wait(instance_id, 1, "Answer", at, deadline, Raw(b'{"type":"boolean"}'))
 
 
@@ -105,13 +108,13 @@ def serving(directory: Path) -> Iterator[tuple[str, int]]:
 
 def questions(n: int) -> dict[str, tuple[str, str]]:
     """What is asked: a name, the path, and a continuation token."""
-    middle = InstanceCursor(BEGAN + n // 2 * SECOND, "x")
-    day = "2026-01-01T06:00:00Z"
+    middle = InstanceCursor(NOW - n // 2 * SECOND, "x")
+    first, last = (to_datetime(NOW - hours * 3_600 * SECOND).strftime("%Y-%m-%dT%H:%M:%SZ") for hours in (2, 1))
     instances = f"{BASE}/instances?top=100"
     return {
         "first page": (instances, ""),
         "a page in the middle": (instances, f"{middle.created_at},{middle.id}"),
-        "created in one hour": (f"{instances}&createdTimeFrom={day}&createdTimeTo=2026-01-01T07:00:00Z", ""),
+        "created in one hour": (f"{instances}&createdTimeFrom={first}&createdTimeTo={last}", ""),
         **{f"status {status}": (f"{instances}&runtimeStatus={status}", "") for status in WEIGHTS},
         "status nobody has": (f"{instances}&runtimeStatus=Pending", ""),
         "id prefix": (f"{instances}&instanceIdPrefix=rare-", ""),
@@ -121,6 +124,9 @@ def questions(n: int) -> dict[str, tuple[str, str]]:
         "tag of few": (f"{instances}&tag=vip:yes", ""),
         "counts": (f"{BASE}/counts", ""),
         "waits": (f"{BASE}/waits?top=100", ""),
+        "timers": (f"{BASE}/timers?top=100", ""),
+        "failures": (f"{BASE}/failures?top=100&since=24h", ""),
+        "workers": (f"{BASE}/workers", ""),
         "waits overdue": (f"{BASE}/waits?top=100&overdue=true", ""),
     }
 
