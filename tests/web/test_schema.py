@@ -67,3 +67,8 @@ def test_only_what_is_marked_is_secret(decision: Any, office: Office) -> None:
     part = call("schema", "partOf", account, account, "password")
     assert call("schema", "isSecret", part, account)
     assert not call("schema", "isSecret", call("schema", "partOf", account, account, "owner"), account)
+
+
+def test_secrets_are_dots_in_what_is_copied(decision: Any) -> None:
+    value = {"approved": True, "pin": "1234", "notes": ["a"]}
+    assert call("schema", "withoutSecrets", value, decision) == {"approved": True, "pin": "••••••", "notes": ["a"]}

@@ -184,19 +184,16 @@ export function reconnect() {
 
 function listenToHub() {
   const abort = new AbortController();
-  let first = true;
   listen("events", {
     query: { every: "500ms" },
     signal: abort.signal,
     on: ({ type, data }) => {
       if (type !== "changed") return;
       setNow(data.now);
-      if (data.changes > 0 || !first) watchers.forEach((changed) => changed());
-      first = false;
+      watchers.forEach((changed) => changed()); // the first time too: something may have changed before we listened
     },
     state: (state) => {
       connection = state;
-      if (state === "lost") first = false;
       told.forEach((listener) => listener(state));
     },
   });

@@ -40,7 +40,10 @@ function App() {
     get("hub").then((found) => (setNow(found.now), setHub(found)), () => {});
   }, [epoch]);
   useEffect(() => keyboard({ help: () => showHelp(true), redraw, phone }), [phone]);
-  useEffect(() => void (document.title = title(parts)), [parts.join("/")]);
+  useEffect(() => {
+    document.title = title(parts);
+    document.querySelector(".bar [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [parts.join("/")]);
   const unlock = (key) => {
     setKey(key);
     lock(false);

@@ -3,6 +3,7 @@
 import { describe } from "./story.js";
 import { setQuery, usePlace } from "./router.js";
 import { Copy, Dialog, html, Time, useMemo, useState, Window } from "./ui.js";
+import { withoutSecrets } from "./schema.js";
 import { span } from "./time.js";
 import { Value } from "./values.js";
 
@@ -32,7 +33,7 @@ export function History({ instance: { status, history }, types }) {
       <input type="search" placeholder="Filter facts" aria-label="Filter facts" value=${text} onInput=${(event) => setText(event.target.value)} />
       <label><input type="checkbox" checked=${failed} onChange=${() => setFailed(!failed)} /> Failures only</label>
       <span class="muted">${rows.length.toLocaleString()} of ${facts.length.toLocaleString()} facts${history.generation > 0 ? `, generation ${history.generation}` : ""}</span>
-      <${Copy} text=${JSON.stringify(history.steps, null, 2)} label="Copy as JSON" /></div>
+      <${Copy} text=${() => JSON.stringify(copied(history.steps, names, status, types), null, 2)} label="Copy as JSON" /></div>
     <${Window} count=${rows.length} height=${ROW} row=${row} />
     ${open.length > 0 && html`<${Dialog} title=${`Step ${chosen}`} close=${() => setQuery({ seq: null })}>
       <p><${Time} at=${open[0].at / 1000} /> · ${new Date(open[0].at / 1000).toISOString()}</p>
@@ -48,6 +49,11 @@ function Members({ fact, names, status, types }) {
       : name === "stack" || name === "failure" ? html`<${Failure} failure=${value} />`
       : html`<${Value} value=${value} />`}</dd></div>`)}</dl>`;
 }
+
+/** The steps as they are, but for secrets. */
+const copied = (steps, names, status, types) =>
+  steps.map((step) => ({ ...step, facts: step.facts.map((fact) => Object.fromEntries(Object.entries(fact).map(([name, value]) =>
+    [name, PAYLOADS.has(name) ? withoutSecrets(value, typeOf(fact, name, names, status, types).schema) : value]))) }));
 
 const Failure = ({ failure }) => html`<p class="error">${failure.type}: ${failure.message}</p>
   ${failure.stack && html`<details><summary>Where</summary><pre>${failure.stack}</pre></details>`}

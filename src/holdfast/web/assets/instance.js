@@ -136,10 +136,16 @@ export function InstanceView({ id, tab = "timeline" }) {
   const View = VIEWS[tab] ?? TimelineTab;
   return html`
     <${Header} instance=${instance} types=${types} />
-    <nav class="tabs" aria-label="Views of the instance">${TABS.map(([name, label]) => html`<${Link} key=${name}
-      to=${name === "timeline" ? ["instances", id] : ["instances", id, name]} aria-current=${name === tab ? "page" : undefined}>${label}
-      ${name === "answer" && awaited > 0 && html`<span class="count">${awaited}</span>`}</${Link}>`)}</nav>
+    <${Tabs} ...${{ id, tab, awaited }} />
     <section class="tab"><${View} instance=${instance} types=${types} /></section>`;
+}
+
+function Tabs({ id, tab, awaited }) {
+  const strip = useRef();
+  useEffect(() => strip.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
+  return html`<nav ref=${strip} class="tabs" aria-label="Views of the instance">${TABS.map(([name, label]) => html`<${Link} key=${name}
+    to=${name === "timeline" ? ["instances", id] : ["instances", id, name]} aria-current=${name === tab ? "page" : undefined}>${label}
+    ${name === "answer" && awaited > 0 && html`<span class="count">${awaited}</span>`}</${Link}>`)}</nav>`;
 }
 
 function Header({ instance: { id, status, story, ended, reload }, types }) {

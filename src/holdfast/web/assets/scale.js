@@ -2,7 +2,7 @@
 
 import { span } from "./time.js";
 
-const FOLDED = 58;
+const FOLDED = 72;
 const LONG_US = 4_000_000;
 const SHARE = 1 / 6;
 
@@ -71,17 +71,18 @@ function merged(intervals) {
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
 
 /** Places on the axis that deserve a label, with none in each other's way. */
-export function ticksOf({ parts, from }, width) {
+export function ticksOf({ parts, folds, from }, width) {
   const shown = parts.filter((part) => !part.folded);
   const total = shown.reduce((sum, part) => sum + part.end - part.start, 0) / 1000;
   const drawn = shown.reduce((sum, part) => sum + part.width, 0) || 1;
   const step = STEPS.find((each) => (each / total) * drawn >= 84) ?? STEPS.at(-1);
+  const clear = (place) => folds.every(({ left, width: wide }) => Math.abs(place - left - wide / 2) > 58);
   const ticks = [];
   for (const part of shown) {
     const first = Math.ceil((part.start - from) / 1000 / step) * step;
     for (let at = first; at * 1000 + from <= part.end; at += step) {
       const place = part.left + ((at * 1000 + from - part.start) / (part.end - part.start)) * part.width;
-      if (place - (ticks.at(-1)?.place ?? -99) > 70 && place < width - 24) ticks.push({ place, text: at ? `+${span(at)}` : "0" });
+      if (place - (ticks.at(-1)?.place ?? -99) > 70 && place < width - 24 && clear(place)) ticks.push({ place, text: at ? `+${span(at)}` : "0" });
       if (ticks.length > 40) return ticks;
     }
   }

@@ -63,6 +63,15 @@ export function shapeOf(schema, top) {
 const titles = ({ title, description, default: preset }) =>
   Object.fromEntries(Object.entries({ title, description, default: preset }).filter(([, value]) => value !== undefined));
 
+/** The value with dots in place of each secret. */
+export function withoutSecrets(value, schema, top = schema) {
+  if (value === null || value === undefined) return value;
+  if (isSecret(schema, top)) return "••••••";
+  if (typeof value !== "object") return value;
+  if (Array.isArray(value)) return value.map((each, place) => withoutSecrets(each, partOf(schema, top, place), top));
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withoutSecrets(each, partOf(schema, top, name), top)]));
+}
+
 class Misfit extends Error {
   constructor(path, message) {
     super(message);

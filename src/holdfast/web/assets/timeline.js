@@ -29,6 +29,7 @@ export function Timeline({ story, now, fold, selected, onSelect = () => {} }) {
   return html`<figure class=${`timeline ${narrow ? "narrow" : ""}`} ref=${frame} aria-label=${summary(story, now)}>
     <div class="tl-axis" aria-hidden="true"><span class="tl-began">${local(story.start / 1000)}</span>
       <svg width=${track} height="26">${ticks.map(({ place, text }) => html`<g key=${place}><line x1=${place} x2=${place} y1="21" y2="26" /><text x=${place} y="16" text-anchor=${place < 14 ? "start" : "middle"}>${text}</text></g>`)}
+        ${scale.folds.map(({ left, width: wide, start, end }) => html`<text key=${start} class="tl-folded" x=${left + wide / 2} y="16" text-anchor="middle">${words(end - start)}</text>`)}
         ${story.marks.filter((mark) => mark.at !== undefined).map((mark, place) => html`<${Mark} key=${place} mark=${mark} x=${scale.x(mark.at)} />`)}</svg></div>
     <div class="tl-body" style=${{ height: `${story.rows.length * height}px` }}>
       <${Background} ...${{ story, scale, now, ticks, track }} height=${story.rows.length * height} />
@@ -95,12 +96,10 @@ function Background({ story, scale, now, ticks, track, height }) {
     ${story.end === null && html`<line class="tl-now" x1=${x(now)} x2=${x(now)} y1="0" y2=${height} />`}</svg>`;
 }
 
-function Fold({ part: { left, width, start, end }, height }) {
-  const middle = left + width / 2;
+function Fold({ part: { left, width }, height }) {
   const zigzag = (at) => Array.from({ length: Math.ceil(height / 6) + 1 }, (_, place) => `${at + (place % 2 ? 3 : -3)},${place * 6}`).join(" ");
   return html`<g class="tl-fold"><rect x=${left + 8} width=${width - 16} y="0" height=${height} />
-    <polyline points=${zigzag(left + 8)} /><polyline points=${zigzag(left + width - 8)} />
-    <text x=${middle} y="13" text-anchor="middle">${words(end - start)}</text></g>`;
+    <polyline points=${zigzag(left + 8)} /><polyline points=${zigzag(left + width - 8)} /></g>`;
 }
 
 function Mark({ mark: { kind, text }, x }) {

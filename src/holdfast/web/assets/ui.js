@@ -124,15 +124,15 @@ export function Problem({ error, retry }) {
 export const Table = ({ label, heads, kind = "", children }) => html`<div class="table-frame" tabindex="0" role="group" aria-label=${label}>
   <table class=${`list ${kind}`}><thead><tr>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${children}</tbody></table></div>`;
 
-/** Text with a button that copies it. */
+/** A button that copies a text, or what a function then gives. */
 export function Copy({ text, label = "Copy", children }) {
   const [done, set] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(typeof text === "string" ? text : text());
     set(true);
     setTimeout(() => set(false), 1500);
   };
-  return html`<span class="copy">${children}<button class="quiet" onClick=${copy} aria-label=${`${label}: ${text}`}>
+  return html`<span class="copy">${children}<button class="quiet" onClick=${copy} aria-label=${typeof text === "string" && text.length <= 80 ? `${label}: ${text}` : label}>
     ${done ? "Copied" : label}</button></span>`;
 }
 

@@ -1,9 +1,10 @@
 // JSON as people read it: folded where it is large, dots where its type says that it is secret.
 
-import { isSecret, partOf } from "./schema.js";
+import { isSecret, partOf, withoutSecrets } from "./schema.js";
 import { Copy, html, useState } from "./ui.js";
 
 const LONG = 300;
+const SHORT = 60;
 const MANY = 30;
 
 /** A value with its type's JSON Schema, where that is known. `hidden`: it is not, so nothing is shown unasked. */
@@ -16,7 +17,7 @@ export function Value({ value, schema = {}, hidden = false, name }) {
   return html`<div class="value">
     <${Part} value=${value} schema=${schema} top=${schema} depth=${0} />
     ${!secret && value !== null && typeof value === "object" &&
-    html`<${Copy} text=${JSON.stringify(value, null, 2)} label=${name ? `Copy ${name}` : "Copy"} />`}
+    html`<${Copy} text=${JSON.stringify(withoutSecrets(value, schema), null, 2)} label=${name ? `Copy ${name}` : "Copy"} />`}
   </div>`;
 }
 
@@ -24,6 +25,7 @@ const Dots = () => html`<span class="dots" role="img" aria-label="a secret">â€¢â
 
 function Part({ value, schema, top, depth }) {
   if (value !== null && isSecret(schema, top)) return html`<${Dots} />`;
+  if (isSmall(value)) return html`<${Line} ...${{ value, schema, top }} />`;
   if (Array.isArray(value)) return html`<${Fold} entries=${[...value.entries()]} marks="[]" ...${{ schema, top, depth }} />`;
   if (value !== null && typeof value === "object") {
     return html`<${Fold} entries=${Object.entries(value)} marks="{}" ...${{ schema, top, depth }} />`;
@@ -31,6 +33,14 @@ function Part({ value, schema, top, depth }) {
   if (typeof value === "string") return html`<${Text} text=${value} />`;
   return html`<span class=${`json ${value === null ? "null" : typeof value}`}>${String(value)}</span>`;
 }
+
+/** Whether it fits on a line. */
+const isSmall = (value) =>
+  value !== null && typeof value === "object" && !Array.isArray(value) && JSON.stringify(value).length <= SHORT &&
+  Object.values(value).every((each) => each === null || typeof each !== "object");
+
+const Line = ({ value, schema, top }) => html`<span class="json line">${Object.entries(value).map(([name, each], place) => html`<span key=${name}>${place ? ", " : ""}<span
+  class="json name">${name}</span><span class="muted">: </span><${Part} value=${each} schema=${partOf(schema, top, name)} top=${top} /></span>`)}${!Object.keys(value).length && "{}"}</span>`;
 
 function Text({ text }) {
   const [whole, set] = useState(text.length <= LONG);
