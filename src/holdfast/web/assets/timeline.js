@@ -5,7 +5,7 @@ import { scaleOf, ticksOf } from "./scale.js";
 import { local, span } from "./time.js";
 
 const ROW = 30;
-const LABELS = 216;
+const LABELS = 248;
 const PAD = 16;
 const MIN = 3;
 
