@@ -2,9 +2,9 @@
 
     python bench/dashboard.py --n 100000
 
-Fills a database with instances, serves it in a process of its own, and opens it in Chromium: the home page in a fresh
-browser each time, then a thousand rows of the list, then a history of 5,000 facts. A time is that from the beginning
-of the navigation until the first frame with data. The last line is one JSON object.
+Fills a database with instances, serves it in a process of its own, and opens it in Chromium: the home page in a
+fresh browser each time, then a thousand rows of the list, then a history of 5,000 facts. A time is that from the
+beginning of the navigation until the first frame with data. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ async def fill_long(path: Path, facts: int) -> None:
 
 
 def opened(browser: Browser, url: str, selector: str) -> tuple[Page, float]:
-    """A page in a browser that knows nothing of it yet, and after how many milliseconds it showed what is wanted."""
+    """A page in a browser that knows nothing of it yet, and after how many milliseconds it showed its data."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.add_init_script(f"addEventListener('DOMContentLoaded', () => ({SHOWN})({json.dumps(selector)}))")
     page.goto(url)

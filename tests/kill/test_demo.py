@@ -85,7 +85,6 @@ class Demo:
         with socket.socket() as probe:
             return probe.connect_ex((host, int(port))) != 0 or None
 
-
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
