@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -251,4 +252,17 @@ def test_streams_end_at_once(directory: Path, started: list[Command], how: signa
     for stream in streams:
         with stream:
             stream.read()
+    assert "Traceback" not in server.said
+
+
+@pytest.mark.kill
+def test_long_polls_are_answered_at_once(directory: Path, started: list[Command]) -> None:
+    server = start(started, directory, HOLDFAST_DRAIN_S="600")
+    polls = (("GET", f"{BASE}/instances/x?wait=60s"), ("POST", "/orchestrators/ask/y?wait=60s"))
+    call("POST", f"{server.base}/orchestrators/ask/x")
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(call, method, f"{server.base}{path}") for method, path in polls]
+        eventually("y has begun", lambda: call("GET", f"{server.base}{BASE}/instances/y")[0] == 202 or None)
+        assert server.stop() == 0
+        assert [each.result(10)[0] for each in asked] == [202, 202]
     assert "Traceback" not in server.said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -25,6 +26,7 @@ from holdfast.http.auth import Caller, Gate, grant_expired
 from holdfast.http.body import read_payload
 from holdfast.http.queries import Query, parse
 from holdfast.http.streams import Streams
+from holdfast.instance import Instance
 
 Q = TypeVar("Q", bound=Query)
 
@@ -89,9 +91,12 @@ class Call(Generic[Q]):
             raise HTTPException(400, f"The header {name} should have up to {most} characters.")
         return value
 
-    def waiting_time(self, wanted: timedelta) -> timedelta:
-        """How long this request may wait."""
-        return min(wanted, timedelta(seconds=self.settings.max_wait_s))
+    async def ended_within(self, limit: timedelta, instance_id: str) -> Instance | None:
+        """The instance, if it ends in that time, in what a request may wait, and before the server stops."""
+        limit = min(limit, timedelta(seconds=self.settings.max_wait_s))
+        with suppress(TimeoutError):
+            return await self.services.streams.unless_closing(self.client.wait(instance_id, limit))
+        return None
 
     def may(self, verb: str, instance_id: str | None = None) -> bool:
         """Whether the caller may do that to the instance."""

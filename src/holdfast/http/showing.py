@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import UNSET
 from starlette.responses import Response
@@ -33,15 +33,9 @@ async def status(call: Call[StatusQuery]) -> Response:
     """The instance as it is now. With `wait`, as soon as it has ended, at the latest after that time."""
     instance = await call.client.get(call.instance_id)
     if call.query.wait is not None and not instance.status.finished:
-        instance = await _ended_or_late(call, instance, call.waiting_time(span_of(call.query.wait)))
+        ended = await call.ended_within(span_of(call.query.wait), instance.id)
+        instance = ended or await call.client.get(instance.id)
     return await status_answer(call, instance, call.query, call.query.return_internal_server_error_on_failure)
-
-
-async def _ended_or_late(call: Call[Q], instance: Instance, limit: timedelta) -> Instance:
-    try:
-        return await call.client.wait(instance.id, limit)
-    except TimeoutError:
-        return await call.client.get(instance.id)
 
 
 async def status_answer(call: Call[Q], instance: Instance, wanted: ShowQuery, report_failure: bool) -> Response:

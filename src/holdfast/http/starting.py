@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from datetime import timedelta
-
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -15,7 +12,7 @@ from holdfast.http.queries import RestartQuery, ShowQuery, StartQuery, tags_of
 from holdfast.http.shapes import IDEMPOTENCY_KEY
 from holdfast.http.showing import status_answer
 from holdfast.http.urls import INSTANCE_ID, management_payload
-from holdfast.instance import Instance, RuntimeStatus
+from holdfast.instance import RuntimeStatus
 from holdfast.tokens import InstanceGrant, sign
 
 VERBS = (
@@ -58,8 +55,8 @@ async def restart(call: Call[RestartQuery]) -> Response:
 async def _started(call: Call[Q], instance_id: str, wanted: StartQuery) -> Response:
     """The 202 payload; or, for a caller who waits, the bare output if it comes in time."""
     report_failure = wanted.return_internal_server_error_on_failure
-    ended = await _ended_in_time(call, instance_id, wanted.waiting_time)
-    if ended is not None:
+    limit = wanted.waiting_time
+    if limit is not None and (ended := await call.ended_within(limit, instance_id)):
         if ended.status is RuntimeStatus.COMPLETED:
             return call.answer(200, ended.output_json)
         return await status_answer(call, ended, ShowQuery(), report_failure)
@@ -67,13 +64,6 @@ async def _started(call: Call[Q], instance_id: str, wanted: StartQuery) -> Respo
     token = sign(services.secret, InstanceGrant(instance_id, VERBS, services.settings.token_days))
     payload = management_payload(call.request, services.settings, instance_id, token, report_failure=report_failure)
     return call.answer(202, payload, {"Location": payload.status_query_get_uri, "Retry-After": "10"})
-
-
-async def _ended_in_time(call: Call[Q], instance_id: str, limit: timedelta | None) -> Instance | None:
-    if limit is not None:
-        with suppress(TimeoutError):
-            return await call.client.wait(instance_id, call.waiting_time(limit))
-    return None
 
 
 def _new_instance_id(call: Call[Q]) -> str | None:

@@ -117,16 +117,14 @@ class Streams:
 
     async def unless_closing(self, waiting: Coroutine[Any, Any, T]) -> T | None:
         """The result, or None if the streams are closed before."""
-        with self._listening() as wake:
-            if self._closed.is_set():
-                wake.set()
-            task = _started(waiting, wake)
-            try:
-                await wake.wait()
-                return task.result() if task.done() else None
-            finally:
-                task.cancel()
-                await asyncio.wait({task})
+        task, closing = asyncio.ensure_future(waiting), asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, closing):
+                each.cancel()
+            await asyncio.wait({task, closing})
 
     def _check_room(self) -> None:
         if len(self._listeners) >= self._most:
