@@ -1,5 +1,9 @@
 """Tasks, and the two ways to combine them."""
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from holdfast import Task, when_all, when_any
@@ -105,3 +109,9 @@ def test_a_race_knows_its_waits_and_their_deadline() -> None:
     assert race(when_all(wait, early)) == ([], None)
     settle(early, None)
     assert race(when_any(wait, late)) == ([1], 20)
+
+
+@pytest.mark.parametrize("combine", [when_all, when_any])
+def test_a_list_of_tasks_is_refused_with_what_to_write(combine: Callable[..., Task[Any]]) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"{combine.__name__}(*tasks). This is a list.")):
+        combine([Task[int]()])

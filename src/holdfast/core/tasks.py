@@ -161,8 +161,9 @@ def when_any(*tasks: Task[Any]) -> Task[Any]:
     """A task whose result is the first of `tasks` to be done, successfully or not.
 
     If several are done already, it is the first of them in the order given. The others stay open: cancel a timer
-    or a wait that is not needed any more. Raises `ValueError` without tasks.
+    or a wait that is not needed any more. Raises `ValueError` without tasks, `TypeError` for what is no task.
     """
+    _check_tasks("when_any", tasks)
     if not tasks:
         raise ValueError("when_any needs at least one task: nothing could ever be first")
     either: _WhenAny[Any] = _WhenAny(tasks)
@@ -184,9 +185,19 @@ def when_all(*tasks: Task[Any]) -> Task[Any]:
     """A task that is done when all of `tasks` are; its result is theirs, in the order given.
 
     If any failed, it raises the error of the first of them in that order, but only once all are done, so that no
-    result is lost on the way.
+    result is lost on the way. Raises `TypeError` for what is no task.
     """
+    _check_tasks("when_all", tasks)
     return _WhenAll(tasks)
+
+
+def _check_tasks(name: str, tasks: tuple[object, ...]) -> None:
+    for task in tasks:
+        if not isinstance(task, Task):
+            kind = type(task).__name__
+            raise TypeError(
+                f"{name} takes tasks, each as an argument of its own: {name}(*tasks). This is a {kind}."
+            )
 
 
 # --- the engine's side
