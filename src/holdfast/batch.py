@@ -2,6 +2,8 @@
 
 A batch is one transaction. What must happen outside *after* it is durable (run these activities, hand over
 these messages, tell these callers) is read from the same lists, so the two cannot disagree.
+
+Rows and facts refer to nothing that refers back to them, so the search for cycles passes them by (`gc=False`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ Verdict: TypeAlias = RequestError | None
 ACCEPTED: Verdict = None
 
 
-class Audit(Struct, frozen=True):
+class Audit(Struct, frozen=True, gc=False):
     """Who asks for what, as the audit keeps it.
 
     `caller` is the name of a key; `address` is where the call came from.
@@ -38,7 +40,7 @@ class Audit(Struct, frozen=True):
     reason: str = ""
 
 
-class AuditEntry(Struct, frozen=True):
+class AuditEntry(Struct, frozen=True, gc=False):
     """One management call and what became of it.
 
     `result` is `accepted`, `repeated`, or the name of the error that refused it. Without an `instance_id`, the call
@@ -55,7 +57,7 @@ class AuditEntry(Struct, frozen=True):
     id: int = 0
 
 
-class RequestKey(Struct, frozen=True):
+class RequestKey(Struct, frozen=True, gc=False):
     """Names one request to an instance, so that it takes effect once however often it is sent (G2).
 
     The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`
@@ -67,7 +69,7 @@ class RequestKey(Struct, frozen=True):
     expires_at: Timestamp | None = None
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """A fact on its way to an instance.
 
     `generation` is set where the fact answers a request of that generation, and is None for what comes from
@@ -89,14 +91,14 @@ class Message(Struct, frozen=True):
     audit: Audit | None = None
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, gc=False):
     """An instance as the store has it: its row, and the history of its present generation."""
 
     instance: Instance
     history: list[Step]
 
 
-class ScheduledActivity(Struct, frozen=True):
+class ScheduledActivity(Struct, frozen=True, gc=False):
     """An activity that is scheduled and not yet recorded.
 
     `started` is set, durably, before the body of a once-activity runs.
@@ -117,7 +119,7 @@ class ScheduledActivity(Struct, frozen=True):
         return (self.instance_id, self.generation, self.task_id)
 
 
-class Timer(Struct, frozen=True):
+class Timer(Struct, frozen=True, gc=False):
     """An open timer. `orchestrator` is the name of the instance's function; only lists fill it in."""
 
     instance_id: str
@@ -131,8 +133,7 @@ class Timer(Struct, frozen=True):
         return (self.instance_id, self.generation, self.task_id)
 
 
-@dataclass(slots=True)
-class HistoryRow:
+class HistoryRow(Struct, gc=False):
     """One step of one instance; `facts_json` is the array of its facts."""
 
     instance_id: str

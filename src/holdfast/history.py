@@ -22,7 +22,7 @@ from holdfast.clock import Timestamp
 NULL = Raw(b"null")
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
     """An error as history keeps it.
 
     `type` is the class name with its module. `kind` says what went wrong: the code raised (`error`), ran out
@@ -36,7 +36,7 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     kind: Literal["error", "timeout", "outcome_unknown"] = "error"
 
 
-class Parent(Struct, frozen=True):
+class Parent(Struct, frozen=True, gc=False):
     """Who waits for a sub-orchestration: task `task_id` of a generation of an instance."""
 
     instance_id: str
@@ -44,7 +44,7 @@ class Parent(Struct, frozen=True):
     task_id: int
 
 
-class _Fact(Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True):
+class _Fact(Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True, gc=False):
     """Base of all facts. In JSON, `type` holds the class name."""
 
 
@@ -243,7 +243,7 @@ Request: TypeAlias = TaskScheduled | TimerCreated | EventAwaited | SubOrchestrat
 """What stays open until another fact settles it."""
 
 
-class Step(Struct, frozen=True):
+class Step(Struct, frozen=True, gc=False):
     """One step of an instance: the message, and what the orchestrator asked for in answer, at one instant.
 
     `seq` counts the steps of a generation from 0.

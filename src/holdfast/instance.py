@@ -93,7 +93,7 @@ _TAG_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")
 _RESERVED = frozenset("/\\#?")
 
 
-class Instance(Struct, frozen=True):
+class Instance(Struct, frozen=True, gc=False):
     """What one row shows of an instance.
 
     `generation` counts the runs between two continue-as-new, from 0. `held` says why the instance does not go
@@ -128,7 +128,7 @@ class Instance(Struct, frozen=True):
         return decode(self.custom_status_json)
 
 
-class Wait(Struct, frozen=True):
+class Wait(Struct, frozen=True, gc=False):
     """An open wait for an external event (G9): who waits for what, since when, until when, for which answer.
 
     `schema_json` is the JSON Schema of the answer's declared type; `deadline` is the timer raced against it;

@@ -167,3 +167,11 @@ def test_metrics_count_what_happened(calls: Api) -> None:
         sum(minute[name] for minute in shown["ends"]) for name in ("started", "completed", "failed", "terminated")
     ]
     assert ends == [2, 1, 1, 0]
+
+
+@pytest.mark.parametrize("span", ["999999999d", "999999999.9d"])
+def test_failures_of_longer_than_there_is_time_are_all_failures(calls: Api, span: str) -> None:
+    failed = calls.start("broken")
+    calls.ended(failed)
+    shown = calls.get(f"{BASE}/failures", params={"since": span})
+    assert [each["instanceId"] for each in shown.json()] == [failed]

@@ -69,12 +69,16 @@ def example() -> App:
     @app.orchestrator(name="Verify")
     async def verify(ctx: OrchestrationContext, tries: int = 3) -> Any:
         ctx.set_custom_status({"triesLeft": tries, "code": "0042"})
-        return await ctx.wait_for_external_event("Code", OneTimeCode)
+        return await ctx.wait_for_external_event("Code", OneTimeCode, timeout=timedelta(days=1))
 
     @app.orchestrator(name="Pin")
     async def pin(ctx: OrchestrationContext) -> str:
         ctx.set_custom_status({"triesLeft": "3 & <more>"})
         return await ctx.wait_for_external_event("Pin", Secret[str])
+
+    @app.orchestrator(name="Number")
+    async def number(ctx: OrchestrationContext) -> int:
+        return await ctx.wait_for_external_event("Pin", Secret[int])
 
     @app.orchestrator(name="Travel")
     async def travel(ctx: OrchestrationContext) -> Trip:
@@ -205,8 +209,13 @@ def test_the_page_says_how_many_tries_are_left_and_nothing_else_of_the_custom_st
 ) -> None:
     instance_id = api.start("Verify", str(tries).encode())
     answer = api.get(link(api, instance_id, "Code"))
-    assert words in Page(answer).text
+    assert f" {words}" in " ".join(Page(answer).text.split())
     assert "0042" not in answer.text
+
+
+def test_a_secret_number_is_typed_as_dots(api: Api) -> None:
+    _, url = ask(api, "Number", "Pin")
+    assert Page(api.get(url)).one("$")["type"] == "password"
 
 
 def test_a_one_time_code_is_one_input_of_digits_and_keeps_its_zeros(api: Api) -> None:

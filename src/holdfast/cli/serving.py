@@ -110,6 +110,7 @@ def banner(path: Path, app: App, settings: Settings, url: str) -> str:
     """What is served, and where."""
     lines = [
         f"Serving {path} on {url}",
+        f"  dashboard:     {url}/",
         f"  database:      {shown(settings.db)}",
         f"  orchestrators: {', '.join(sorted(app.registry.orchestrators)) or 'none yet'}",
         f"  API:           {url}/docs",

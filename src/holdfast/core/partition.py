@@ -108,6 +108,11 @@ class Partition:
         """How many instances are in memory."""
         return len(self._live)
 
+    def runs(self, instance_id: str) -> bool:
+        """Whether the instance's code is in memory."""
+        live = self._live.get(instance_id)
+        return live is not None and live.execution is not None
+
     def missing(self, messages: Iterable[Message]) -> set[str]:
         """The ids of the instances that must be loaded before these messages can be stepped."""
         return {message.instance_id for message in messages if not message.fresh} - self._live.keys()

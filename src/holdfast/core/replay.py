@@ -228,6 +228,7 @@ class Execution:
     def close(self) -> None:
         """Drop the code. Its `finally` blocks run, but what they ask for goes nowhere."""
         code, self._code = self._code, None
+        self._open.clear()  # timers and waits know whose they are
         if code is not None:
             with suppress(Exception):  # code that is dropped has nobody to tell
                 code.close()

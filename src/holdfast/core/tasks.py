@@ -111,7 +111,7 @@ class _Combination(Task[T]):
 
     def __init__(self, children: tuple[Task[Any], ...]) -> None:
         super().__init__()
-        self.children_ = children
+        self.children_: tuple[Task[Any], ...] = children
 
     def watch_(self) -> int:
         """Follow every child that is not done. Returns how many those are."""
@@ -132,6 +132,7 @@ class _WhenAny(_Combination[T]):
     def child_done_(self, child: Task[Any]) -> None:
         if not self.done_:
             settle(self, child)
+            self.children_ = ()  # the others still know this one: without the way back, no cycle is left behind
 
 
 class _WhenAll(_Combination[T]):

@@ -268,10 +268,16 @@ class Client:
             if instance.status.finished and not ended.done():
                 ended.set_result(instance)
 
-        with self.watching(instance_id, look):
-            look(await self.get(instance_id))
-            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+        forget = self._worker.watch(instance_id, look)
+        try:
+            if not self._worker.runs(instance_id):
+                look(await self.get(instance_id))
+            if timeout is None or ended.done():
                 return await ended
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await ended
+        finally:
+            forget()
 
     @contextmanager
     def watching(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Generator[None, None, None]:
@@ -306,7 +312,7 @@ class Client:
         self, since: timedelta, *, after: FailureCursor | None = None, limit: int = 100
     ) -> list[Instance]:
         """Up to `limit` instances that failed within that time until now, the last one first."""
-        return await self._store.failures(self._clock.now() - to_micros(since), after, limit)
+        return await self._store.failures(max(0, self._clock.now() - to_micros(since)), after, limit)
 
     async def open_timers(
         self, *, overdue: bool = False, after: TimerCursor | None = None, limit: int = 100

@@ -126,6 +126,10 @@ class Worker:
 
         return forget
 
+    def runs(self, instance_id: str) -> bool:
+        """Whether the instance's code is in memory here: then it has not ended."""
+        return self.partition.runs(instance_id)
+
     @property
     def queued(self) -> int:
         """Messages waiting to be stepped."""

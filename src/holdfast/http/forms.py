@@ -277,6 +277,8 @@ def _complete_text(field: Field, shape: _Shape, optional: bool, soft: bool) -> F
 def _complete_number(field: Field, shape: _Shape, optional: bool, soft: bool) -> Field:
     schema = shape.schema
     html = {"type": "text", "autocomplete": "off"}
+    if schema.get("format") == "password":
+        return replace(field, html=html | {"type": "password"}, hint=_bounds(schema))
     if not any(
         schema.get(key, 0) < 0 for key in ("minimum", "exclusiveMinimum")
     ):  # few such keyboards have a minus

@@ -207,8 +207,11 @@ def meant_by(query: FilterQuery | PurgeQuery) -> InstanceFilter | None:
 
 
 def span_of(text: str) -> timedelta:
-    """A `Span` as a `timedelta`."""
-    return timedelta(seconds=float(text)) if text[-1].isdigit() else to_span(text)
+    """A `Span` as a `timedelta`; one that is too long for that as the longest there is."""
+    try:
+        return timedelta(seconds=float(text)) if text[-1].isdigit() else to_span(text)
+    except OverflowError:
+        return timedelta.max
 
 
 def tags_of(texts: tuple[str, ...]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from holdfast.presence import REMEMBERED, Presence
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
 from holdfast.store.files import connect, lock, migrate_schema
+from holdfast.store.recent import Recent
 from holdfast.store.rows import (
     INSTANCE_COLUMNS,
     WAIT_COLUMNS,
@@ -48,6 +49,7 @@ from holdfast.store.rows import (
 
 T = TypeVar("T")
 
+_RECENT = 10_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
 _PUT_INSTANCE = f"""
@@ -120,6 +122,9 @@ class SqliteStore:
         self._reader: sqlite3.Connection | None = None
         self._lister: sqlite3.Connection | None = None
         self._list_thread = ThreadPoolExecutor(1, "holdfast-lists")
+        self._epochs: dict[int, int] = {}
+        """As the table has them: nobody else writes it."""
+        self._recent = Recent(_RECENT)
 
     # --- opening
 
@@ -131,6 +136,7 @@ class SqliteStore:
             _transaction(self._writer, _put_partitions)
             # The lock says that no other process lives, so whoever held a lease is gone.
             self._writer.execute("UPDATE partitions SET owner = NULL")
+            self._epochs = dict(self._writer.execute("SELECT partition, epoch FROM partitions").fetchall())
             self._reader, self._lister = _reader(self._path), _reader(self._path)
         except sqlite3.Error as error:
             await self.close()
@@ -164,7 +170,9 @@ class SqliteStore:
             )
             return dict(rows.fetchall())
 
-        return await self._write(acquire)
+        taken = await self._write(acquire)
+        self._epochs.update(taken)
+        return taken
 
     async def renew(
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
@@ -227,7 +235,20 @@ class SqliteStore:
         return found
 
     async def commit(self, batch: Batch) -> list[int]:
-        return await self._write(lambda db: _commit(db, batch))
+        self._check_fence(batch.epochs)
+        try:
+            ids = await self._write(lambda db: _commit(db, batch))
+        except BaseException:
+            self._recent.clear()  # nobody knows what the database has
+            raise
+        self._recent.note(batch)
+        return ids
+
+    def _check_fence(self, epochs: Mapping[int, int]) -> None:
+        present = self._epochs
+        for partition, epoch in epochs.items():
+            if present[partition] != epoch:
+                raise LeaseLostError("A partition has another owner now.")
 
     # --- work that waits for its owner
 
@@ -263,6 +284,9 @@ class SqliteStore:
     # --- reading
 
     async def instance(self, instance_id: str) -> Instance | None:
+        recent = self._recent.get(instance_id)
+        if recent is not None:
+            return recent
         row = self._read(f"{_INSTANCE} = ?", (instance_id,)).fetchone()
         return instance_of(row) if row else None
 
@@ -364,7 +388,6 @@ def _transaction(db: sqlite3.Connection, change: Callable[[sqlite3.Connection], 
 
 
 def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
-    _check_fence(db, batch.epochs)
     for statement, rows in _changes(batch):
         if rows:
             db.executemany(statement, rows)
@@ -397,15 +420,6 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
-
-
-def _check_fence(db: sqlite3.Connection, epochs: Mapping[int, int]) -> None:
-    lowest, highest = db.execute("SELECT min(epoch), max(epoch) FROM partitions").fetchone()
-    if lowest == highest and all(epoch == lowest for epoch in epochs.values()):
-        return  # one owner took all of them at once, as in every process but a simulated one
-    present = dict(db.execute("SELECT partition, epoch FROM partitions").fetchall())
-    if any(present[partition] != epoch for partition, epoch in epochs.items()):
-        raise LeaseLostError("A partition has another owner now.")
 
 
 def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:

@@ -296,6 +296,11 @@ def test_a_history_of_thousands_of_facts_renders_what_is_seen(office: Served, op
     page = open_page(f"{office.base}/instances/{long}/history")
     expect(page.locator("main .tools")).to_contain_text("of 5,002 facts")
     assert page.locator(".fact").count() < 120
+    page.get_by_label("Filter facts").fill("timer")
+    expect(page).to_have_url(re.compile(r"/history\?facts=timer$"))
+    expect(page.locator("main .tools")).to_contain_text("0 of 5,002 facts")
+    page.get_by_label("Filter facts").fill("")
+    page.locator("main").click()
     page.keyboard.press("End")
     expect(page.locator(".fact").last).to_contain_text("ExecutionCompleted")
     page.goto(f"{office.base}/instances/{long}")
@@ -377,6 +382,7 @@ def test_with_keys_it_asks_for_one_and_shows_what_its_role_may(tmp_path: Path, o
         expect(page.get_by_text("Nothing has been started yet")).to_be_visible()
         expect(page.get_by_role("link", name="Audit")).to_have_count(0)
         assert key not in page.url
+        expect(page.get_by_role("link", name="Start")).to_have_count(0)
         page.goto(f"{office.base}/start?name=Echo")
         page.get_by_role("button", name="Start", exact=True).click()
         expect(page.get_by_role("alert")).to_contain_text("viewer")

@@ -20,6 +20,10 @@ let needKey = () => {};
 export const onKeyNeeded = (listener) => (needKey = listener);
 export const setKey = (key) => sessionStorage.setItem(KEY, key);
 export const forgetKey = () => sessionStorage.removeItem(KEY);
+let looksOnly = false;
+/** Whether the caller's role may change anything, as far as that is known yet. */
+export const mayAct = () => !looksOnly;
+export const setRole = (role) => (looksOnly = role === "viewer");
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
 function address(path, query, from) {

@@ -1,7 +1,7 @@
 // The frame around all views: where to go, how times and colours are shown, and the keys of the keyboard.
 
 import { Audit } from "./audit.js";
-import { forgetKey, get, hasKey, onConnection, onKeyNeeded, reconnect, setKey } from "./api.js";
+import { forgetKey, get, hasKey, mayAct, onConnection, onKeyNeeded, reconnect, setKey, setRole } from "./api.js";
 import { Home } from "./home.js";
 import { Instances, search } from "./instances.js";
 import { InstanceView, TAB_NAMES } from "./instance.js";
@@ -37,7 +37,7 @@ function App() {
   const redraw = () => draw((old) => old + 1);
   useEffect(() => (onKeyNeeded(() => lock(true)), reconnect()), []);
   useEffect(() => {
-    get("hub").then((found) => (setNow(found.now), setHub(found)), () => {});
+    get("hub").then((found) => (setNow(found.now), setRole(found.role), setHub(found)), () => {});
   }, [epoch]);
   useEffect(() => keyboard({ help: () => showHelp(true), redraw, phone }), [phone]);
   useEffect(() => {
@@ -73,7 +73,7 @@ function Bar({ parts, hub, phone, redraw, help }) {
   const link = (path, label) => html`<${Link} key=${label} to=${path} aria-current=${[path].flat().join("/") === (first === "dev" ? `dev/${second}` : first) ? "page" : undefined}>${label}</${Link}>`;
   return html`<header class="bar">
     <${Link} to="" class="brand" aria-label="Holdfast, home"><img src=${document.querySelector("link[rel=icon]").href} alt="" width="24" height="24" /> Holdfast</${Link}>
-    <nav aria-label="Views">${VIEWS.filter(([path]) => path !== "audit" || hub?.role === "admin").map(([path, label]) => link(path, label))}${phone && link(PHONE, "Dev phone")}</nav>
+    <nav aria-label="Views">${VIEWS.filter(([path]) => (path !== "audit" || hub?.role === "admin") && (path !== "start" || mayAct())).map(([path, label]) => link(path, label))}${phone && link(PHONE, "Dev phone")}</nav>
     <${Search} />
     <div class="tools"><${Connection} />
       <button class="quiet" onClick=${() => (nextTimeMode(), redraw())} title="Times: relative, local or UTC (z)">${{ relative: "Relative", local: "Local", utc: "UTC" }[timeMode()]}</button>

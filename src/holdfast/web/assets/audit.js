@@ -4,6 +4,7 @@ import { instance as at, page } from "./api.js";
 import { Empty, html, Link, Problem, Table, Time, useData, useState } from "./ui.js";
 
 const PAGE = 50;
+const MOST = 1000;
 
 /** The audit of an instance, or (no id) of the hub. */
 export function Audit({ id }) {
@@ -16,5 +17,5 @@ export function Audit({ id }) {
         ${!id && html`<td class="id">${each.instanceId ? html`<${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}>` : "the hub"}</td>`}
         <td>${each.reason}</td><td class=${each.result === "ok" || each.result === "accepted" ? "" : "warn"}>${each.result}</td></tr>`)}</${Table}>`
     : html`<${Empty} title="Nobody has done anything yet"><p>What is started, answered, ended or deleted over HTTP stands here.</p></${Empty}>`}
-    ${data.next && html`<p class="more"><button onClick=${() => setTop(Math.min(1000, top * 2))}>Show more</button></p>`}`;
+    ${data.next && top < MOST && html`<p class="more"><button onClick=${() => setTop(Math.min(MOST, top * 2))}>Show more</button></p>`}`;
 }

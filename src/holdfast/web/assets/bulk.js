@@ -1,6 +1,6 @@
 // One action on many instances: first how many it is about, then how far it is.
 
-import { instance, page, post, remove } from "./api.js";
+import { instance, mayAct, page, post, remove } from "./api.js";
 import { Dialog, html, Problem, useRef, useState } from "./ui.js";
 
 const STEP = 100;
@@ -19,7 +19,7 @@ export function Bulk({ filter, counts, selected, clear, done }) {
   const some = selected.size > 0;
   return html`<div class="bulk"><span>${some ? html`<b>${selected.size}</b> selected <button class="quiet" onClick=${clear}>Clear</button>`
       : html`<b>${total.toLocaleString()}</b> ${total === 1 ? "instance" : "instances"}`}</span>
-    ${(some || total > 0) && html`<span class="actions">${Object.entries(ACTIONS).map(([verb, { label, on }]) => html`<button key=${verb}
+    ${(some || total > 0) && mayAct() && html`<span class="actions">${Object.entries(ACTIONS).map(([verb, { label, on }]) => html`<button key=${verb}
       disabled=${!some && !on.some((state) => counts[state])} onClick=${() => choose(verb)}>${label}${some ? "" : " all"}…</button>`)}</span>`}
     ${action && html`<${Run} verb=${action} ...${{ filter, counts, selected }} close=${() => (choose(null), clear(), done())} />`}
   </div>`;

@@ -2,7 +2,7 @@
 
 import { describe } from "./story.js";
 import { setQuery, usePlace } from "./router.js";
-import { Copy, Dialog, html, Time, useMemo, useState, Window } from "./ui.js";
+import { Copy, Dialog, html, Time, useMemo, Window } from "./ui.js";
 import { withoutSecrets } from "./schema.js";
 import { span } from "./time.js";
 import { Value } from "./values.js";
@@ -10,9 +10,9 @@ import { Value } from "./values.js";
 const ROW = 34;
 
 export function History({ instance: { status, history }, types }) {
-  const [text, setText] = useState("");
-  const [failed, setFailed] = useState(false);
   const { query } = usePlace();
+  const text = query.get("facts") ?? "";
+  const failed = query.get("failed") === "1";
   const facts = useMemo(() => (history.steps ?? []).flatMap(({ seq, at, facts }) => facts.map((fact, place) => ({ seq, at, fact, place, words: describe(fact) }))), [history.steps]);
   const names = useMemo(() => new Map(facts.filter(({ fact }) => fact.name && fact.id).map(({ fact }) => [fact.id, fact])), [facts]);
   const wanted = text.trim().toLowerCase();
@@ -30,8 +30,8 @@ export function History({ instance: { status, history }, types }) {
       <span class="type">${fact.type}</span><span class="words">${words.title}${words.detail && html` <span class="muted">${words.detail}</span>`}</span></button>`;
   };
   return html`<div class="tools">
-      <input type="search" placeholder="Filter facts" aria-label="Filter facts" value=${text} onInput=${(event) => setText(event.target.value)} />
-      <label><input type="checkbox" checked=${failed} onChange=${() => setFailed(!failed)} /> Failures only</label>
+      <input type="search" placeholder="Filter facts" aria-label="Filter facts" value=${text} onInput=${(event) => setQuery({ facts: event.target.value }, { replace: true })} />
+      <label><input type="checkbox" checked=${failed} onChange=${() => setQuery({ failed: failed ? null : "1" })} /> Failures only</label>
       <span class="muted">${rows.length.toLocaleString()} of ${facts.length.toLocaleString()} facts${history.generation > 0 ? `, generation ${history.generation}` : ""}</span>
       <${Copy} text=${() => JSON.stringify(copied(history.steps, names, status, types), null, 2)} label="Copy as JSON" /></div>
     <${Window} count=${rows.length} height=${ROW} row=${row} />

@@ -1,6 +1,6 @@
 // Home: who is waited for, until when, and what went wrong lately.
 
-import { get, page, root } from "./api.js";
+import { get, mayAct, page, root } from "./api.js";
 import { Command, Countdown, Empty, html, Link, Problem, Status, Time, useData, useState } from "./ui.js";
 
 export const STATES = ["Running", "Pending", "Suspended", "Completed", "Failed", "Terminated"];
@@ -61,7 +61,7 @@ function Wait({ wait }) {
     <div class="what"><${Link} to=${["instances", instanceId]} class="title">${name}</${Link}>
       <div class="muted"><span>${orchestrator}</span> · <span class="id">${instanceId}</span></div></div>
     <div class="when muted">asked <${Time} at=${since} />${deadline && html`<br />due <${Time} at=${deadline} />`}</div>
-    <${Link} to=${["instances", instanceId, "answer"]} class="button" aria-label=${`Answer ${name} of ${instanceId}`}>Answer</${Link}>
+    ${mayAct() && html`<${Link} to=${["instances", instanceId, "answer"]} class="button" aria-label=${`Answer ${name} of ${instanceId}`}>Answer</${Link}>`}
   </li>`;
 }
 
@@ -77,7 +77,7 @@ function Nobody({ counts, orchestrators }) {
   return html`<${Empty} title=${any ? "Nobody is waited for" : "Nothing has been started yet"}>
     <p>${any ? "When an orchestrator waits for an event, it stands here until somebody answers." : "Start an instance, and this page shows who it waits for."}</p>
     ${name ? html`<${Command}>holdfast start ${name} --url ${root.href.replace(/\/$/, "")}</${Command}>
-        <p><${Link} to="start" class="button primary">Start one here</${Link}></p>`
+        ${mayAct() && html`<p><${Link} to="start" class="button primary">Start one here</${Link}></p>`}`
       : html`<p>This app has no orchestrators yet. <code>holdfast new</code> makes an app to begin with.</p>`}
   </${Empty}>`;
 }

@@ -22,9 +22,9 @@ export function href(parts, query = {}) {
   return url.pathname + url.search;
 }
 
-export function go(address) {
+export function go(address, { replace = false } = {}) {
   if (address === location.pathname + location.search) return;
-  history.pushState(null, "", address);
+  history[replace ? "replaceState" : "pushState"](null, "", address);
   dispatchEvent(new Event(MOVED));
 }
 
@@ -39,15 +39,15 @@ export function usePlace() {
   return at;
 }
 
-/** Change parts of the query. */
-export function setQuery(changes) {
+/** Change parts of the query; with `replace`, the way back leads past this change. */
+export function setQuery(changes, { replace = false } = {}) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {
     query.delete(name);
     for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") query.append(name, each);
   }
   const text = query.toString();
-  go(location.pathname + (text && `?${text}`));
+  go(location.pathname + (text && `?${text}`), { replace });
 }
 
 /** Links marked `data-link` change the view without loading the page anew. */

@@ -4,6 +4,8 @@ import { page } from "./api.js";
 import { Empty, html, Link, Problem, Table, Time, useData, useState } from "./ui.js";
 import { countdown, useNow } from "./time.js";
 
+const MOST = 1000;
+
 export function Timers() {
   const [top, setTop] = useState(100);
   const { data, error, reload } = useData(() => page("timers", { top }), `timers ${top}`, { live: true });
@@ -15,5 +17,5 @@ export function Timers() {
         <td class="figures">${Date.parse(each.fireAt) > present ? countdown(Date.parse(each.fireAt) - present) : html`<b class="warn">overdue</b>`}</td><td><${Time} at=${each.fireAt} /></td>
         <td>${each.orchestrator}</td><td class="id"><${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}></td></tr>`)}</${Table}>`
     : html`<${Empty} title="No timer is open"><p>A timer stands here from when it is made until it fires or is cancelled.</p></${Empty}>`}
-    ${data.next && html`<p class="more"><button onClick=${() => setTop(Math.min(1000, top * 2))}>Show more</button></p>`}`;
+    ${data.next && top < MOST && html`<p class="more"><button onClick=${() => setTop(Math.min(MOST, top * 2))}>Show more</button></p>`}`;
 }
