@@ -50,6 +50,8 @@ class RuntimeStatus(StrEnum):
     FAILED = "Failed"
     TERMINATED = "Terminated"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and every message looks a status up
+
     @property
     def finished(self) -> bool:
         return self in _FINISHED

@@ -6,7 +6,8 @@ same step never reaches the database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -71,35 +72,19 @@ class Changes:
         """One step of the history, and the rows of everything it asks for."""
         batch = self.batch
         batch.history.append(HistoryRow(instance.id, instance.generation, seq, batch.at, facts_json))
-        for request in asked:
-            match request:
-                case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
-                    self._open(instance, request)
-                case TimerCancelled():
-                    self._close_timer(instance.id, instance.generation, request)
-                case EventSent():
-                    self.send(request.instance_id, EventRaised(request.name, request.input))
-                case _:
-                    pass
+        self._open(instance, asked)
 
     def reopen(self, instance: Instance, requests: Sequence[Request], waits: Sequence[Wait]) -> None:
         """The rows of requests that are open again after a rewind."""
-        for request in requests:
-            self._open(instance, request)
+        self._open(instance, requests)
         self.batch.waits.update(((wait.instance_id, wait.id), wait) for wait in waits)
 
-    def _open(self, instance: Instance, request: Request) -> None:
-        match request:
-            case TaskScheduled():
-                self._schedule(instance, request)
-            case TimerCreated():
-                timer = Timer(instance.id, instance.generation, request.id, request.fire_at)
-                self.batch.timers[timer.key] = timer
-            case SubOrchestrationInstanceCreated():
-                parent = Parent(instance.id, instance.generation, request.id)
-                self.send(request.instance_id, ExecutionStarted(request.name, request.input, parent))
-            case EventAwaited():
-                pass  # waits have more to them than the request; they come apart
+    def _open(self, instance: Instance, asked: Sequence[Fact]) -> None:
+        """The rows of what is asked for. Waits have more to them than the request; they come apart."""
+        for fact in asked:
+            row_of = self._rows.get(type(fact))
+            if row_of is not None:
+                row_of(self, instance, fact)
 
     def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:
         """Waits opened or changed (a row) and closed (None)."""
@@ -142,19 +127,30 @@ class Changes:
         )
         self.fence(partition_of(message.instance_id))
 
-    def close_source(self, message: Message) -> None:
+    def close_source(self, message: Message, partition: int) -> None:
         """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""
         if message.inbox_id:
             self.batch.inbox_closed.append(message.inbox_id)
-        generation = message.generation or 0
-        match message.fact:
-            case TaskCompleted() | TaskFailed():
-                self._close_activity(message.instance_id, generation, message.fact.id)
-            case TimerFired():
-                self._close_timer(message.instance_id, generation, message.fact)
-            case _:
-                pass
-        self.fence(partition_of(message.instance_id))
+        fact = message.fact
+        if isinstance(fact, TaskCompleted | TaskFailed):
+            self._close_activity(message.instance_id, message.generation or 0, fact.id)
+        elif isinstance(fact, TimerFired):
+            self._close_timer(message.instance_id, message.generation or 0, fact)
+        self.fence(partition)
+
+    def _set_timer(self, instance: Instance, fact: TimerCreated) -> None:
+        timer = Timer(instance.id, instance.generation, fact.id, fact.fire_at)
+        self.batch.timers[timer.key] = timer
+
+    def _cancel_timer(self, instance: Instance, fact: TimerCancelled) -> None:
+        self._close_timer(instance.id, instance.generation, fact)
+
+    def _start_child(self, instance: Instance, fact: SubOrchestrationInstanceCreated) -> None:
+        parent = Parent(instance.id, instance.generation, fact.id)
+        self.send(fact.instance_id, ExecutionStarted(fact.name, fact.input, parent))
+
+    def _send_event(self, instance: Instance, fact: EventSent) -> None:
+        self.send(fact.instance_id, EventRaised(fact.name, fact.input))
 
     def _schedule(self, instance: Instance, fact: TaskScheduled) -> None:
         activity = ScheduledActivity(
@@ -185,3 +181,12 @@ class Changes:
         key = (instance_id, wait_id)
         self.batch.waits.pop(key, None)  # it may be a new row, or a change of one that is there already
         self.batch.waits_closed.append(key)
+
+    _rows: ClassVar[dict[type[Fact], Callable[[Changes, Instance, Any], None]]] = {
+        TaskScheduled: _schedule,
+        TimerCreated: _set_timer,
+        TimerCancelled: _cancel_timer,
+        SubOrchestrationInstanceCreated: _start_child,
+        EventSent: _send_event,
+    }
+    """What an orchestrator asks for -> the rows that say so."""

@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Generator, MutableMapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID, uuid5
 
@@ -28,6 +28,7 @@ from holdfast.retry import RetryPolicy
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_LAST = to_timestamp(datetime.max.replace(tzinfo=UTC))
 _NAMESPACE = UUID("6f0b2f52-6c1c-4f6e-9d3a-4c1c5d0a7b11")
 
 
@@ -292,5 +293,6 @@ class OrchestrationContext(Calls):
 
     def _instant(self, due: timedelta | datetime) -> Timestamp:
         at = self._execution.at + max(0, to_micros(due)) if isinstance(due, timedelta) else to_timestamp(due)
-        to_datetime(at)  # raises OverflowError for what is no date any more
+        if at > _LAST:
+            raise OverflowError(f"There is no date {due} from here; the last one is {datetime.max:%Y-%m-%d}.")
         return at

@@ -80,7 +80,8 @@ class _Live:
             self._work = OpenWork.of(self.snapshot.history if self.snapshot else ())
         return self._work
 
-    def run_by(self, execution: Execution | None, work: OpenWork) -> None:
+    def run_by(self, execution: Execution | None, work: OpenWork | None) -> None:
+        """`work` is what the execution has asked for; None: nothing."""
         self.execution = execution
         self._work = work
         self.snapshot = None
@@ -161,6 +162,8 @@ class Partition:
     def _judge(self, message: Message) -> Verdict:
         """Take a message, unless its request took effect already; and note who asked, and what became of it."""
         request = message.request
+        if request is None and message.audit is None:
+            return self._take(message)
         earlier = request and self._requests.get((message.instance_id, request.key))
         if request is None or earlier is None:
             verdict = self._take(message)
@@ -191,6 +194,8 @@ class Partition:
         if message.generation is not None and message.generation != instance.generation:
             return self._drop(message)
         status = TRANSITIONS.get((instance.status, type(message.fact)))
+        if live.execution is not None and status is not None and status is not RuntimeStatus.TERMINATED:
+            return self._apply(message, live, status)  # most messages: its code is here, and goes on
         if isinstance(message.fact, ExecutionPurged):
             return self._purge(message, live)
         if isinstance(message.fact, ExecutionRewound):
@@ -247,7 +252,7 @@ class Partition:
         return self._drop(message, ACCEPTED if same else InstanceExistsError(message.instance_id))
 
     def _drop(self, message: Message, refusal: Verdict = ACCEPTED) -> Verdict:
-        self._changes.close_source(message)
+        self._changes.close_source(message, partition_of(message.instance_id))
         return refusal
 
     # --- beginning
@@ -319,22 +324,22 @@ class Partition:
         finally:
             self._stepping = None
         live.run_by(execution, execution.work)
-        self._changes.close_source(message)
+        self._changes.close_source(message, live.partition)
         self._record(live, facts_json, asked)
-        self._changes.waits(live.instance.id, execution.take_wait_changes())
+        if execution.has_wait_changes:
+            self._changes.waits(live.instance.id, execution.take_wait_changes())
         if execution.answered:
             self._changes.batch.answered += execution.answered
             execution.answered.clear()
-        self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
-        match asked:
-            case [*_, ExecutionCompleted() as end]:
+        match asked[-1] if asked else None:
+            case ExecutionCompleted() as end:
                 output = end.result if end.failure is None else encode(end.failure.message)
-                self._finish(live, ended(end), output, end.failure)
-            case [*_, ContinuedAsNew() as again]:
+                self._finish(live, ended(end), output, end.failure, execution.custom_status_json)
+            case ContinuedAsNew() as again:
                 start = ExecutionStarted(live.instance.name, again.input, live.instance.parent)
                 self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
             case _:
-                pass
+                self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
         return ACCEPTED
 
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
@@ -350,20 +355,23 @@ class Partition:
     def _terminate(self, message: Message, live: _Live) -> Verdict:
         fact = message.fact
         assert isinstance(fact, ExecutionTerminated)
-        self._changes.close_source(message)
+        self._changes.close_source(message, live.partition)
         if fact.recurse:
             for request in live.work.requests.values():
                 if isinstance(request, SubOrchestrationInstanceCreated):
                     self._changes.send(request.instance_id, fact)
         self._record(live, encode_facts((fact,)))
         failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
-        self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure)
+        self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure, live.instance.custom_status_json)
         return ACCEPTED
 
-    def _finish(self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None) -> None:
+    def _finish(
+        self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw
+    ) -> None:
         self._leave(live)
-        self._change(live, status=status, output_json=output, held=None)
-        self._answer_parent(live.instance, failure)
+        self._change(live, status=status, output_json=output, custom_status_json=custom_status, held=None)
+        if live.instance.parent is not None:
+            self._answer_parent(live.instance, failure)
 
     def _answer_parent(self, child: Instance, failure: Failure | None) -> None:
         """Tell whoever waits for this instance how it ended."""
@@ -400,7 +408,7 @@ class Partition:
         self._changes.drop(live.instance, live.work)
         if live.execution is not None:
             live.execution.close()
-        live.run_by(None, OpenWork())
+        live.run_by(None, None)
 
     # --- after the end
 

@@ -7,10 +7,10 @@ Whoever drives an instance needs only `advance`; that is the seam for other kind
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, TypeGuard, cast
+from typing import Any, ClassVar, TypeGuard, cast
 from uuid import UUID, uuid5
 
 from msgspec import Raw
@@ -166,23 +166,17 @@ class Execution:
         The last of the answer is an ending (`ExecutionCompleted`, `ContinuedAsNew`) if the code is through.
         While suspended, facts are taken, but the code does not see them before `ExecutionResumed`.
         """
-        self.at = max(at, self.at)
+        if at > self.at:
+            self.at = at
         asked: list[Fact] = []
         self._asked = asked
-        match fact:
-            case ExecutionStarted():
-                self._begin(fact)
-            case ExecutionSuspended():
-                self.suspended = True
-            case ExecutionResumed():
-                self.suspended = False
-                self._catch_up()
-            case ExecutionRewound():
-                pass  # what it undid is not in the history that led here
-            case _ if self.suspended:
-                self.work.parked.append(fact)
-            case _:
-                self._deliver(fact)
+        control = self._controls.get(type(fact))
+        if control is not None:
+            control(self, fact)
+        elif self.suspended:
+            self.work.parked.append(fact)
+        else:
+            self._deliver(fact)
         return asked
 
     def refusal(self, event: EventRaised) -> MisfitError | None:
@@ -203,10 +197,12 @@ class Execution:
         """All open waits."""
         return [self._row(wait) for wait_id, wait in self._open.items() if _is_wait(wait, wait_id)]
 
+    @property
+    def has_wait_changes(self) -> bool:
+        return bool(self._wait_changes)
+
     def take_wait_changes(self) -> list[tuple[int, Wait | None]]:
         """Waits opened or changed (a row) and closed (None) since the last call, for those that were written."""
-        if not self._wait_changes:
-            return []
         changes, self._wait_changes = self._wait_changes, {}
         rows: list[tuple[int, Wait | None]] = []
         for wait_id, wait in changes.items():
@@ -233,6 +229,16 @@ class Execution:
             with suppress(Exception):  # code that is dropped has nobody to tell
                 code.close()
 
+    def _suspend(self, fact: ExecutionSuspended) -> None:
+        self.suspended = True
+
+    def _resume(self, fact: ExecutionResumed) -> None:
+        self.suspended = False
+        self._catch_up()
+
+    def _go_on(self, fact: ExecutionRewound) -> None:
+        """What a rewind undid is not in the history that led here."""
+
     def _begin(self, fact: ExecutionStarted) -> None:
         self.parent = fact.parent
         context = OrchestrationContext(self, fact.input, self._definition.signature)
@@ -250,6 +256,14 @@ class Execution:
             self._run(None)
         else:
             self._end(StopIteration(code))
+
+    _controls: ClassVar[dict[type[Fact], Callable[[Execution, Any], None]]] = {
+        ExecutionStarted: _begin,
+        ExecutionSuspended: _suspend,
+        ExecutionResumed: _resume,
+        ExecutionRewound: _go_on,
+    }
+    """What the engine hears, and the code does not."""
 
     def _catch_up(self) -> None:
         """Let the code see what came while it was suspended, one by one, as long as it goes on."""
@@ -345,7 +359,7 @@ class Execution:
                     self._ask(timer)
                     self._open[timer.id] = call
             case _:  # the timer before the next attempt
-                self._attempt(call, call.request.attempt + 1)
+                self._retry(call)
 
     def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
         if call.retry is None:
@@ -378,12 +392,14 @@ class Execution:
     # --- what the context asks for (see context.Execution)
 
     def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
-        request = TaskScheduled(0, name, input_json)
-        return self._attempt(_Call(request, decoder(result), options.retry, self.at), 1)
+        request = TaskScheduled(self._next_id(), name, input_json)
+        return self._schedule(_Call(request, decoder(result), options.retry, self.at))
 
     def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
-        request = SubOrchestrationInstanceCreated(0, options.instance_id or "", name, input_json)
-        return self._attempt(_Call(request, decoder(result), options.retry, self.at), 1)
+        task_id = self._next_id()
+        child_id = options.instance_id or self._child_id(task_id)
+        request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
+        return self._schedule(_Call(request, decoder(result), options.retry, self.at))
 
     def create_timer(self, fire_at: Timestamp) -> DurableTimer:
         timer = DurableTimer(self, self._next_id(), fire_at)
@@ -444,28 +460,24 @@ class Execution:
         request = cast("TimerCreated", self.work.requests[timer_id])
         self._ask(TimerCancelled(timer_id, request.fire_at))
 
-    def _attempt(self, call: _Call, attempt: int) -> Task[Any]:
-        task_id = self._next_id()
-        previous = call.request
-        call_id = (previous.call_id or previous.id) if attempt > 1 else 0
-        if isinstance(previous, TaskScheduled):
-            call.request = TaskScheduled(task_id, previous.name, previous.input, attempt, call_id)
-        else:
-            call.request = SubOrchestrationInstanceCreated(
-                task_id,
-                self._child_id(previous.instance_id, task_id, attempt),
-                previous.name,
-                previous.input,
-                attempt,
-                call_id,
-            )
+    def _schedule(self, call: _Call) -> Task[Any]:
         self._ask(call.request)
-        self._open[task_id] = call
+        self._open[call.request.id] = call
         return call.task
 
-    def _child_id(self, chosen: str, task_id: int, attempt: int) -> str:
-        if attempt == 1 and chosen:
-            return chosen
+    def _retry(self, call: _Call) -> None:
+        """The next attempt: the same call under a new id."""
+        task_id, failed = self._next_id(), call.request
+        call_id, attempt = failed.call_id or failed.id, failed.attempt + 1
+        if isinstance(failed, TaskScheduled):
+            call.request = TaskScheduled(task_id, failed.name, failed.input, attempt, call_id)
+        else:
+            call.request = SubOrchestrationInstanceCreated(
+                task_id, self._child_id(task_id), failed.name, failed.input, attempt, call_id
+            )
+        self._schedule(call)
+
+    def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.generation}/{task_id}").hex
 
     def _ask(self, request: Fact) -> EventRaised | None:
@@ -484,7 +496,7 @@ class Execution:
         for wait_id in waits:
             wait = self._open[wait_id]
             if isinstance(wait, _OpenWait):
-                due = min((at for at in (wait.timeout_at, raced_until) if at is not None), default=None)
+                due = _earlier(wait.timeout_at, raced_until)
                 if due != wait.deadline:
                     wait.deadline = due
                     self._wait_changes[wait_id] = wait
@@ -568,6 +580,10 @@ def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> st
 def _is_wait(target: _Call | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
     """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
     return isinstance(target, _OpenWait) and target.id == key
+
+
+def _earlier(one: Timestamp | None, other: Timestamp | None) -> Timestamp | None:
+    return other if one is None else one if other is None else min(one, other)
 
 
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:

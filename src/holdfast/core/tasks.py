@@ -221,7 +221,13 @@ def race(task: Task[Any]) -> tuple[list[int], Timestamp | None]:
         return [task.id_], None
     if not isinstance(task, _WhenAny):
         return [], None
-    open_children = [child for child in task.children_ if not child.done_]
-    waits = [child.id_ for child in open_children if isinstance(child, ExternalEvent)]
-    timers = [child.fire_at_ for child in open_children if isinstance(child, DurableTimer)]
-    return waits, min(timers, default=None)
+    waits: list[int] = []
+    until: Timestamp | None = None
+    for child in task.children_:
+        if child.done_:
+            continue
+        if isinstance(child, ExternalEvent):
+            waits.append(child.id_)
+        elif isinstance(child, DurableTimer) and (until is None or child.fire_at_ < until):
+            until = child.fire_at_
+    return waits, until

@@ -133,7 +133,7 @@ def test_many_are_purged_after_a_preview_with_progress(office: Served, open_page
     page.get_by_role("button", name="Purge all…").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text(f"{BULK} Completed")
-    expect(dialog).to_contain_text("The other 1 are left")
+    expect(dialog).to_contain_text("The other 1 is in no state for it")
     dialog.get_by_role("button", name=f"Purge {BULK}").click()
     expect(dialog.get_by_role("status")).to_contain_text(f"{BULK} of {BULK}, done")
     dialog.get_by_role("button", name="Close").last.click()

@@ -54,7 +54,7 @@ function Run({ verb, filter, counts, selected, close }) {
   return html`<${Dialog} title=${`${label} ${meant.toLocaleString()} ${meant === 1 ? "instance" : "instances"}`} close=${() => ((stopped.current = true), close())}>
     <form onSubmit=${run}>
       ${phase === "asking" && html`<p>${selected.size ? "The selected ones." : Preview(states, counts)}
-        ${left > 0 && ` The other ${left.toLocaleString()} are left as they are: they cannot be.`}
+        ${left > 0 && ` The other ${left.toLocaleString()} ${left === 1 ? "is" : "are"} in no state for it, and left alone.`}
         ${verb === "purge" && " Their history and their audit are deleted for good."}</p>
         ${asks && html`<label class="field"><span>Reason <em>kept in each history and the audit</em></span>
           <input value=${reason} maxlength="1000" autofocus onInput=${(event) => setReason(event.target.value)} /></label>`}`}
