@@ -32,6 +32,13 @@ class Histogram:
         if value > self.most:
             self.most = value
 
+    def merge(self, other: Histogram) -> None:
+        """Count what another has counted, too."""
+        for bucket, count in other.counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.count += other.count
+        self.most = max(self.most, other.most)
+
     def quantile(self, share: float) -> int | None:
         """The value that this share of all values does not exceed, or None if there are none."""
         wanted, seen = share * self.count, 0
@@ -65,19 +72,36 @@ def upper_end(bucket: int) -> int:
 class Series:
     """Values in all, and by the minute."""
 
-    __slots__ = ("minutes", "total")
+    __slots__ = ("_before", "_latest", "_until", "minutes")
 
     def __init__(self) -> None:
-        self.total = Histogram()
-        self.minutes: deque[tuple[Timestamp, Histogram]] = deque(maxlen=KEPT_MINUTES)
+        self.minutes: deque[tuple[Timestamp, Histogram]] = deque()
+        self._before = Histogram()
+        """Of the minutes that are not kept any more."""
+        self._latest = self._before
+        self._until: Timestamp = 0
 
     def add(self, now: Timestamp, value: int) -> None:
         """Count a value of this moment. Time does not go back."""
-        self.total.add(value)
+        if now >= self._until:
+            self._turn_over(now)
+        self._latest.add(value)
+
+    @property
+    def total(self) -> Histogram:
+        """All values."""
+        every = Histogram()
+        for part in (self._before, *(each for _, each in self.minutes)):
+            every.merge(part)
+        return every
+
+    def _turn_over(self, now: Timestamp) -> None:
         minute = now - now % MINUTE
-        if not self.minutes or self.minutes[-1][0] < minute:
-            self.minutes.append((minute, Histogram()))
-        self.minutes[-1][1].add(value)
+        self._until = minute + MINUTE
+        self._latest = Histogram()
+        self.minutes.append((minute, self._latest))
+        if len(self.minutes) > KEPT_MINUTES:
+            self._before.merge(self.minutes.popleft()[1])
 
 
 class Ends:

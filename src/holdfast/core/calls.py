@@ -5,17 +5,20 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class ActivityCall:
+from holdfast.clock import Timestamp, to_datetime
+
+
+class ActivityCall(Struct, frozen=True):
     """Which call this is.
 
     `idempotency_key` is the same for every attempt and every repetition of this call, and for no other call:
-    hand it to services that deduplicate. `scheduled_at` is when the orchestrator asked for it (UTC).
+    hand it to services that deduplicate. `scheduled` is when the orchestrator asked for it, in microseconds.
     """
 
     name: str
@@ -23,8 +26,16 @@ class ActivityCall:
     instance_id: str
     attempt: int
     idempotency_key: str
-    scheduled_at: datetime
-    secret: bytes = field(repr=False, default=b"")
+    scheduled: Timestamp
+    secret: bytes = b""
+
+    @property
+    def scheduled_at(self) -> datetime:
+        """When the orchestrator asked for it, in UTC."""
+        return to_datetime(self.scheduled)
+
+    def __repr__(self) -> str:
+        return f"<call of {self.name}, attempt {self.attempt}, for instance {self.instance_id}>"
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes that nobody can predict, yet the same each time this call is repeated.

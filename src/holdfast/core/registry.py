@@ -154,6 +154,11 @@ class ActivityDefinition:
     unknown_on: tuple[type[Exception], ...] = ()
     timeout: timedelta | None = None
     max_concurrent: int | None = None
+    is_async: bool = field(init=False)
+    """Whether the function runs on the event loop; others run in threads."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
 
 
 class Registry:

@@ -12,7 +12,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
@@ -20,7 +19,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from msgspec.structs import replace
 
 from holdfast.batch import Message, ScheduledActivity, TaskKey
-from holdfast.clock import Clock, Timestamp, to_datetime
+from holdfast.clock import Clock, Timestamp
 from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from holdfast.core.failures import failure_of
 from holdfast.core.registry import ActivityDefinition, Registry
@@ -37,7 +36,8 @@ from holdfast.payload import encode
 
 log = logging.getLogger("holdfast.activity")
 
-_UNLIMITED: AbstractAsyncContextManager[None] = nullcontext()
+_CLEAN_UP_S = 1.0
+"""How long bodies that were cancelled may take to put things in order."""
 
 Post: TypeAlias = Callable[[Message], None]
 Claim: TypeAlias = Callable[[ScheduledActivity, Callable[[HoldfastError | None], None]], None]
@@ -95,25 +95,34 @@ class ActivityRunner:
 
     def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
         key = activity.key
-        if self._draining or key in self._begun or (key in self._running and not recovered):
+        if self._draining or key in self._begun:
             return
-        self.cancel([key])
-        task = asyncio.create_task(self._run(activity, recovered))
-        self._running[key] = task
-        task.add_done_callback(lambda done: self._ended(key, done))
+        if key in self._running:
+            if not recovered:
+                return
+            self.cancel([key])
+        self._running[key] = asyncio.create_task(self._run(key, activity, recovered))
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:
         for key in keys:
             task = self._running.get(key)
             if task is not None:
+                self._forget(key)  # by itself it would not, if it has not begun
                 task.cancel()
+
+    def _forget(self, key: TaskKey) -> None:
+        del self._running[key]
+        self._begun.pop(key, None)
 
     async def drain(self, timeout_s: float) -> None:
         """Let running activities end; cancel those that have not after `timeout_s`. They run again later."""
         self._draining = True
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=timeout_s)
+        cut_off = list(self._running.values())
         self.cancel(list(self._running))
+        if cut_off:
+            await asyncio.wait(cut_off, timeout=_CLEAN_UP_S)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -121,36 +130,37 @@ class ActivityRunner:
         """The activities that are running or wait for a slot."""
         return self._running
 
-    def _ended(self, key: TaskKey, task: asyncio.Task[None]) -> None:
-        if self._running.get(key) is task:
-            del self._running[key]
-            self._begun.pop(key, None)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, LeaseLostError):
-            log.error("Activity %s of instance %s could not be run", key[2], key[0], exc_info=error)
-
     # --- one activity
 
-    async def _run(self, activity: ScheduledActivity, recovered: bool) -> None:
+    async def _run(self, key: TaskKey, activity: ScheduledActivity, recovered: bool) -> None:
         assert self._post is not None, "connect() comes first"
+        try:
+            fact = await self._fact(activity, recovered)
+            began = self._begun.get(key)
+            if began is not None:
+                fact = replace(fact, started_at=began)
+            self._post(Message(activity.instance_id, fact, activity.generation))
+        except LeaseLostError:
+            pass  # it is another worker's now
+        except Exception:
+            log.exception("Activity %s of instance %s could not be run", activity.name, activity.instance_id)
+        finally:
+            if self._running.get(key) is asyncio.current_task():
+                self._forget(key)
+
+    async def _fact(self, activity: ScheduledActivity, recovered: bool) -> TaskCompleted | TaskFailed:
+        """What becomes of an activity, once it is its turn."""
         try:
             definition = self._registry.activity(activity.name)
         except FunctionNotFoundError as error:
-            fact: TaskCompleted | TaskFailed = TaskFailed(activity.task_id, failure_of(error))
-        else:
-            own = self._own_slots(definition)
-            async with own, self._slots:
-                fact = await self._outcome(definition, activity, recovered)
-        began = self._begun.get(activity.key)
-        if began is not None:
-            fact = replace(fact, started_at=began)
-        self._post(Message(activity.instance_id, fact, activity.generation))
-
-    def _own_slots(self, definition: ActivityDefinition) -> AbstractAsyncContextManager[None]:
-        """The activity's own limit. It comes before the worker's, so that a crowded one takes none of its slots."""
+            return TaskFailed(activity.task_id, failure_of(error))
         if definition.max_concurrent is None:
-            return _UNLIMITED
-        return self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent))
+            async with self._slots:
+                return await self._outcome(definition, activity, recovered)
+        # Its own limit comes before the worker's, so that a crowded one takes none of the worker's slots.
+        own = self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent))
+        async with own, self._slots:
+            return await self._outcome(definition, activity, recovered)
 
     async def _outcome(
         self, definition: ActivityDefinition, activity: ScheduledActivity, recovered: bool
@@ -213,15 +223,18 @@ class ActivityRunner:
         """One run of the body. Raises `_CutOff` if nobody knows what a once-activity did."""
         enter(call)
         limit = None if definition.timeout is None else definition.timeout.total_seconds()
-        deadline = asyncio.timeout(limit)
+        deadline = None if limit is None else asyncio.timeout(limit)
         try:
-            async with deadline:
+            if deadline is None:
                 result = await self._call(definition, call)
+            else:
+                async with deadline:
+                    result = await self._call(definition, call)
             return _completed(definition, activity, result)
         except BaseException as error:  # whatever the body raises is its outcome
             if _from_outside(error):
                 raise
-            late = isinstance(error, TimeoutError) and deadline.expired()
+            late = deadline is not None and isinstance(error, TimeoutError) and deadline.expired()
             if definition.once and (late or isinstance(error, definition.unknown_on)):
                 raise _CutOff(
                     f"it ran out of its {limit:g} s" if late else f"{type(error).__name__}: {error}"
@@ -232,7 +245,7 @@ class ActivityRunner:
             return TaskFailed(activity.task_id, failure_of(error))
 
     async def _call(self, definition: ActivityDefinition, call: ActivityCall) -> Any:
-        if inspect.iscoroutinefunction(definition.function):
+        if definition.is_async:
             return await definition.signature.call(definition.function, call.arguments)
         body = partial(copy_context().run, partial(_in_thread, definition, call))
         result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
@@ -261,7 +274,7 @@ class ActivityRunner:
             activity.instance_id,
             activity.attempt,
             activity.idempotency_key,
-            to_datetime(activity.scheduled_at),
+            activity.scheduled_at,
             self._secret,
         )
 

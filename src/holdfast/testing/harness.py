@@ -431,8 +431,6 @@ class Durable:
     async def _end(self) -> None:
         """Stop the worker where it stands. What it owned is free, as it is when a process has ended."""
         await self._runner.drain(0)
-        if self._runner.running:
-            await asyncio.wait(self._runner.running.values(), timeout=self.patience_s)
         self._worker.partition.forget()
         await self._worker.release()
 
