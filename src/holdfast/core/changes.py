@@ -58,10 +58,6 @@ class Changes:
         """The batch is valid only while this partition is owned under the present epoch (G6)."""
         self.batch.epochs[partition] = self._epochs[partition]
 
-    def instance(self, instance: Instance, partition: int) -> None:
-        self.batch.instances[instance.id] = instance
-        self.batch.epochs[partition] = self._epochs[partition]
-
     def start(self, activities: Sequence[ScheduledActivity]) -> None:
         """Mark once-activities as started, before their bodies run."""
         self.batch.activities_started.extend(activities)

@@ -347,8 +347,10 @@ class Partition:
         live.history_length += 1
 
     def _change(self, live: _Live, **changes: Any) -> None:
-        live.instance = replace(live.instance, updated_at=self._changes.batch.at, **changes)
-        self._changes.instance(live.instance, live.partition)
+        batch = self._changes.batch
+        live.instance = changed = replace(live.instance, updated_at=batch.at, **changes)
+        batch.instances[changed.id] = changed
+        batch.epochs[live.partition] = self.epochs[live.partition]
 
     # --- ending
 

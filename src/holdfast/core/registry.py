@@ -7,11 +7,11 @@ their names. So the same activity can be called from Python, by name, and over H
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeAlias, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw
@@ -22,6 +22,7 @@ from holdfast.history import NULL
 from holdfast.payload import decoder, encode, schema
 
 Function: TypeAlias = Callable[..., Any]
+D = TypeVar("D")
 
 MAX_EVENTS = 100
 """Code may make up the names of events, without end."""
@@ -181,11 +182,11 @@ class Registry:
 
     def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
         """Raises `FunctionNotFoundError`."""
-        return cast("OrchestratorDefinition", self._find(wanted, self.orchestrators, "orchestrator"))
+        return _find(wanted, self._names, self.orchestrators, "orchestrator")
 
     def activity(self, wanted: str | Function) -> ActivityDefinition:
         """Raises `FunctionNotFoundError`."""
-        return cast("ActivityDefinition", self._find(wanted, self.activities, "activity"))
+        return _find(wanted, self._names, self.activities, "activity")
 
     def _claim(self, name: str, function: Function, taken: dict[str, Any]) -> None:
         if not name:
@@ -194,14 +195,15 @@ class Registry:
             raise ValueError(f"The name '{name}' is taken by {taken[name].function.__qualname__}.")
         self._names[function] = name
 
-    def _find(self, wanted: str | Function, among: dict[str, Any], kind: str) -> object:
-        name = wanted if isinstance(wanted, str) else self._names.get(wanted, "")
-        found = among.get(name)
-        if found is None:
-            shown = name or getattr(wanted, "__qualname__", repr(wanted))
-            known = ", ".join(sorted(among)) or "none"
-            raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
-        return found
+
+def _find(wanted: str | Function, names: Mapping[Function, str], among: Mapping[str, D], kind: str) -> D:
+    name = wanted if isinstance(wanted, str) else names.get(wanted, "")
+    found = among.get(name)
+    if found is None:
+        shown = name or getattr(wanted, "__qualname__", repr(wanted))
+        known = ", ".join(sorted(among)) or "none"
+        raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
+    return found
 
 
 def check_input(definition: OrchestratorDefinition, text: Raw) -> None:

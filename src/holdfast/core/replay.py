@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, ClassVar, TypeGuard, cast
+from typing import Any, ClassVar, TypeAlias, TypeGuard, cast
 from uuid import UUID, uuid5
 
 from msgspec import Raw
@@ -56,7 +56,6 @@ from holdfast.history import (
     TaskScheduled,
     TimerCancelled,
     TimerCreated,
-    TimerFired,
     describe,
 )
 from holdfast.instance import Wait
@@ -64,6 +63,9 @@ from holdfast.payload import Decode, decoder, encode, schema
 from holdfast.retry import RetryPolicy
 
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
+
+
+_Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
 
 
 class _Call:
@@ -149,7 +151,7 @@ class Execution:
         self._definition = definition
         self._links = links
         self._recorded_links: dict[int, ResponseLinkCreated] = {}
-        self._code: Generator[Any, Any, Any] | CoroutineType[Any, Any, Any] | None = None
+        self._code: _Code | None = None
         self._awaited: Task[Any] | None = None
         self._asked: list[Fact] = []
         self._last_id = 0
@@ -252,8 +254,8 @@ class Execution:
             self._end(raised)
             return
         if isinstance(code, CoroutineType | GeneratorType):
-            self._code = cast("Generator[Any, Any, Any]", code)
-            self._run(None)
+            self._code = cast("_Code", code)
+            self._send(self._code, None)
         else:
             self._end(StopIteration(code))
 
@@ -278,26 +280,25 @@ class Execution:
         if settled is None:
             return
         self._resolve(settled, fact)
-        awaited = self._awaited
-        if awaited is not None and awaited.is_completed:
-            self._run(awaited)
+        awaited, code = self._awaited, self._code
+        if awaited is not None and awaited.done_ and code is not None:
+            self._send(code, awaited)
 
-    def _run(self, awaited: Task[Any] | None) -> None:
+    def _send(self, code: _Code, awaited: Task[Any] | None) -> None:
         """Send the code on with what it awaited, until it awaits a task that is not done, or ends."""
-        code = cast("Generator[Any, Any, Any]", self._code)
-        error = awaited.error if awaited else None
+        error = awaited.error_ if awaited else None
         self._awaited = None
         try:
             while True:
                 if error is not None:
                     asked_for: object = code.throw(error)
                 else:
-                    asked_for = code.send(awaited.result if awaited else None)
+                    asked_for = code.send(awaited.value_ if awaited else None)
                 if _is_task(asked_for):
                     awaited = asked_for
-                    if not awaited.is_completed:
+                    if not awaited.done_:
                         break
-                    error = awaited.error
+                    error = awaited.error_
                 else:
                     awaited, error = None, self._not_durable(asked_for)
         except BaseException as raised:  # whatever the code raises is its outcome
@@ -339,10 +340,10 @@ class Execution:
             case DurableTimer():
                 settle(target, None)
             case _OpenWait():
-                if isinstance(fact, TimerFired):
-                    self._time_out(target)
+                if isinstance(fact, EventRaised):
+                    self._answer(target, fact)
                 else:
-                    self._answer(target, cast("EventRaised", fact))
+                    self._time_out(target)
             case _Call():
                 self._resolve_call(target, fact)
 
@@ -457,7 +458,8 @@ class Execution:
         self._ask_timer_off(timer_id)
 
     def _ask_timer_off(self, timer_id: int) -> None:
-        request = cast("TimerCreated", self.work.requests[timer_id])
+        request = self.work.requests[timer_id]
+        assert isinstance(request, TimerCreated)
         self._ask(TimerCancelled(timer_id, request.fire_at))
 
     def _schedule(self, call: _Call) -> Task[Any]:

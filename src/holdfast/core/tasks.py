@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from holdfast.clock import Timestamp, to_datetime
 
@@ -36,7 +36,8 @@ class Task(Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         if self.done_:
             return self.result
-        return cast("T", (yield self))
+        value: T = yield self
+        return value
 
     @property
     def is_completed(self) -> bool:
@@ -60,7 +61,8 @@ class Task(Generic[T]):
             raise self.error_
         if not self.done_:
             raise RuntimeError("This task is not done yet: await it before you read its result.")
-        return cast("T", self.value_)
+        value: T = self.value_
+        return value
 
 
 class Canceller(Protocol):
