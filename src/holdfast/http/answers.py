@@ -45,14 +45,31 @@ _SHAPED = {400, 500}
 """For these Durable Functions has a shape of its own, as `application/json`. Ours has the same `Message`."""
 
 
+_RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_JSON = (b"content-type", b"application/json")
+
+
+class _Answer(Response):
+    """As any response, but for its headers, most of which are the same each time."""
+
+    def __init__(
+        self, body: bytes, status: int, headers: Mapping[str, str] | None, *kind: tuple[bytes, bytes]
+    ) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        own = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        self.raw_headers = [*_RAW, *own, (b"content-length", b"%d" % len(body)), *kind]
+
+
 def json_answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     """An answer whose body is JSON text."""
-    return Response(body, status, {**HEADERS, **(headers or {})}, media_type="application/json")
+    return _Answer(body, status, headers, _JSON)
 
 
 def nothing(status: int) -> Response:
     """An answer without a body."""
-    return Response(status_code=status, headers=HEADERS)
+    return _Answer(b"", status, None)
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -95,6 +112,11 @@ async def refuse_error(request: Request, error: Exception) -> Response:
 async def refuse_request(request: Request, error: Exception) -> Response:
     """A request that fits no route, or that a handler refused, as an answer."""
     assert isinstance(error, HTTPException)
+    return request_refusal(error)
+
+
+def request_refusal(error: HTTPException) -> Response:
+    """A refused request as an answer."""
     return refusal(error.status_code, _MESSAGES.get(error.detail, error.detail), error.headers)
 
 

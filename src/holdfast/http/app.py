@@ -10,10 +10,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from holdfast import web
 from holdfast.app import App
@@ -25,8 +24,9 @@ from holdfast.http.answers import refusal, refuse_error, refuse_request
 from holdfast.http.api import MANAGEMENT, STARTERS
 from holdfast.http.auth import Gate
 from holdfast.http.development import check_development, development_routes
-from holdfast.http.endpoint import Services, routes
+from holdfast.http.endpoint import Services
 from holdfast.http.guard import Guard
+from holdfast.http.operations import Operations
 from holdfast.http.streams import Streams
 from holdfast.http.urls import NEW_PREFIX, OLD_PREFIX
 from holdfast.keys import KeyRing, hub_secret, keys_path
@@ -56,12 +56,32 @@ class DurableApi(Starlette):
         self.settings = settings
         self._durable = app
         self._clock = clock or app.clock
+        self._operations = _operations()
         super().__init__(
-            routes=_routes(app),
-            middleware=[Middleware(Guard, settings=settings), Middleware(_Running, api=self)],
+            routes=[self._operations, *_routes(app)],
             exception_handlers={HoldfastError: refuse_error, HTTPException: refuse_request},
             lifespan=self.lifespan,
         )
+        self._guard = Guard(self._serve, settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._guard(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Operations are called straight; everything else goes Starlette's way."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        elif not hasattr(self.state, "services"):  # nothing would ever go on
+            log.error(_NOT_ENTERED)
+            await refusal(500, _NOT_ENTERED)(scope, receive, send)
+        else:
+            match, found = self._operations.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                await self._operations.handle(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
@@ -82,21 +102,6 @@ class DurableApi(Starlette):
             finally:
                 streams.close()
                 del self.state.services
-
-
-class _Running:
-    """Refuses requests while the app does not run, loudly: nothing would ever go on."""
-
-    def __init__(self, app: ASGIApp, api: DurableApi) -> None:
-        self._app = app
-        self._api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not hasattr(self._api.state, "services"):
-            log.error(_NOT_ENTERED)
-            await refusal(500, _NOT_ENTERED)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 class _Kept(BaseRoute):
@@ -123,9 +128,14 @@ def create_app(app: App, settings: Settings) -> DurableApi:
 
 
 def _routes(app: App) -> list[BaseRoute]:
-    found: list[BaseRoute] = [*health.routes(), *document.routes(), *responding.routes(), *web.routes()]
+    own = [*health.routes(), *document.routes(), *responding.routes(), *web.routes()]
+    return [*own, *map(_Kept, app.mounts)]
+
+
+def _operations() -> Operations:
+    found = Operations()
     for prefix in ("", "/api"):
-        found += routes(prefix, STARTERS)
+        found.add(prefix, STARTERS)
     for prefix in (NEW_PREFIX, OLD_PREFIX):
-        found += routes(prefix, (*STARTERS, *MANAGEMENT))
-    return [*found, *map(_Kept, app.mounts)]
+        found.add(prefix, (*STARTERS, *MANAGEMENT))
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -158,15 +159,21 @@ def grant_expired(grant: InstanceGrant, instance: Instance, now: Timestamp) -> b
 
 def _credentials(request: Request) -> set[str]:
     """What the request shows, in the three places where clients put it."""
-    shown = {value for name, value in request.query_params.multi_items() if name.lower() == "code"}
-    shown.update(request.headers.getlist("x-functions-key"))
-    for value in request.headers.getlist("authorization"):
-        scheme, _, credential = value.strip().partition(" ")
-        if scheme.lower() == "bearer":
-            shown.add(credential.strip())
-    return shown - {""}
+    shown: set[str] = set()
+    if request.scope["query_string"]:
+        shown.update(value for name, value in request.query_params.multi_items() if name.lower() == "code")
+    for name, value in request.scope["headers"]:
+        if name == b"x-functions-key":
+            shown.add(value.decode("latin-1"))
+        elif name == b"authorization":
+            scheme, _, credential = value.decode("latin-1").strip().partition(" ")
+            if scheme.lower() == "bearer":
+                shown.add(credential.strip())
+    shown.discard("")
+    return shown
 
 
+@lru_cache(maxsize=1024)
 def _is_this_machine(address: str) -> bool:
     """Whether a peer's address is a loopback one; IPv4 in IPv6 clothes counts as what it is."""
     try:

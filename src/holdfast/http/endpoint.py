@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,6 @@ from msgspec import Raw
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from holdfast.clock import Clock
 from holdfast.config import Settings
@@ -149,23 +148,6 @@ class Endpoint(Generic[Q]):
         query = parse(self.query, request.query_params)
         client = services.client.on_behalf(caller.name, caller.address)
         return await self.handler(Call(request, services, caller, query, client))
-
-
-def routes(prefix: str, endpoints: Iterable[Endpoint[Any]]) -> list[Route]:
-    """The operations below a prefix: a route for each path, so that one with another method is told all that go."""
-    by_path: dict[str, dict[str, Endpoint[Any]]] = {}
-    for endpoint in endpoints:
-        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    return [_route(f"{prefix}{path}", methods) for path, methods in by_path.items()]
-
-
-def _route(path: str, endpoints: Mapping[str, Endpoint[Any]]) -> Route:
-    async def dispatch(request: Request) -> Response:
-        return await endpoints["GET" if request.method == "HEAD" else request.method].handle(request)
-
-    route = Route(path, dispatch, methods=list(endpoints))
-    route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
-    return route
 
 
 async def _refuse_expired(services: Services, caller: Caller) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.config import Settings, is_loopback
@@ -22,6 +22,7 @@ log = logging.getLogger("holdfast.http")
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
 _CLOSE = {"Connection": "close"}
+_ORIGIN = frozenset({b"host", b"origin", b"sec-fetch-site"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -32,13 +33,13 @@ class Guard:
         self._app = app
         self._settings = settings
         self._open = is_open(settings)
-        self._hosts = {name.lower() for name in (settings.host, *settings.allowed_hosts)}
+        self._hosts = frozenset(name.lower() for name in (settings.host, *settings.allowed_hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
         if self._is_too_much(scope, headers):
             await refusal(431, "The request has more headers than are allowed.", _CLOSE)(scope, receive, send)
         elif not self._knows_host(headers):
@@ -49,25 +50,21 @@ class Guard:
         else:
             await self._answer(scope, receive, send)
 
-    def _is_too_much(self, scope: Scope, headers: Headers) -> bool:
+    def _is_too_much(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> bool:
         size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
-        size += sum(len(name) + len(value) for name, value in headers.raw)
-        return len(headers.raw) > self._settings.max_headers or size > self._settings.max_header_bytes
+        for name, value in headers:
+            size += len(name) + len(value)
+        return len(headers) > self._settings.max_headers or size > self._settings.max_header_bytes
 
-    def _knows_host(self, headers: Headers) -> bool:
+    def _knows_host(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Without a key, only this machine's own names count. A proxy's, if they are set, count anywhere."""
         if not self._open and not self._settings.allowed_hosts:
             return True
-        hosts = headers.getlist("host")
+        hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) > 1:
             return False
-        if not hosts:  # HTTP/1.0; browsers always send one
-            return True
-        found = _HOST.fullmatch(hosts[0])
-        if found is None:
-            return False
-        name = (found["v6"] or found["name"]).lower()
-        return name in self._hosts or is_loopback(name)
+        # HTTP/1.0 needs none; browsers always send one.
+        return not hosts or _is_known(hosts[0], self._hosts)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -93,10 +90,23 @@ def _without_token(path: str) -> str:
     return f"{before}{link}..." if link else path
 
 
-def _is_foreign(headers: Headers) -> bool:
+@lru_cache(maxsize=1024)
+def _is_known(host: bytes, names: frozenset[str]) -> bool:
+    found = _HOST.fullmatch(host.decode("latin-1"))
+    if found is None:
+        return False
+    name = (found["v6"] or found["name"]).lower()
+    return name in names or is_loopback(name)
+
+
+def _is_foreign(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether a browser says that the page behind a request is not one of ours."""
-    site = headers.get("sec-fetch-site")
+    said: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _ORIGIN:
+            said.setdefault(name, value)
+    site = said.get(b"sec-fetch-site")
     if site is not None:
-        return site not in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("host")
+        return site not in (b"same-origin", b"none")
+    origin = said.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != said.get(b"host")

@@ -180,6 +180,8 @@ class LinkQuery(Query, frozen=True, kw_only=True):
 
 def parse(wanted: type[Q], given: QueryParams) -> Q:
     """The query as a value of the type. Raises `HTTPException` 400 that names the parameter."""
+    if not given and not _needs_any(wanted):
+        return wanted()
     texts: dict[str, list[str]] = {}
     for name, text in given.multi_items():
         texts.setdefault(name.lower(), []).append(text)
@@ -228,6 +230,11 @@ class _Parameter(NamedTuple):
     required: bool
     is_list: bool
     is_bool: bool
+
+
+@cache
+def _needs_any(wanted: type[Query]) -> bool:
+    return any(parameter.required for parameter in _parameters(wanted))
 
 
 @cache

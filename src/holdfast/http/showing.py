@@ -41,7 +41,7 @@ async def status(call: Call[StatusQuery]) -> Response:
 async def status_answer(call: Call[Q], instance: Instance, wanted: ShowQuery, report_failure: bool) -> Response:
     """200 for an instance that has ended (500 if it failed and that was asked for), else 202 and where to ask."""
     steps = await call.client.history(instance.id) if wanted.show_history else None
-    waits = await call.client.waits(instance.id)
+    waits = [] if instance.status.finished else await call.client.waits(instance.id)
     shown = status_object(call, instance, wanted, steps, tuple(wait_object(wait, call.now) for wait in waits))
     if not instance.status.finished:
         return call.answer(202, shown, {"Location": own_url(call.request), "Retry-After": "5"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -23,7 +24,7 @@ def management_payload(
 ) -> ManagementPayload:
     """The URIs of an instance. Their `code` is a token for that instance and nothing else."""
     instance = f"{base_url(request)}{NEW_PREFIX}/instances/{quote(instance_id, safe='')}"
-    keys = urlencode({"taskHub": settings.task_hub, "connection": "Storage", "code": token})
+    keys = f"{_hub(settings.task_hub)}&code={token}"  # a token is made of what may stand in a URL
     status = f"{instance}?{keys}"
     return ManagementPayload(
         id=instance_id,
@@ -38,9 +39,15 @@ def management_payload(
     )
 
 
+@cache
+def _hub(name: str) -> str:
+    return urlencode({"taskHub": name, "connection": "Storage"})
+
+
 def base_url(request: Request) -> str:
     """Scheme, host and the path that this app is mounted under, without a slash at the end."""
-    return f"{_origin(request)}{quote(request.scope.get('root_path', '')).rstrip('/')}"
+    prefix = request.scope.get("root_path")
+    return f"{_origin(request)}{quote(prefix).rstrip('/')}" if prefix else _origin(request)
 
 
 def own_url(request: Request) -> str:
@@ -51,4 +58,8 @@ def own_url(request: Request) -> str:
 
 
 def _origin(request: Request) -> str:
+    """As Starlette's `URL` finds it, without making one: the host that was asked for, or where we listen."""
+    for name, value in request.scope["headers"]:
+        if name == b"host":
+            return f"{request.scope['scheme']}://{value.decode('latin-1')}"
     return f"{request.url.scheme}://{request.url.netloc}"
