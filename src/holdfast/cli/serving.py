@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import multiprocessing
@@ -86,6 +87,10 @@ def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable
     )
 
     def announce() -> None:
+        # What is there now stays: the search for cycles passes it by, and looks less often at what comes and goes.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         ready()
         key = first_key(settings)
         if key is not None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,6 +35,7 @@ Answers: TypeAlias = Mapping[int, Any]
 Body: TypeAlias = Literal["input", "data"] | None
 """An orchestrator's input, an event's data, or none."""
 
+_NO_PARAMETERS = QueryParams()
 _LINK_MARK = b"/respond/"
 _LINK = re.compile(rb"(/respond/)[A-Za-z0-9_.-]+")
 
@@ -145,7 +147,7 @@ class Endpoint(Generic[Q]):
         instance_id: str | None = request.path_params.get("instanceId")
         services.gate.require(caller, self.verb, instance_id)
         await _refuse_expired(services, caller)
-        query = parse(self.query, request.query_params)
+        query = parse(self.query, request.query_params if request.scope["query_string"] else _NO_PARAMETERS)
         client = services.client.on_behalf(caller.name, caller.address)
         return await self.handler(Call(request, services, caller, query, client))
 
