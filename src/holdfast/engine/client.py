@@ -66,6 +66,7 @@ class Client:
         *,
         caller: str | None = None,
         address: str = "",
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self._parts = (worker, store, registry, clock)
         self._worker = worker
@@ -74,7 +75,7 @@ class Client:
         self._clock = clock
         self._caller = caller
         self._address = address
-        self._new_id = partial(new_instance_id, clock, random.SystemRandom())
+        self._new_id = new_id or partial(new_instance_id, clock, random.SystemRandom())
 
     @property
     def ready(self) -> bool:
@@ -92,7 +93,7 @@ class Client:
 
     def on_behalf(self, caller: str, address: str) -> Client:
         """The same client, whose every change is recorded in the audit: who asked, from where, for what."""
-        return Client(*self._parts, caller=caller, address=address)
+        return Client(*self._parts, caller=caller, address=address, new_id=self._new_id)
 
     # --- changing
 

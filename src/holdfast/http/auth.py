@@ -10,10 +10,10 @@ on another instance whether there is one or not.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -56,8 +56,7 @@ _DAY = 86_400 * SECOND
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who sent a request. `name` is for the audit: a key's name, `local`, or `token`.
 
     A caller with a `grant` has no role beyond it: ask `may`, not `role`.

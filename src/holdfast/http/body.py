@@ -16,7 +16,7 @@ from typing import cast
 import msgspec
 from msgspec import Raw
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from holdfast.config import Settings
 from holdfast.history import NULL
@@ -98,18 +98,20 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > limit:
         raise _too_large(limit)
-    body = bytearray()
+    body, more = bytearray(), True
     try:
         async with asyncio.timeout(settings.body_timeout_s):
-            async for chunk in request.stream():
-                body += chunk
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise HTTPException(400, "The caller went away.", _CLOSE)
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
                 if len(body) > limit:
                     raise _too_large(limit)
     except TimeoutError as error:
-        message = f"The body did not arrive within {settings.body_timeout_s:g} s."
-        raise HTTPException(408, message, _CLOSE) from error
-    except ClientDisconnect as error:
-        raise HTTPException(400, "The caller went away.", _CLOSE) from error
+        late = f"The body did not arrive within {settings.body_timeout_s:g} s."
+        raise HTTPException(408, late, _CLOSE) from error
     return bytes(body)
 
 

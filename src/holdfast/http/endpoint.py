@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -55,8 +55,7 @@ class Services:
     """The paths of the app's routes that are for development only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[Q]):
+class Call(Struct, Generic[Q], frozen=True):
     """One request, as far as it is read: who asks, for what."""
 
     request: Request

@@ -14,7 +14,7 @@ from msgspec.json import encode
 from holdfast.batch import AuditEntry, Timer
 from holdfast.clock import to_datetime
 from holdfast.history import Parent, Step
-from holdfast.instance import Instance, RuntimeStatus, Wait
+from holdfast.instance import RuntimeStatus, Wait
 from holdfast.keys import Role
 from holdfast.presence import Presence
 
@@ -281,9 +281,9 @@ def parent_object(parent: Parent) -> ParentObject:
     return ParentObject(instance_id=parent.instance_id, generation=parent.generation, task_id=parent.task_id)
 
 
-def actions(instance: Instance) -> tuple[Action, ...]:
-    """What may be done to the instance in its present state."""
-    return _ACTIONS[instance.status]
+def actions(status: RuntimeStatus) -> tuple[Action, ...]:
+    """What may be done to an instance in that state."""
+    return _ACTIONS[status]
 
 
 def step_object(step: Step) -> StepObject:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 
 from msgspec import UNSET
 from starlette.responses import Response
 
-from holdfast.clock import Timestamp, to_datetime
+from holdfast.clock import SECOND, Timestamp, to_datetime
 from holdfast.history import NULL, Step
+from holdfast.http.auth import VERBS, Caller
 from holdfast.http.endpoint import Call, Q
 from holdfast.http.history_events import history_events
 from holdfast.http.paging import AuditCursor, page, read_cursor
@@ -16,6 +18,7 @@ from holdfast.http.queries import PageQuery, Query, ShowQuery, StatusQuery, span
 from holdfast.http.shapes import (
     CONTINUATION,
     LAST_EVENT_ID,
+    Action,
     HistoryObject,
     StatusObject,
     WaitObject,
@@ -27,6 +30,7 @@ from holdfast.http.shapes import (
 )
 from holdfast.http.urls import own_url
 from holdfast.instance import Instance, RuntimeStatus
+from holdfast.keys import Role
 
 
 async def status(call: Call[StatusQuery]) -> Response:
@@ -69,12 +73,23 @@ def status_object(
         history_events=UNSET
         if steps is None
         else history_events(steps, show_input=wanted.show_input, show_output=wanted.show_history_output),
-        allowed_actions=tuple(action for action in actions(instance) if call.may(action, instance.id)),
+        allowed_actions=_allowed(call.caller, instance),
         tags=instance.tags,
         waits=UNSET if waits is None else waits,
         held=UNSET if instance.held is None else instance.held,
         parent=UNSET if instance.parent is None else parent_object(instance.parent),
     )
+
+
+def _allowed(caller: Caller, instance: Instance) -> tuple[Action, ...]:
+    if caller.grant is None:
+        return _allowed_to(caller.role, instance.status)
+    return tuple(action for action in actions(instance.status) if caller.may(action, instance.id))
+
+
+@cache
+def _allowed_to(role: Role, status: RuntimeStatus) -> tuple[Action, ...]:
+    return tuple(action for action in actions(status) if role >= VERBS[action])
 
 
 async def history(call: Call[Query]) -> Response:
@@ -117,4 +132,4 @@ async def events(call: Call[Query]) -> Response:
 
 
 def _to_second(at: Timestamp) -> datetime:
-    return to_datetime(at).replace(microsecond=0)
+    return to_datetime(at - at % SECOND)
