@@ -23,6 +23,7 @@ from holdfast.core.registry import ActivityDefinition, Registry, Signature
 from holdfast.engine.activities import ActivityRunner
 from holdfast.engine.client import Client
 from holdfast.engine.heartbeat import Heartbeat, presence_of
+from holdfast.engine.memory import search_less_often
 from holdfast.engine.watchdog import Watchdog
 from holdfast.engine.worker import Worker, WorkerOptions
 from holdfast.keys import hub_secret
@@ -149,10 +150,12 @@ class App:
         """Run the app in this process, and give its client.
 
         On leaving, it takes no more messages, lets activities end (`Settings.drain_s`), and closes the database.
+        Python's search for cycles is set to look less often (`gc.set_threshold`), unless you have set it yourself.
         Raises `StoreError` if the database cannot be used.
         """
         settings = settings or Settings()
         clock = clock or self.clock
+        search_less_often()
         store = _store(settings)
         await store.open()
         try:

@@ -183,6 +183,8 @@ class Batch:
     """One for each message of the step, in order."""
     answered: list[int] = field(default_factory=list[int])
     """How long each wait that was answered in this step had been open, in microseconds."""
+    fired: list[Timestamp] = field(default_factory=list[Timestamp])
+    """When the timers were due that fired in this step."""
     held: list[Instance] = field(default_factory=list[Instance])
     """The instances that this step put on hold, to be reported."""
 

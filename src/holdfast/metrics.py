@@ -125,7 +125,7 @@ class Metrics:
         self.response_time = Series()
         """From when an event is awaited until it is there, of waits that were answered."""
         self.timer_lateness = Series()
-        """From when a timer is due until it fires."""
+        """From when a timer is due until what it caused is durable."""
         self.ends: deque[Ends] = deque(maxlen=KEPT_MINUTES)
 
     def instance_started(self, now: Timestamp) -> None:

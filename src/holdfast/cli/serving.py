@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import multiprocessing
@@ -25,6 +24,7 @@ from holdfast.cli.loading import load_app
 from holdfast.cli.options import EVERYWHERE, server_url
 from holdfast.clock import SystemClock
 from holdfast.config import Settings, using
+from holdfast.engine.memory import set_aside
 from holdfast.http.app import DurableApi, create_app
 from holdfast.http.auth import is_open
 from holdfast.http.protocol import ServerConfig
@@ -87,10 +87,7 @@ def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable
     )
 
     def announce() -> None:
-        # What is there now stays: the search for cycles passes it by, and looks less often at what comes and goes.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
+        set_aside()
         ready()
         key = first_key(settings)
         if key is not None:

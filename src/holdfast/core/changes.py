@@ -132,6 +132,7 @@ class Changes:
             self._close_activity(message.instance_id, message.generation or 0, fact.id)
         elif isinstance(fact, TimerFired):
             self._close_timer(message.instance_id, message.generation or 0, fact)
+            self.batch.fired.append(fact.fire_at)
         self.fence(partition)
 
     def _set_timer(self, instance: Instance, fact: TimerCreated) -> None:

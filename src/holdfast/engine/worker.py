@@ -191,7 +191,6 @@ class Worker:
     def _take(self, now: Timestamp) -> list[_Entry]:
         for timer in self._timers.due(now):
             fired = TimerFired(timer.task_id, timer.fire_at)
-            self.metrics.timer_lateness.add(now, now - timer.fire_at)
             self._entries.append((Message(timer.instance_id, fired, timer.generation), None))
         inbox, entries, most = self._inbox, self._entries, self.options.max_step
         first: list[_Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
@@ -230,6 +229,10 @@ class Worker:
 
     def _count(self, batch: Batch) -> None:
         metrics, now = self.metrics, batch.at
+        if batch.fired:
+            durable_at = max(now, self._clock.now())
+            for due in batch.fired:
+                metrics.timer_lateness.add(durable_at, durable_at - due)
         for waited in batch.answered:
             metrics.response_time.add(now, waited)
         for instance in batch.instances.values():

@@ -8,7 +8,7 @@ import { span } from "./time.js";
 const WORDS = {
   scheduleToStart: ["Schedule to start", "How long an activity waited until its body began. It grows when workers have too much to do."],
   responseTime: ["Response time", "How long people took to answer, of the waits that were answered."],
-  timerLateness: ["Timer lateness", "How long after its time a timer fired. It is never early."],
+  timerLateness: ["Timer lateness", "How long after its time what a timer caused was durable. It is never early."],
 };
 const ENDS = [["started", "--accent"], ["completed", "--ok"], ["failed", "--danger"], ["terminated", "--muted"]];
 
