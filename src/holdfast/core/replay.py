@@ -226,7 +226,10 @@ class Execution:
     def close(self) -> None:
         """Drop the code. Its `finally` blocks run, but what they ask for goes nowhere."""
         code, self._code = self._code, None
-        self._open.clear()  # timers and waits know whose they are
+        for target in self._open.values():  # no cycle is left: what goes out of memory goes at once
+            _task_of(target).watchers_ = None
+        self._open.clear()
+        self._awaited = None
         if code is not None:
             with suppress(Exception):  # code that is dropped has nobody to tell
                 code.close()
@@ -582,6 +585,16 @@ def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> st
 def _is_wait(target: _Call | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
     """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
     return isinstance(target, _OpenWait) and target.id == key
+
+
+def _task_of(target: _Call | _OpenWait | DurableTimer) -> Task[Any]:
+    match target:
+        case _Call():
+            return target.task
+        case _OpenWait():
+            return target.event
+        case _:
+            return target
 
 
 def _earlier(one: Timestamp | None, other: Timestamp | None) -> Timestamp | None:

@@ -123,7 +123,7 @@ class SqliteStore:
         self._lister: sqlite3.Connection | None = None
         self._list_thread = ThreadPoolExecutor(1, "holdfast-lists")
         self._epochs: dict[int, int] = {}
-        """As the table has them: nobody else writes it."""
+        """As the table has them, or newer if a commit failed. Used inside transactions only, one at a time."""
         self._recent = Recent(_RECENT)
 
     # --- opening
@@ -168,11 +168,11 @@ class SqliteStore:
                    RETURNING partition, epoch""",
                 (owner, lease_until, now, at_most),
             )
-            return dict(rows.fetchall())
+            taken: dict[int, int] = dict(rows.fetchall())
+            self._epochs.update(taken)
+            return taken
 
-        taken = await self._write(acquire)
-        self._epochs.update(taken)
-        return taken
+        return await self._write(acquire)
 
     async def renew(
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
@@ -235,9 +235,12 @@ class SqliteStore:
         return found
 
     async def commit(self, batch: Batch) -> list[int]:
-        self._check_fence(batch.epochs)
+        def commit(db: sqlite3.Connection) -> list[int]:
+            self._check_fence(batch.epochs)
+            return _commit(db, batch)
+
         try:
-            ids = await self._write(lambda db: _commit(db, batch))
+            ids = await self._write(commit)
         except BaseException:
             self._recent.clear()  # nobody knows what the database has
             raise
