@@ -51,7 +51,7 @@ def test_no_more_code_is_in_memory_than_is_allowed() -> None:
         async with app.running(Settings(db=":memory:"), options=WorkerOptions(max_live=MOST)) as client:
             for number in range(5 * MOST):
                 await client.start(waiting, "x", instance_id=f"w-{number}")
-            while len(await client.open_waits(limit=1000)) < 10 * MOST:
+            while len(await client.open_waits(limit=1000)) < 10 * MOST:  # noqa: ASYNC110 - asks the database
                 await asyncio.sleep(0)
             assert executions() - before == MOST
             for number in range(5 * MOST):
