@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from msgspec.structs import replace
 from starlette.routing import BaseRoute
 
-from holdfast.clock import Clock, SystemClock, to_datetime
+from holdfast.clock import SECOND, Clock, SystemClock, to_datetime
 from holdfast.config import Settings
 from holdfast.core.calls import Reconcile
 from holdfast.core.registry import ActivityDefinition, Registry, Signature
@@ -164,6 +164,7 @@ class App:
             runner = ActivityRunner(self.registry, secret, clock, metrics)
             links = SignedLinks(secret, _base_url(settings))
             owner = _owner_name()
+            options = options or WorkerOptions(retention=_retention(settings))
             worker = Worker(store, self.registry, clock, runner, owner, links, metrics, options)
             heartbeat = Heartbeat(
                 store, clock, presence_of(owner, self.registry, clock), partial(_load, worker, runner)
@@ -185,6 +186,10 @@ class App:
                 watchdog.stop()
         finally:
             await store.close()
+
+
+def _retention(settings: Settings) -> int | None:
+    return round(settings.retention_days * 86_400 * SECOND) if settings.retention_days else None
 
 
 def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:

@@ -61,6 +61,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Demand a key from every caller, even if only this machine can reach the server."""
     token_days: Annotated[float, Meta(ge=0)] = 7.0
     """How long the URIs of an instance work after it has ended."""
+    retention_days: Annotated[float, Meta(ge=0)] = 0.0
+    """How long an instance is kept after it has ended, with its history and its audit. 0: until it is purged."""
     max_headers: Count = 100
     """How many headers a request may have."""
     max_header_bytes: Count = 32_768

@@ -141,6 +141,15 @@ class Partition:
         self._evict({message.instance_id for message in messages})
         return batch
 
+    def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
+        """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
+        self._changes = Changes(now, self.epochs)
+        for instance_id in instance_ids:
+            self._changes.fence(partition_of(instance_id))
+            self._changes.batch.purged.append(instance_id)
+            self._held.discard(instance_id)
+        return self._changes.batch
+
     def forget(self) -> None:
         """Drop all memory of the instances: what the store has is not what is here (G6)."""
         for live in self._live.values():

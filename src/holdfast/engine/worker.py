@@ -28,6 +28,7 @@ from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseL
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
 from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
+from holdfast.query import NEVER
 from holdfast.store.protocol import Store
 
 log = logging.getLogger("holdfast.worker")
@@ -37,6 +38,10 @@ Reply: TypeAlias = Callable[[HoldfastError | None], None]
 
 _Entry: TypeAlias = tuple[Message, Reply | None]
 _Start: TypeAlias = tuple[ScheduledActivity, Reply]
+
+
+SWEEP: int = 10 * SECOND
+"""How often to look for instances that ended long enough ago, once all that there were are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,10 @@ class WorkerOptions:
     """How often to look for messages left by other workers, and for partitions without an owner."""
     retry: int = SECOND
     """How long to wait after the store failed."""
+    retention: int | None = None
+    """How long instances are kept after they have ended. None: until they are purged."""
+    max_sweep: int = 200
+    """How many are deleted between two steps: few enough to hold nobody up."""
 
 
 class Worker:
@@ -88,6 +97,8 @@ class Worker:
         self._lease_until: Timestamp = 0
         self._poll_at: Timestamp = 0
         self._retry_at: Timestamp = 0
+        self._sweep_at: Timestamp = 0 if self.options.retention is not None else NEVER
+        self._swept = 0
         self._delivered: set[int] = set()
         self._watchers: dict[str | None, list[Callable[[Instance], None]]] = {}
         self._refusing = False
@@ -148,10 +159,11 @@ class Worker:
             if not self.ready:
                 await self._take_over(now)
             await self._keep_up(now)
+            swept = now >= self._sweep_at and await self._sweep(now)
             entries = self._take(now)
             starting, self._starting = self._starting, starting
             if not entries and not starting:
-                return False
+                return swept
             await self._step(now, entries, starting)
         except (Exception, RunawayStep) as error:
             self._recover(now, error, entries, starting)
@@ -315,6 +327,21 @@ class Worker:
         if len(epochs) < PARTITIONS and now >= self._poll_at:
             await self._acquire(now)
 
+    async def _sweep(self, now: Timestamp) -> bool:
+        """Delete some of the instances that ended long ago. Returns whether there were any."""
+        assert self.options.retention is not None
+        before, most = now - self.options.retention, self.options.max_sweep
+        ended = await self._store.ended(self.partition.epochs.keys(), before, most)
+        if ended:
+            await self._store.commit(self.partition.purge(ended, now))
+            self._swept += len(ended)
+        if len(ended) < most:  # that was all: the next ones are due later
+            self._sweep_at = now + SWEEP
+            if self._swept:
+                log.info("Deleted %d instances that had ended long enough ago", self._swept)
+                self._swept = 0
+        return bool(ended)
+
     async def _load_timers(self, now: Timestamp) -> None:
         horizon = now + WINDOW
         timers: list[Timer] = await self._store.timers(self.partition.epochs.keys(), horizon)
@@ -381,7 +408,7 @@ class Worker:
         """When `turn` will have something to do, if no message comes before."""
         if not self.ready:
             return self._retry_at
-        at = min(self._timers.next_at, self._lease_until - self.options.lease // 2)
+        at = min(self._timers.next_at, self._lease_until - self.options.lease // 2, self._sweep_at)
         return at if len(self.partition.epochs) == PARTITIONS else min(at, self._poll_at)
 
     async def _idle(self) -> None:

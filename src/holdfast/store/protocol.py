@@ -126,6 +126,10 @@ class Store(Protocol):
         """Up to `limit` open waits that come after the cursor: by deadline, those without one last (G9)."""
         ...
 
+    async def ended(self, partitions: Collection[int], before: Timestamp, limit: int) -> list[str]:
+        """The ids of up to `limit` instances of these partitions that ended before that instant, oldest first."""
+        ...
+
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
         """Up to `limit` instances that failed at `since` or later and come after the cursor, the last one first."""
         ...

@@ -16,6 +16,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -315,6 +316,14 @@ class SqliteStore:
 
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit))]
+
+    async def ended(self, partitions: Collection[int], before: Timestamp, limit: int) -> list[str]:
+        rows = self._read(
+            """SELECT id FROM instances WHERE status IN ('Completed', 'Failed', 'Terminated') AND updated_at < ?
+               ORDER BY updated_at, id""",
+            (before,),
+        )
+        return list(islice((row[0] for row in rows if partition_of(row[0]) in partitions), limit))
 
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
         return [instance_of(row) for row in await self._list(*listing.failures(since, after, limit))]

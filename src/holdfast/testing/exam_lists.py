@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from holdfast.batch import AuditEntry, RequestKey, Timer
 from holdfast.clock import SECOND, Timestamp
 from holdfast.history import EventRaised, ExecutionStarted
-from holdfast.instance import Instance, RuntimeStatus, Wait
+from holdfast.instance import Instance, RuntimeStatus, Wait, partition_of
 from holdfast.presence import REMEMBERED, Presence
 from holdfast.query import (
     InstanceCursor,
@@ -40,6 +40,7 @@ from holdfast.testing.exam_rows import (
 )
 
 FAILED, RUNNING, COMPLETED = RuntimeStatus.FAILED, RuntimeStatus.RUNNING, RuntimeStatus.COMPLETED
+TERMINATED = RuntimeStatus.TERMINATED
 
 FILTERS: list[tuple[InstanceFilter, str]] = [
     (InstanceFilter(), "g f e d c b a"),
@@ -185,6 +186,28 @@ class ListExam:
         self.ask(tmp_path, question)
 
     # --- requests
+
+    def test_ended_ones_come_oldest_first_and_only_from_the_partitions_asked_for(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            ended = [
+                instance(name, status=status, updated_at=NOW + at)
+                for name, status, at in (
+                    ("a", COMPLETED, 3),
+                    ("b", FAILED, 1),
+                    ("c", TERMINATED, 2),
+                    ("d", FAILED, 9),
+                )
+            ]
+            epochs = await own_all(store)
+            await put(store, epochs, instances=rows(*ended, instance("e", updated_at=NOW)))
+            assert await store.ended(epochs.keys(), NOW + 9, 10) == ["b", "c", "a"]
+            assert await store.ended(epochs.keys(), NOW + 9, 2) == ["b", "c"]
+            others = epochs.keys() - {partition_of("b")}
+            assert await store.ended(others, NOW + 3, 10) == ["c"]
+            await put(store, epochs, purged=["c"], instances=rows(replace(ended[1], status=RUNNING)))
+            assert await store.ended(epochs.keys(), NOW + 9, 10) == ["a"]
+
+        self.ask(tmp_path, question)
 
     def test_failures_come_by_when_they_failed(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
