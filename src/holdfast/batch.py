@@ -185,6 +185,8 @@ class Batch:
     """How long each wait that was answered in this step had been open, in microseconds."""
     fired: list[Timestamp] = field(default_factory=list[Timestamp])
     """When the timers were due that fired in this step."""
+    long: dict[str, int] = field(default_factory=dict[str, int])
+    """The instances whose history has become long in this step, and how many steps it has, to be reported."""
     held: list[Instance] = field(default_factory=list[Instance])
     """The instances that this step put on hold, to be reported."""
 

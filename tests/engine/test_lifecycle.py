@@ -18,6 +18,7 @@ from holdfast import (
     RuntimeStatus,
     when_any,
 )
+from holdfast.engine.worker import WorkerOptions
 from holdfast.instance import PARTITIONS
 from holdfast.testing.harness import Durable
 
@@ -410,3 +411,25 @@ def test_a_finished_instance_leaves_no_rows(app: App, durable: Durable) -> None:
     assert durable.run(store.timers(everywhere, 2**62)) == []
     assert durable.run(store.activities(everywhere)) == []
     durable.replay_all()
+
+
+def test_a_history_that_grows_without_end_is_warned_of_each_time_it_has_doubled(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.orchestrator
+    async def endless(ctx: OrchestrationContext) -> None:
+        for _ in range(20):
+            await ctx.wait_for_external_event("More")
+
+    with Durable(app, options=WorkerOptions(long_history=4)) as durable:
+        durable.start("endless", instance_id="e")
+        for _ in range(6):
+            durable.raise_event("e", "More")
+        durable.crash()
+        for _ in range(4):
+            durable.raise_event("e", "More")
+    told = [each.getMessage() for each in caplog.records if "continue_as_new" in each.getMessage()]
+    assert [text.partition(", all")[0] for text in told] == [
+        "Instance e (endless) has 4 steps in its history",
+        "Instance e (endless) has 8 steps in its history",
+    ]

@@ -63,12 +63,16 @@ from holdfast.payload import encode
 class _Live:
     """An instance in memory. Without `execution` it is not replayed yet, held, or has ended."""
 
-    __slots__ = ("_work", "execution", "history_length", "instance", "partition", "snapshot")
+    __slots__ = ("_work", "execution", "history_length", "instance", "long_at", "partition", "snapshot")
 
-    def __init__(self, instance: Instance, snapshot: Snapshot | None = None) -> None:
+    def __init__(self, instance: Instance, long_at: int, snapshot: Snapshot | None = None) -> None:
+        """`long_at` is the length at which a history is long; what has that is told again when it has doubled."""
         self.instance = instance
         self.partition = partition_of(instance.id)
         self.history_length = len(snapshot.history) if snapshot else 0
+        while long_at <= self.history_length:
+            long_at *= 2
+        self.long_at = long_at
         self.snapshot = snapshot
         self.execution: Execution | None = None
         self._work: OpenWork | None = None
@@ -90,12 +94,18 @@ class _Live:
 class Partition:
     """Steps the instances of all owned partitions."""
 
-    def __init__(self, registry: Registry, links: ResponseLinks, max_live: int = 10_000) -> None:
-        """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed."""
+    def __init__(
+        self, registry: Registry, links: ResponseLinks, max_live: int = 10_000, long_history: int = 10_000
+    ) -> None:
+        """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
+
+        A history of `long_history` steps is told of.
+        """
         self.epochs: dict[int, int] = {}
         self._registry = registry
         self._links = links
         self._max_live = max_live
+        self._long_history = long_history
         self._live: dict[str, _Live] = {}
         self._held: set[str] = set()
         self._stepping: tuple[Execution] | None = None
@@ -135,7 +145,7 @@ class Partition:
         self._changes.start(starting)
         self._requests = dict(remembered or {})
         for instance_id, snapshot in loaded.items():
-            self._live[instance_id] = _Live(snapshot.instance, snapshot)
+            self._live[instance_id] = _Live(snapshot.instance, self._long_history, snapshot)
         batch = self._changes.batch
         batch.verdicts = [self._judge(message) for message in messages]
         self._evict({message.instance_id for message in messages})
@@ -248,7 +258,7 @@ class Partition:
                 parent=fact.parent,
                 tags=fact.tags,
             )
-            live = self._live[instance.id] = _Live(instance)
+            live = self._live[instance.id] = _Live(instance, self._long_history)
             return self._begin(message, fact, live)
         if message.generation is not None:  # the start of a further generation, or one that was held
             due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation
@@ -354,6 +364,9 @@ class Partition:
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
         self._changes.record(live.instance, live.history_length, facts_json, asked)
         live.history_length += 1
+        if live.history_length == live.long_at:
+            live.long_at *= 2
+            self._changes.batch.long[live.instance.id] = live.history_length
 
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch

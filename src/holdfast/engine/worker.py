@@ -40,6 +40,11 @@ _Entry: TypeAlias = tuple[Message, Reply | None]
 _Start: TypeAlias = tuple[ScheduledActivity, Reply]
 
 
+_LONG = (
+    "Instance %s (%s) has %d steps in its history, all of which are repeated whenever it comes back into memory. "
+    "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
+)
+
 SWEEP: int = 10 * SECOND
 """How often to look for instances that ended long enough ago, once all that there were are deleted."""
 
@@ -50,6 +55,8 @@ class WorkerOptions:
 
     max_live: int = 10_000
     """Instances that keep their code in memory; the others are replayed when their next message comes."""
+    long_history: int = 10_000
+    """Steps in one history, from which on it is warned of."""
     max_inbox: int = 20_000
     """Messages waiting to be stepped. Beyond that, senders are told to try again."""
     max_step: int = 1_000
@@ -80,7 +87,7 @@ class Worker:
         options: WorkerOptions | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
-        self.partition = Partition(registry, links, self.options.max_live)
+        self.partition = Partition(registry, links, self.options.max_live, self.options.long_history)
         self.ready = False
         self._store = store
         self._clock = clock
@@ -234,6 +241,8 @@ class Worker:
             if reply is not None:
                 reply(verdict)
         self._count(batch)
+        for instance_id, steps in batch.long.items():
+            log.warning(_LONG, instance_id, batch.instances[instance_id].name, steps)
         for instance in batch.held:
             log.warning("Instance %s is held: %s", instance.id, instance.held)
         if self._watchers:

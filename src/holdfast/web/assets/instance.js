@@ -24,6 +24,7 @@ const TABS = [
 ];
 export const TAB_NAMES = TABS.map(([name]) => name);
 const LOOK = 3000;
+const LONG = 10_000; // as the worker warns
 const NONE = [];
 const ENDED = new Set(["Completed", "Failed", "Terminated"]);
 
@@ -148,13 +149,16 @@ function Tabs({ id, tab, awaited }) {
     ${name === "answer" && awaited > 0 && html`<span class="count">${awaited}</span>`}</${Link}>`)}</nav>`;
 }
 
-function Header({ instance: { id, status, story, ended, reload }, types }) {
+function Header({ instance: { id, status, story, history, ended, reload }, types }) {
+  const steps = history.steps?.length ?? 0;
   const from = story?.start ? story.start / 1000 : Date.parse(status.createdTime);
   const waits = status.waits ?? [];
   return html`<header class="instance">
     <div><h1><${Status} of=${status.runtimeStatus} /> ${status.name}</h1>
       <p class="id"><${Copy} text=${id}>${id}</${Copy}></p></div>
     <${Actions} id=${id} status=${status} reload=${reload} />
+    ${!ended && steps > LONG && html`<div class="banner" role="alert"><b>${steps.toLocaleString()} steps.</b> All of them are repeated whenever it comes back into
+      memory. Code that goes on for ever should end a run now and then, with <code>continue_as_new</code>.</div>`}
     ${status.held && html`<div class="banner" role="alert"><b>Held.</b> ${status.held}</div>`}
     <dl class="facts">
       ${waits.length > 0 && html`<div class="waiting"><dt>Waiting for</dt><dd>${waits.map((wait) => html`<${WaitingFor} key=${wait.name + wait.since} id=${id} wait=${wait} />`)}</dd></div>`}
