@@ -77,8 +77,8 @@ async def measure(n: int, directory: Path) -> dict[str, float]:
         await asyncio.sleep(0)
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
     beating.cancel()
-    left = await store.ended(range(PARTITIONS), clock.now(), 1)
-    assert left == [], left
+    left = await store.ended(range(PARTITIONS), clock.now(), None, 1)
+    assert left == ([], None), left
     await store.close()
     pauses.sort()
     return {

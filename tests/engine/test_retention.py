@@ -15,7 +15,7 @@ from holdfast.query import InstanceFilter
 from holdfast.testing.harness import Durable
 
 KEPT = timedelta(hours=1)
-LATER = KEPT + timedelta(seconds=20)
+LATER = KEPT + timedelta(seconds=60)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_what_ended_is_kept_for_so_long_and_then_deleted_with_its_history(keepin
     keeping.terminate("stopped")
     keeping.advance(KEPT - timedelta(seconds=1))
     assert ids(keeping) == ["echo", "fail", "stopped"]
-    keeping.advance(timedelta(seconds=20))
+    keeping.advance(timedelta(seconds=60))
     assert ids(keeping) == []
     with pytest.raises(InstanceNotFoundError):
         keeping.history("echo")
@@ -85,7 +85,7 @@ def test_what_was_restarted_or_rewound_begins_anew_and_is_kept(keeping: Durable)
     keeping.advance(KEPT - timedelta(seconds=1))
     keeping.restart("again", new_instance_id=False)
     keeping.rewind("back")
-    keeping.advance(timedelta(seconds=20))
+    keeping.advance(timedelta(seconds=60))
     assert ids(keeping) == ["again", "back"]
     assert keeping.status("back").status is RuntimeStatus.FAILED
 

@@ -28,7 +28,7 @@ from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseL
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
 from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
-from holdfast.query import NEVER
+from holdfast.query import NEVER, InstanceCursor
 from holdfast.store.protocol import Store
 
 log = logging.getLogger("holdfast.worker")
@@ -45,7 +45,7 @@ _LONG = (
     "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
 )
 
-SWEEP: int = 10 * SECOND
+SWEEP: int = 30 * SECOND
 """How often to look for instances that ended long enough ago, once all that there were are deleted."""
 
 
@@ -105,6 +105,7 @@ class Worker:
         self._poll_at: Timestamp = 0
         self._retry_at: Timestamp = 0
         self._sweep_at: Timestamp = 0 if self.options.retention is not None else NEVER
+        self._swept_to: InstanceCursor | None = None
         self._swept = 0
         self._delivered: set[int] = set()
         self._watchers: dict[str | None, list[Callable[[Instance], None]]] = {}
@@ -337,19 +338,19 @@ class Worker:
             await self._acquire(now)
 
     async def _sweep(self, now: Timestamp) -> bool:
-        """Delete some of the instances that ended long ago. Returns whether there were any."""
+        """Delete some of the instances that ended long ago. Returns whether there may be more of them."""
         assert self.options.retention is not None
         before, most = now - self.options.retention, self.options.max_sweep
-        ended = await self._store.ended(self.partition.epochs.keys(), before, most)
+        ended, self._swept_to = await self._store.ended(self.partition.epochs.keys(), before, self._swept_to, most)
         if ended:
             await self._store.commit(self.partition.purge(ended, now))
             self._swept += len(ended)
-        if len(ended) < most:  # that was all: the next ones are due later
+        if self._swept_to is None:  # that was all: the next ones are due later
             self._sweep_at = now + SWEEP
             if self._swept:
                 log.info("Deleted %d instances that had ended long enough ago", self._swept)
                 self._swept = 0
-        return bool(ended)
+        return self._swept_to is not None
 
     async def _load_timers(self, now: Timestamp) -> None:
         horizon = now + WINDOW

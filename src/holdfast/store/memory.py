@@ -217,13 +217,16 @@ class MemoryStore:
         meant.sort(key=wait_cursor)
         return [wait for wait in meant if after is None or wait_cursor(wait) > after][:limit]
 
-    async def ended(self, partitions: Collection[int], before: Timestamp, limit: int) -> list[str]:
-        meant = [
-            (each.updated_at, each.id)
+    async def ended(
+        self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
+    ) -> tuple[list[str], InstanceCursor | None]:
+        meant = sorted(
+            instance_cursor(each)
             for each in self._instances.values()
             if each.status.finished and each.updated_at < before and partition_of(each.id) in partitions
-        ]
-        return [instance_id for _, instance_id in sorted(meant)[:limit]]
+        )
+        found = [place for place in meant if after is None or place > after][:limit]
+        return [place.id for place in found], found[-1] if len(found) == limit else None
 
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
         meant = [

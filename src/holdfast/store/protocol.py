@@ -126,8 +126,14 @@ class Store(Protocol):
         """Up to `limit` open waits that come after the cursor: by deadline, those without one last (G9)."""
         ...
 
-    async def ended(self, partitions: Collection[int], before: Timestamp, limit: int) -> list[str]:
-        """The ids of up to `limit` instances of these partitions that ended before that instant, oldest first."""
+    async def ended(
+        self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
+    ) -> tuple[list[str], InstanceCursor | None]:
+        """Ids of up to `limit` instances of these partitions that ended before that instant, and where to go on.
+
+        It looks at some instances, in the order in which they were made, beginning after the cursor; so there may
+        be fewer than `limit` though others follow. None: nobody follows.
+        """
         ...
 
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:

@@ -16,7 +16,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +50,7 @@ from holdfast.store.rows import (
 T = TypeVar("T")
 
 _RECENT = 10_000
+_LOOKED_AT = 1_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
 _PUT_INSTANCE = f"""
@@ -317,13 +317,32 @@ class SqliteStore:
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit))]
 
-    async def ended(self, partitions: Collection[int], before: Timestamp, limit: int) -> list[str]:
+    async def ended(
+        self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
+    ) -> tuple[list[str], InstanceCursor | None]:
+        # An index of the ended ones would cost every end a tenth of a verification; this costs who waits for long.
+        looked_at = self._read(
+            """SELECT created_at, id, status FROM instances WHERE created_at < ? AND (created_at, id) > (?, ?)
+               ORDER BY created_at, id LIMIT ?""",
+            (before, *(after or (0, "")), _LOOKED_AT),
+        ).fetchall()
+        place, found = None, list[str]()
+        for created_at, instance_id, status in looked_at:
+            if len(found) == limit:
+                break
+            place = InstanceCursor(created_at, instance_id)
+            if RuntimeStatus(status).finished and partition_of(instance_id) in partitions:
+                found.append(instance_id)
+        more = len(found) == limit or len(looked_at) == _LOOKED_AT
+        return self._not_changed_since(before, found), place if more else None
+
+    def _not_changed_since(self, before: Timestamp, ids: Sequence[str]) -> list[str]:
+        marks = ", ".join("?" * len(ids))
         rows = self._read(
-            """SELECT id FROM instances WHERE status IN ('Completed', 'Failed', 'Terminated') AND updated_at < ?
-               ORDER BY updated_at, id""",
-            (before,),
+            f"SELECT id FROM instances WHERE id IN ({marks}) AND updated_at < ?",  # noqa: S608 - question marks only
+            (*ids, before),
         )
-        return list(islice((row[0] for row in rows if partition_of(row[0]) in partitions), limit))
+        return [row[0] for row in rows]
 
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
         return [instance_of(row) for row in await self._list(*listing.failures(since, after, limit))]

@@ -145,8 +145,10 @@ class FaultyStore:
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return await self._through("open_waits", self._store.open_waits, where, after, limit)
 
-    async def ended(self, partitions: Collection[int], before: Timestamp, limit: int) -> list[str]:
-        return await self._through("ended", self._store.ended, partitions, before, limit)
+    async def ended(
+        self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
+    ) -> tuple[list[str], InstanceCursor | None]:
+        return await self._through("ended", self._store.ended, partitions, before, after, limit)
 
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
         return await self._through("failures", self._store.failures, since, after, limit)
