@@ -1,0 +1,142 @@
+"""DBOS, a library in the driver's process. Settings: `default`; `tuned` has a log, not a journal, and asks often.
+
+Its SQLite needs 3.42 or later (`unixepoch` with subseconds), so pysqlite3 takes the place of Python's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pysqlite3
+
+sys.modules["sqlite3"], sys.modules["sqlite3.dbapi2"] = pysqlite3, pysqlite3.dbapi2
+
+import sqlalchemy
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+import engines
+from engines import CITIES, Outbox, allocated_bytes
+
+outbox: Outbox
+
+
+async def send_challenge(phone: str) -> dict[str, float]:
+    code = random.randrange(1_000, 10_000)
+    outbox.deliver(str(DBOS.workflow_id), code)
+    return {"code": code, "at": time.time()}
+
+
+async def now() -> float:
+    return time.time()
+
+
+@DBOS.workflow()
+async def verify(phone: str) -> bool:
+    sent = await DBOS.run_step_async({}, send_challenge, phone)
+    left = 90.0
+    for _ in range(4):
+        code = await DBOS.recv_async("SmsChallengeResponse", timeout_seconds=left)
+        if code is None:
+            return False
+        if code == sent["code"]:
+            return True
+        left = max(0.0, 90 - (await DBOS.run_step_async({}, now) - sent["at"]))
+    return False
+
+
+async def say_hello(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@DBOS.workflow()
+async def hello() -> list[str]:
+    return [await DBOS.run_step_async({}, say_hello, city) for city in CITIES]
+
+
+async def one(number: int) -> int:
+    return number
+
+
+@DBOS.workflow()
+async def fan(width: int) -> int:
+    return sum(await asyncio.gather(*(DBOS.run_step_async({}, one, number) for number in range(width))))
+
+
+@DBOS.workflow()
+async def waiter() -> Any:
+    return await DBOS.recv_async("go", timeout_seconds=3600)
+
+
+class Engine(engines.Engine):
+    versions: ClassVar = {"dbos": importlib.metadata.version("dbos"), "sqlite": pysqlite3.sqlite_version}
+
+    def __init__(self, setting: str, its_outbox: Outbox) -> None:
+        global outbox
+        outbox = its_outbox
+        self._tuned = setting == "tuned"
+        self.durability = (
+            "SQLite, WAL, synchronous=FULL, asks for events every 5 ms (set by us): synced at each commit"
+            if self._tuned
+            else "SQLite, rollback journal, synchronous=FULL, asks every second (default): synced at each commit"
+        )
+
+    async def open(self, directory: Path, *, fresh: bool) -> None:
+        self._file = directory / "dbos.db"
+        config = DBOSConfig(
+            name="bench",
+            system_database_url=f"sqlite:///{self._file}",
+            log_level="ERROR",
+            application_version="1",
+            executor_id="local",
+        )
+        if self._tuned:
+            pysqlite3.connect(str(self._file)).execute("pragma journal_mode=wal")
+            config["notification_listener_polling_interval_sec"] = 0.005
+        self._dbos = DBOS(config=config)
+        DBOS.launch()
+
+    async def start_verify(self, key: str, phone: str) -> Any:
+        with SetWorkflowID(key):
+            return await DBOS.start_workflow_async(verify, phone)
+
+    async def answer(self, key: str, code: int) -> None:
+        await DBOS.send_async(key, code, topic="SmsChallengeResponse")
+
+    async def result(self, handle: Any) -> bool:
+        return await handle.get_result() is True
+
+    async def hello(self, key: str) -> list[str]:
+        with SetWorkflowID(key):
+            return await (await DBOS.start_workflow_async(hello)).get_result()
+
+    async def fan(self, key: str, width: int) -> int:
+        with SetWorkflowID(key):
+            return await (await DBOS.start_workflow_async(fan, width)).get_result()
+
+    async def start_waiting(self, key: str) -> None:
+        with SetWorkflowID(key):
+            await DBOS.start_workflow_async(waiter)
+
+    async def all_waiting(self, count: int) -> None:
+        while len(self._dbos._sys_db.notifications_map._dict) < count:  # noqa: ASYNC110 - nothing public tells
+            await asyncio.sleep(0.05)
+
+    async def answer_waiting(self, key: str) -> None:
+        await DBOS.send_async(key, 1, topic="go")
+
+    async def completed_waiting(self) -> int:
+        return await asyncio.to_thread(self._count)
+
+    def _count(self) -> int:
+        with self._dbos._sys_db.engine.begin() as connection:
+            query = "select count(*) from workflow_status where status = 'SUCCESS'"
+            return int(connection.execute(sqlalchemy.text(query)).scalar())
+
+    def disk_bytes(self) -> int:
+        return allocated_bytes(self._file, self._file.with_name("dbos.db-wal"))

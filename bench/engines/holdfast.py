@@ -1,0 +1,116 @@
+"""Ours, in the driver's process. No settings: SQLite in WAL mode, `synchronous=FULL`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import sqlite3
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import engines
+from engines import CITIES, Outbox, allocated_bytes
+from holdfast import App, OrchestrationContext, RuntimeStatus, Settings, current_call, when_all, when_any
+
+app = App()
+outbox: Outbox
+
+
+@app.activity
+async def send_sms_challenge(phone_number: str) -> str:
+    call = current_call()
+    code = f"{int.from_bytes(call.derive('code')[:8]) % 10_000:04d}"
+    outbox.deliver(call.instance_id, code)
+    return code
+
+
+@app.orchestrator
+async def verify(ctx: OrchestrationContext, phone_number: str) -> bool:
+    code = await ctx.call_activity(send_sms_challenge, phone_number)
+    deadline = ctx.create_timer(timedelta(seconds=90))
+    for _ in range(4):
+        answer = ctx.wait_for_external_event("SmsChallengeResponse", str)
+        if await when_any(answer, deadline) is deadline:
+            return False
+        if answer.result == code:
+            deadline.cancel()
+            return True
+    return False
+
+
+@app.activity
+async def say_hello(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@app.orchestrator
+async def hello(ctx: OrchestrationContext) -> list[str]:
+    return [await ctx.call_activity(say_hello, city) for city in CITIES]
+
+
+@app.activity
+async def one(number: int) -> int:
+    return number
+
+
+@app.orchestrator
+async def fan(ctx: OrchestrationContext, width: int) -> int:
+    return sum(await when_all(*[ctx.call_activity(one, number) for number in range(width)]))
+
+
+@app.orchestrator
+async def waiter(ctx: OrchestrationContext) -> int:
+    go, hour = ctx.wait_for_external_event("go", int), ctx.create_timer(timedelta(hours=1))
+    await when_any(go, hour)
+    return go.result if go.is_completed else -1
+
+
+class Engine(engines.Engine):
+    versions: ClassVar = {"holdfast": importlib.metadata.version("holdfast"), "sqlite": sqlite3.sqlite_version}
+    durability = "SQLite, WAL, synchronous=FULL (default): synced at each commit"
+
+    def __init__(self, setting: str, its_outbox: Outbox) -> None:
+        global outbox
+        outbox = its_outbox
+
+    async def open(self, directory: Path, *, fresh: bool) -> None:
+        self._file = directory / "holdfast.db"
+        self._running = AsyncExitStack()
+        self._client = await self._running.enter_async_context(app.running(Settings(db=str(self._file))))
+
+    async def start_verify(self, key: str, phone: str) -> str:
+        return await self._client.start(verify, phone, instance_id=key)
+
+    async def answer(self, key: str, code: str) -> None:
+        await self._client.raise_event(key, "SmsChallengeResponse", code)
+
+    async def result(self, handle: str) -> bool:
+        return (await self._client.wait(handle)).output is True
+
+    async def hello(self, key: str) -> list[str]:
+        found = await self._client.wait(await self._client.start(hello, instance_id=key))
+        assert isinstance(found.output, list)
+        return found.output
+
+    async def fan(self, key: str, width: int) -> int:
+        found = await self._client.wait(await self._client.start(fan, width, instance_id=key))
+        assert isinstance(found.output, int)
+        return found.output
+
+    async def start_waiting(self, key: str) -> None:
+        await self._client.start(waiter, instance_id=key)
+
+    async def all_waiting(self, count: int) -> None:
+        while (await self._client.counts()).get(RuntimeStatus.RUNNING, 0) < count:  # noqa: ASYNC110 - asks the database
+            await asyncio.sleep(0.2)
+
+    async def answer_waiting(self, key: str) -> None:
+        await self._client.raise_event(key, "go", 1)
+
+    async def completed_waiting(self) -> int:
+        return (await self._client.counts()).get(RuntimeStatus.COMPLETED, 0)
+
+    def disk_bytes(self) -> int:
+        return allocated_bytes(self._file, self._file.with_name("holdfast.db-wal"))
