@@ -13,7 +13,7 @@ help:
 	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
 	@echo "make test    all tests"
 	@echo "make check   format, lint and types"
-	@echo "make bench   the benchmark; its last line is one JSON object"
+	@echo "make bench   ours and its peers, in turns (an hour; ARGS=--quick takes minutes)"
 	@echo "make pictures  the README's pictures, taken anew"
 	@echo "make kills   200 verifications, each with a kill -9 at a random moment"
 	@echo "make fuzz    Schemathesis over the whole API, more than 20,000 cases"
@@ -34,7 +34,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python bench/verify.py $(ARGS)
+	$(BIN)/python bench/run.py $(ARGS)
 
 pictures: $(VENV)/.installed-dev chromium
 	$(BIN)/python scripts/pictures.py $(ARGS)
