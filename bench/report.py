@@ -196,7 +196,7 @@ def write(results: Path, docs: Path) -> Row:
     files = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     compared = {name: found for name, found in files.items() if name != "alone"}
     rows = [row for found in compared.values() for row in found["measurements"]]
-    sections = [section for name, found in compared.items() for section in section(name, found)]
+    sections = [part for name, found in compared.items() for part in section(name, found)]
     text = "\n\n".join([settings(rows), *draw(rows, docs / "pictures"), *sections])
     page = docs / "performance.md"
     before, _, rest = page.read_text().partition(BEGIN)
