@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from msgspec.structs import replace
 from starlette.routing import BaseRoute
@@ -26,7 +26,6 @@ from holdfast.engine.heartbeat import Heartbeat, presence_of
 from holdfast.engine.memory import search_less_often
 from holdfast.engine.watchdog import Watchdog
 from holdfast.engine.worker import Worker, WorkerOptions
-from holdfast.keys import hub_secret
 from holdfast.links import SignedLinks
 from holdfast.metrics import Metrics
 from holdfast.presence import Presence
@@ -153,39 +152,51 @@ class App:
         Python's search for cycles is set to look less often (`gc.set_threshold`), unless you have set it yourself.
         Raises `StoreError` if the database cannot be used.
         """
-        settings = settings or Settings()
-        clock = clock or self.clock
-        search_less_often()
-        store = _store(settings)
-        await store.open()
+        async with run(self, settings or Settings(), clock or self.clock, options) as hub:
+            yield hub.client
+
+
+class Hub(NamedTuple):
+    """A running app, as the edges see it."""
+
+    client: Client
+    secret: bytes
+
+
+@asynccontextmanager
+async def run(
+    app: App, settings: Settings, clock: Clock, options: WorkerOptions | None = None
+) -> AsyncGenerator[Hub, None]:
+    """What `App.running` does, for those who serve the app."""
+    search_less_often()
+    store = _store(settings)
+    await store.open()
+    try:
+        secret = await store.secret()
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, secret, clock, metrics)
+        links = SignedLinks(secret, _base_url(settings))
+        owner = _owner_name()
+        options = options or WorkerOptions(retention=_retention(settings))
+        worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options)
+        heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
+        watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
+        watchdog.start()
+        turning = asyncio.create_task(worker.run())
+        beating = asyncio.create_task(heartbeat.run())
         try:
-            secret = hub_secret(settings.db)
-            metrics = Metrics(clock.now())
-            runner = ActivityRunner(self.registry, secret, clock, metrics)
-            links = SignedLinks(secret, _base_url(settings))
-            owner = _owner_name()
-            options = options or WorkerOptions(retention=_retention(settings))
-            worker = Worker(store, self.registry, clock, runner, owner, links, metrics, options)
-            heartbeat = Heartbeat(
-                store, clock, presence_of(owner, self.registry, clock), partial(_load, worker, runner)
-            )
-            watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
-            watchdog.start()
-            turning = asyncio.create_task(worker.run())
-            beating = asyncio.create_task(heartbeat.run())
-            try:
-                yield Client(worker, store, self.registry, clock)
-            finally:
-                worker.refuse()
-                await runner.drain(settings.drain_s)
-                worker.stop()
-                await turning
-                beating.cancel()
-                await heartbeat.end()
-                await worker.release()
-                watchdog.stop()
+            yield Hub(Client(worker, store, app.registry, clock), secret)
         finally:
-            await store.close()
+            worker.refuse()
+            await runner.drain(settings.drain_s)
+            worker.stop()
+            await turning
+            beating.cancel()
+            await heartbeat.end()
+            await worker.release()
+            watchdog.stop()
+    finally:
+        await store.close()
 
 
 def _retention(settings: Settings) -> int | None:
@@ -204,6 +215,10 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
 def _store(settings: Settings) -> Store:
     if settings.db == ":memory:":
         return MemoryStore()
+    if settings.on_server:
+        from holdfast.store.postgres import PostgresStore  # its driver is an extra
+
+        return PostgresStore(settings.db)
     return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread)
 
 

@@ -42,7 +42,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What can be set from outside. Units are in the names."""
 
     db: str = "holdfast.db"
-    """The database file. `:memory:` keeps everything in memory, until the process ends."""
+    """The database: a file, or `postgresql://user@host/name` for many workers. `:memory:` keeps everything in
+    memory, until the process ends."""
     host: str = "127.0.0.1"
     """The address to listen on. If others than this machine can reach it, every caller needs a key."""
     port: Port = 7071
@@ -85,6 +86,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long an orchestrator may run without awaiting anything."""
     writer_thread: bool = False
     """Commit in a thread of its own: for disks that take long to sync. Slower on others."""
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the database is one that several workers share."""
+        return self.db.startswith(("postgresql://", "postgres://"))
 
 
 _NAMES: tuple[str, ...] = Settings.__struct_fields__

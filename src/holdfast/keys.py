@@ -1,8 +1,7 @@
-"""The secrets of a task hub, in files beside its database that only their owner can read.
+"""The keys of callers, in a file beside the database that only its owner can read: `<db>.keys`.
 
-`<db>.secret` is what tokens are signed with and codes derived from. `<db>.keys` lists the keys of callers: of each
-its name, role and SHA-256 digest. A key has 256 random bits, so that its digest tells nothing of it; its text is
-shown once, when it is made.
+Of each key it has the name, role and SHA-256 digest. A key has 256 random bits, so that its digest tells nothing of
+it; its text is shown once, when it is made.
 
 A server and command lines work on the same file: each change is made under a lock and replaces the file as a whole,
 and whoever looks for a key reads the file again when it has changed.
@@ -19,7 +18,6 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import StrEnum
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -96,36 +94,6 @@ _Seen: TypeAlias = tuple[int, int, int]
 """Modification time, size and inode: another file, or other content, has another."""
 
 _decode = msgspec.json.Decoder(_File).decode
-
-
-def hub_secret(db: str) -> bytes:
-    """The hub's secret, kept beside the database, readable by its owner only; made when first needed.
-
-    With a database in memory it stays the same as long as the process lives. Raises `StoreError` if the file is
-    broken.
-    """
-    if db == _IN_MEMORY:
-        return _secret_in_memory()
-    path = Path(f"{db}.secret")
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        secret = path.read_bytes()
-        if len(secret) != 32:
-            raise StoreError(
-                f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it."
-            ) from None
-        return secret
-    with os.fdopen(handle, "wb") as file:
-        file.write(secret := secrets.token_bytes(32))
-        file.flush()
-        os.fsync(handle)
-    return secret
-
-
-@cache
-def _secret_in_memory() -> bytes:
-    return secrets.token_bytes(32)
 
 
 def keys_path(db: str) -> Path | None:

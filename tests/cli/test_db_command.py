@@ -82,7 +82,9 @@ def test_migrate(database: Path) -> None:
     assert "the newest" in run("migrate").stderr
     old = Path("old.db")
     connection = sqlite3.connect(old)
-    connection.executescript(resources.files("holdfast.store").joinpath("schema/0001_initial.sql").read_text())
+    connection.executescript(
+        resources.files("holdfast.store").joinpath("schema/sqlite/0001_initial.sql").read_text()
+    )
     connection.execute("PRAGMA user_version = 1")
     connection.close()
     assert f"from schema 1 to {newest}" in run("migrate", "--db", "old.db").stderr

@@ -23,7 +23,8 @@ from click.testing import CliRunner, Result
 from holdfast.cli import checks
 from holdfast.cli.doctor import doctor
 from holdfast.clock import SECOND, SystemClock
-from holdfast.keys import KeyRing, Role, hub_secret
+from holdfast.keys import KeyRing, Role
+from holdfast.store.files import hub_secret
 from holdfast.store.sqlite import SqliteStore
 from tests.cli.test_processes import Command
 from tests.kill.conftest import eventually, free_port

@@ -14,7 +14,8 @@ import pytest
 
 from holdfast.clock import SECOND
 from holdfast.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
-from holdfast.keys import Key, KeyRing, Role, hub_secret, keys_path
+from holdfast.keys import Key, KeyRing, Role, keys_path
+from holdfast.store.files import hub_secret
 
 NOW = 1_763_880_000 * SECOND
 HOUR = 3_600 * SECOND

@@ -20,7 +20,7 @@ from msgspec import Meta
 from holdfast import App, OneTimeCode, OrchestrationContext, Secret, Settings, SystemClock, when_any
 from holdfast.engine.client import Client
 from holdfast.errors import BusyError
-from holdfast.keys import hub_secret
+from holdfast.store.files import hub_secret
 from holdfast.tokens import InstanceGrant, ResponseGrant, sign
 from tests.http.conftest import INSTANCES, Api, serve
 

@@ -16,6 +16,7 @@ from holdfast.instance import PARTITIONS, RuntimeStatus
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
 from holdfast.store.files import backup, migrate, status
+from holdfast.store.listing import SQLITE
 from holdfast.store.protocol import Store
 from holdfast.store.sqlite import SqliteStore
 from holdfast.testing.conformance import everything, instance, nothing_of, own_all, put
@@ -233,7 +234,7 @@ def execute(path: Path, statement: str) -> None:
 
 
 def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
-    first = resources.files("holdfast.store").joinpath("schema", "0001_initial.sql").read_text()
+    first = resources.files("holdfast.store").joinpath("schema", "sqlite", "0001_initial.sql").read_text()
     with sqlite3.connect(path) as db:
         db.executescript(f"{first}; PRAGMA user_version = 1;")
         db.execute(
@@ -316,8 +317,10 @@ def test_a_list_does_not_hold_up_a_step(path: Path) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        listing.instances(InstanceFilter(statuses=(RuntimeStatus.FAILED,), name="x"), InstanceCursor(1, "a"), 10),
-        listing.counts(InstanceFilter(statuses=(RuntimeStatus.FAILED,))),
+        listing.instances(
+            InstanceFilter(statuses=(RuntimeStatus.FAILED,), name="x"), InstanceCursor(1, "a"), 10, SQLITE
+        ),
+        listing.counts(InstanceFilter(statuses=(RuntimeStatus.FAILED,)), SQLITE),
     ],
 )
 def test_filters_read_the_index_alone(path: Path, query: tuple[str, list[object]]) -> None:
@@ -332,7 +335,7 @@ def test_filters_read_the_index_alone(path: Path, query: tuple[str, list[object]
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (listing.failures(5, FailureCursor(1, "a"), 10), "USING INDEX instances_failed"),
+        (listing.failures(5, FailureCursor(1, "a"), 10, SQLITE), "USING INDEX instances_failed"),
         (listing.timers(5, TimerCursor(1, "a", 0, 1), 10), "SEARCH timers USING PRIMARY KEY"),
     ],
 )
@@ -349,7 +352,7 @@ def test_a_page_is_found_in_an_index_and_never_sorted(
 
 def test_waits_are_read_in_the_order_of_their_index(path: Path) -> None:
     opened(path, nothing)
-    query, values = listing.waits(WaitFilter(due_before=5), WaitCursor(1, "a", 1), 10)
+    query, values = listing.waits(WaitFilter(due_before=5), WaitCursor(1, "a", 1), 10, SQLITE)
     with sqlite3.connect(path) as db:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
     db.close()

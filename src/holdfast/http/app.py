@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from holdfast import web
-from holdfast.app import App
+from holdfast.app import App, run
 from holdfast.clock import Clock
 from holdfast.config import Settings
 from holdfast.errors import HoldfastError
@@ -29,7 +29,7 @@ from holdfast.http.guard import Guard
 from holdfast.http.operations import Operations
 from holdfast.http.streams import Streams
 from holdfast.http.urls import NEW_PREFIX, OLD_PREFIX
-from holdfast.keys import KeyRing, hub_secret, keys_path
+from holdfast.keys import KeyRing, keys_path
 
 log = logging.getLogger("holdfast.http")
 
@@ -86,9 +86,8 @@ class DurableApi(Starlette):
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Run the durable app. Takes and ignores the app around it, as ASGI frameworks pass it."""
-        secret = hub_secret(self.settings.db)
-        gate = Gate(KeyRing(keys_path(self.settings.db)), secret, self.settings, self._clock)
-        async with self._durable.running(self.settings, clock=self._clock) as client:
+        async with run(self._durable, self.settings, self._clock) as (client, secret):
+            gate = Gate(KeyRing(keys_path(self.settings.db)), secret, self.settings, self._clock)
             streams = Streams(client, self.settings.max_streams)
             registry = self._durable.registry
             development = tuple(route.path for route in development_routes(self._durable.mounts))

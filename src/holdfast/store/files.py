@@ -1,10 +1,12 @@
-"""The file of a SQLite task hub: its lock, its connections, its schema, and copies of it."""
+"""The files of a SQLite task hub: its lock, its connections, its schema, its secret, and copies of it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import sqlite3
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -110,7 +112,7 @@ def _owner(path: Path) -> int | None:
 
 
 def _migrations() -> list[Traversable]:
-    scripts = resources.files("holdfast.store").joinpath("schema").iterdir()
+    scripts = resources.files("holdfast.store").joinpath("schema", "sqlite").iterdir()
     return sorted(scripts, key=lambda script: script.name)
 
 
@@ -162,3 +164,36 @@ def migrate_schema(db: sqlite3.Connection, path: Path) -> tuple[int, int]:
     for number, script in enumerate(scripts[version:], start=version + 1):
         db.executescript(f"BEGIN IMMEDIATE; {script.read_text()}; PRAGMA user_version = {number}; COMMIT;")
     return version, len(scripts)
+
+
+# --- the secret
+
+
+def hub_secret(db: str) -> bytes:
+    """The hub's secret, kept beside the database, readable by its owner only; made when first needed.
+
+    With a database in memory it stays the same as long as the process lives. Raises `StoreError` if the file is
+    broken.
+    """
+    if db == ":memory:":
+        return _secret_in_memory()
+    path = Path(f"{db}.secret")
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) != 32:
+            raise StoreError(
+                f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it."
+            ) from None
+        return secret
+    with os.fdopen(handle, "wb") as file:
+        file.write(secret := secrets.token_bytes(32))
+        file.flush()
+        os.fsync(handle)
+    return secret
+
+
+@cache
+def _secret_in_memory() -> bytes:
+    return secrets.token_bytes(32)

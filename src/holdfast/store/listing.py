@@ -1,11 +1,14 @@
 """The queries behind lists: each gives its SQL and its parameters.
 
-A page is found in an index alone; only the rows that are shown are fetched from their table.
+A page is found in an index; only the rows that are shown are fetched from their table. Question marks stand for
+parameters; `numbered` makes them PostgreSQL's.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import re
+from itertools import count
+from typing import Any, NamedTuple, TypeAlias
 
 from holdfast.clock import Timestamp
 from holdfast.query import (
@@ -21,8 +24,46 @@ from holdfast.store.rows import AUDIT_COLUMNS, INSTANCE_COLUMNS, WAIT_COLUMNS
 
 Query: TypeAlias = tuple[str, list[Any]]
 
-_DUE = f"ifnull(deadline, {NEVER})"
-"""As the index `waits_due` has it."""
+_OF_INSTANCES = ", ".join(f"instances.{column.strip()}" for column in INSTANCE_COLUMNS.split(","))
+
+
+class Dialect(NamedTuple):
+    """Where the two databases differ."""
+
+    listed: str
+    """The instances, in the order of lists."""
+    failed: str
+    """The instances that failed, in the order of `failed_at` and `failed_id`."""
+    failed_at: str
+    failed_id: str
+    due: str
+    """When a wait is due, as the index `waits_due` has it."""
+    wait_name: str
+    """The name of a wait's event, in lower case."""
+
+
+SQLITE = Dialect(
+    "instances INDEXED BY instances_listed",
+    "instances INDEXED BY instances_failed",
+    "updated_at",
+    "id",
+    f"ifnull(deadline, {NEVER})",
+    "lower_text(waits.name)",
+)
+POSTGRES = Dialect(
+    "instances",
+    "failures JOIN instances ON id = instance_id AND updated_at = failed_at",
+    "failed_at",
+    "instance_id",
+    f"coalesce(deadline, {NEVER})",
+    "waits.lower_name",
+)
+
+
+def numbered(query: str) -> str:
+    """The query with `$1`, `$2` and so on for its question marks."""
+    numbers = count(1)
+    return re.sub(r"\?", lambda _: f"${next(numbers)}", query)
 
 
 class _Conditions:
@@ -41,13 +82,12 @@ class _Conditions:
         return f"WHERE {' AND '.join(self._texts)}" if self._texts else ""
 
 
-def instances(where: InstanceFilter, after: InstanceCursor | None, limit: int) -> Query:
-    source, conditions = _meant(where)
+def instances(where: InstanceFilter, after: InstanceCursor | None, limit: int, dialect: Dialect) -> Query:
+    source, conditions = _meant(where, dialect)
     if after is not None:
         conditions.add("(created_at, id) < (?, ?)", after.created_at, after.id)
-    columns = ", ".join(f"instances.{column.strip()}" for column in INSTANCE_COLUMNS.split(","))
     query = f"""
-        SELECT {columns} FROM
+        SELECT {_OF_INSTANCES} FROM
             (SELECT created_at, id FROM {source} {conditions.where}
              ORDER BY created_at DESC, id DESC LIMIT ?) AS page
             JOIN instances ON instances.id = page.id
@@ -56,37 +96,37 @@ def instances(where: InstanceFilter, after: InstanceCursor | None, limit: int) -
     return query, [*conditions.values, limit]
 
 
-def counts(where: InstanceFilter) -> Query:
-    source, conditions = _meant(where)
+def counts(where: InstanceFilter, dialect: Dialect) -> Query:
+    source, conditions = _meant(where, dialect)
     query = f"SELECT status, count(*) FROM {source} {conditions.where} GROUP BY status"  # noqa: S608 - as above
     return query, conditions.values
 
 
-def waits(where: WaitFilter, after: WaitCursor | None, limit: int) -> Query:
-    conditions = _Conditions()
+def waits(where: WaitFilter, after: WaitCursor | None, limit: int, dialect: Dialect) -> Query:
+    conditions, due = _Conditions(), dialect.due
     if where.due_before is not None:
-        conditions.add(f"{_DUE} < ?", where.due_before)
+        conditions.add(f"{due} < ?", where.due_before)
     if where.name:
-        conditions.add("lower_text(waits.name) = ?", where.name.lower())
+        conditions.add(f"{dialect.wait_name} = ?", where.name.lower())
     if after is not None:
-        conditions.add(f"{_DUE} >= ?", after.due)  # this one finds the place in the index
-        conditions.add(f"({_DUE}, waits.instance_id, waits.id) > (?, ?, ?)", *after)
+        conditions.add(f"{due} >= ?", after.due)  # this one finds the place in the index
+        conditions.add(f"({due}, waits.instance_id, waits.id) > (?, ?, ?)", *after)
     query = f"""
         SELECT {WAIT_COLUMNS} FROM waits LEFT JOIN instances ON instances.id = waits.instance_id
-        {conditions.where} ORDER BY {_DUE}, waits.instance_id, waits.id LIMIT ?
+        {conditions.where} ORDER BY {due}, waits.instance_id, waits.id LIMIT ?
     """  # noqa: S608 - as above
     return query, [*conditions.values, limit]
 
 
-def failures(since: Timestamp, after: FailureCursor | None, limit: int) -> Query:
-    conditions = _Conditions()
+def failures(since: Timestamp, after: FailureCursor | None, limit: int, dialect: Dialect) -> Query:
+    conditions, at, failed_id = _Conditions(), dialect.failed_at, dialect.failed_id
     conditions.add("status = 'Failed'")
-    conditions.add("updated_at >= ?", since)
+    conditions.add(f"{at} >= ?", since)
     if after is not None:
-        conditions.add("(updated_at, id) < (?, ?)", *after)
+        conditions.add(f"({at}, {failed_id}) < (?, ?)", *after)
     query = f"""
-        SELECT {INSTANCE_COLUMNS} FROM instances INDEXED BY instances_failed {conditions.where}
-        ORDER BY updated_at DESC, id DESC LIMIT ?
+        SELECT {_OF_INSTANCES} FROM {dialect.failed} {conditions.where}
+        ORDER BY {at} DESC, {failed_id} DESC LIMIT ?
     """  # noqa: S608 - as above
     return query, [*conditions.values, limit]
 
@@ -97,7 +137,7 @@ def timers(due_before: Timestamp, after: TimerCursor | None, limit: int) -> Quer
     if after is not None:
         conditions.add("(fire_at, instance_id, timers.generation, task_id) > (?, ?, ?, ?)", *after)
     query = f"""
-        SELECT instance_id, timers.generation, task_id, fire_at, ifnull(instances.name, '')
+        SELECT instance_id, timers.generation, task_id, fire_at, coalesce(instances.name, '')
         FROM timers LEFT JOIN instances ON instances.id = timers.instance_id
         {conditions.where} ORDER BY fire_at, instance_id, timers.generation, task_id LIMIT ?
     """  # noqa: S608 - as above
@@ -114,10 +154,10 @@ def audit(instance_id: str | None, before: int | None, limit: int) -> Query:
     return query, [*conditions.values, limit]
 
 
-def _meant(where: InstanceFilter) -> tuple[str, _Conditions]:
+def _meant(where: InstanceFilter, dialect: Dialect) -> tuple[str, _Conditions]:
     """Where the instances are found, and under which conditions."""
     conditions = _Conditions()
-    source = "instances INDEXED BY instances_listed"
+    source = dialect.listed
     if where.tags:
         source = _tagged(where.tags, conditions)
     if where.created_from is not None:

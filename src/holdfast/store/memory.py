@@ -27,6 +27,7 @@ from holdfast.query import (
     timer_cursor,
     wait_cursor,
 )
+from holdfast.store.files import hub_secret
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
@@ -62,6 +63,9 @@ class MemoryStore:
 
     async def close(self) -> None:
         pass
+
+    async def secret(self) -> bytes:
+        return hub_secret(":memory:")
 
     # --- ownership
 

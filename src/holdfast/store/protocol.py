@@ -41,6 +41,13 @@ class Store(Protocol):
         """Let go of files and connections. Leases stay until `release` or their end."""
         ...
 
+    async def secret(self) -> bytes:
+        """The hub's secret: 32 random bytes, the same for all its workers, made when first asked for.
+
+        Tokens are signed with it, and codes derived from it. Raises `StoreError` if what is there is no secret.
+        """
+        ...
+
     # --- ownership
 
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Rows of the SQLite tables, and the values they stand for."""
+"""Rows of the tables, and the values they stand for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from holdfast.batch import AuditEntry, ScheduledActivity
+from holdfast.batch import AuditEntry, Message, ScheduledActivity
 from holdfast.history import Fact, Parent
 from holdfast.instance import Instance, RuntimeStatus, Wait
 from holdfast.presence import Presence
 
 decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 decode_fact = msgspec.json.Decoder(Fact).decode
+decode_message = msgspec.json.Decoder(Message).decode
 decode_presence = msgspec.json.Decoder(Presence).decode
 encode = msgspec.json.Encoder().encode
 _decode_parent = msgspec.json.Decoder(Parent).decode
@@ -24,7 +25,7 @@ INSTANCE_COLUMNS = (
     """id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags"""
 )
 """In the order of `instance_row`."""
-WAIT_COLUMNS = "waits.instance_id, waits.id, waits.name, since, deadline, schema, ifnull(instances.name, '')"
+WAIT_COLUMNS = "waits.instance_id, waits.id, waits.name, since, deadline, schema, coalesce(instances.name, '')"
 AUDIT_COLUMNS = "at, verb, caller, address, reason, result, instance_id, id"
 
 

@@ -27,7 +27,8 @@ from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partiti
 from holdfast.presence import REMEMBERED, Presence
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
-from holdfast.store.files import connect, lock, migrate_schema
+from holdfast.store.files import connect, hub_secret, lock, migrate_schema
+from holdfast.store.listing import SQLITE
 from holdfast.store.recent import Recent
 from holdfast.store.rows import (
     INSTANCE_COLUMNS,
@@ -157,6 +158,9 @@ class SqliteStore:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def secret(self) -> bytes:
+        return hub_secret(str(self._path))
 
     # --- ownership
 
@@ -309,13 +313,13 @@ class SqliteStore:
     # --- lists
 
     async def instances(self, where: InstanceFilter, after: InstanceCursor | None, limit: int) -> list[Instance]:
-        return [instance_of(row) for row in await self._list(*listing.instances(where, after, limit))]
+        return [instance_of(row) for row in await self._list(*listing.instances(where, after, limit, SQLITE))]
 
     async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
-        return {RuntimeStatus(status): count for status, count in await self._list(*listing.counts(where))}
+        return {RuntimeStatus(status): count for status, count in await self._list(*listing.counts(where, SQLITE))}
 
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
-        return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit))]
+        return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit, SQLITE))]
 
     async def ended(
         self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
@@ -345,7 +349,7 @@ class SqliteStore:
         return [row[0] for row in rows]
 
     async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
-        return [instance_of(row) for row in await self._list(*listing.failures(since, after, limit))]
+        return [instance_of(row) for row in await self._list(*listing.failures(since, after, limit, SQLITE))]
 
     async def open_timers(self, due_before: Timestamp, after: TimerCursor | None, limit: int) -> list[Timer]:
         return [Timer(*row) for row in await self._list(*listing.timers(due_before, after, limit))]

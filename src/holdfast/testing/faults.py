@@ -71,7 +71,7 @@ class Pause:
 
 
 class FaultyStore:
-    """Implements `holdfast.store.protocol.Store` on top of another store. `open` and `close` never fail."""
+    """Implements `holdfast.store.protocol.Store` over another one. `open`, `close` and `secret` never fail."""
 
     def __init__(self, store: Store, faults: Faults) -> None:
         self._store = store
@@ -82,6 +82,9 @@ class FaultyStore:
 
     async def close(self) -> None:
         await self._store.close()
+
+    async def secret(self) -> bytes:
+        return await self._store.secret()
 
     # --- ownership
 
