@@ -18,12 +18,6 @@ _ROOM = 1 << 30
 _numbers = count(1)
 
 
-def _fastest_place() -> Path:
-    servers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    enough = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > servers * _ROOM
-    return _MEMORY if enough else Path("/tmp")
-
-
 @pytest.fixture(scope="session")
 def installed() -> None:
     """Skips what needs PostgreSQL where there is none."""
@@ -32,9 +26,17 @@ def installed() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(installed: None) -> Iterator[PostgresServer]:
+def memory() -> Path:
+    """The fastest place for data: in memory, where that has room."""
+    servers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > servers * _ROOM
+    return _MEMORY if roomy else Path("/tmp")
+
+
+@pytest.fixture(scope="session")
+def postgres(installed: None, memory: Path) -> Iterator[PostgresServer]:
     """One server for each process of the test run. It is fast, and forgets all when the machine stops."""
-    with PostgresServer(_fastest_place(), fast=True) as server:
+    with PostgresServer(memory, fast=True) as server:
         yield server
 
 

@@ -35,7 +35,7 @@ _KEEPER = """
 read _
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 ours() { [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$1/data" ]; }
-ours "$1" && kill -QUIT "$pid"
+ours "$1" && kill -QUIT "$pid" && kill -CONT "$pid"
 while ours "$1"; do sleep 0.05; done
 rm -rf "$1"
 """
@@ -302,6 +302,7 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self._home),
+            "dynamic_shared_memory_type": "mmap",  # files among the data, so that none is left of a killed server
             "log_line_prefix": "%m [%p] ",
             **(_FAST if self._fast else _DURABLE),
             **self._given,

@@ -21,8 +21,9 @@ WRITE = "CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)"
 READ = "SELECT n FROM kept"
 
 RUN = """
+import pathlib, sys
 from tests.postgres.server import PostgresServer
-server = PostgresServer(fast=True)
+server = PostgresServer(pathlib.Path(sys.argv[1]), fast=True)
 server.start()
 print(server.log, flush=True)
 input()
@@ -30,9 +31,9 @@ input()
 
 
 @pytest.fixture(scope="module")
-def durable(installed: None) -> Iterator[PostgresServer]:
+def durable(installed: None, memory: Path) -> Iterator[PostgresServer]:
     """One that these tests may stop and kill."""
-    with PostgresServer(conf={"work_mem": "1234kB"}) as server:
+    with PostgresServer(memory, conf={"work_mem": "1234kB"}) as server:
         yield server
 
 
@@ -45,9 +46,9 @@ def database(durable: PostgresServer, request: pytest.FixtureRequest) -> Iterato
 
 
 @pytest.fixture
-def synchronous(durable: PostgresServer, database: str) -> Iterator[PostgresServer]:
+def synchronous(durable: PostgresServer, database: str, memory: Path) -> Iterator[PostgresServer]:
     """A standby that every commit of `durable` waits for."""
-    with durable.standby() as standby:
+    with durable.standby(memory) as standby:
         durable.make_synchronous(standby)
         yield standby
         if not durable.running:
@@ -96,8 +97,10 @@ def test_it_keeps_its_data_over_a_restart(
     assert durable.url(database) == before
 
 
-def test_a_standby_receives_what_is_committed_and_takes_over(durable: PostgresServer, database: str) -> None:
-    with durable.standby() as standby:
+def test_a_standby_receives_what_is_committed_and_takes_over(
+    durable: PostgresServer, database: str, memory: Path
+) -> None:
+    with durable.standby(memory) as standby:
         assert (durable.is_primary(), standby.is_primary()) == (True, False)
         durable.query(WRITE, database)
         eventually("the standby has it", lambda: _found(standby, database))
@@ -137,8 +140,8 @@ def test_a_commit_waits_for_the_synchronous_standby(
     assert durable.query(waits) == "0"
 
 
-def test_a_server_that_cannot_start_shows_its_log() -> None:
-    wrong = PostgresServer(fast=True, conf={"shared_buffers": "much"})
+def test_a_server_that_cannot_start_shows_its_log(memory: Path) -> None:
+    wrong = PostgresServer(memory, fast=True, conf={"shared_buffers": "much"})
     with pytest.raises(PostgresError, match='invalid value for parameter "shared_buffers": "much"'), wrong:
         pass
     assert not wrong.log.parent.exists()
@@ -149,9 +152,9 @@ def test_a_statement_that_is_wrong_shows_its_fault(postgres: PostgresServer) -> 
         postgres.query("SELECT * FROM nothing")
 
 
-def test_nothing_of_it_outlives_a_test_run_that_is_killed() -> None:
+def test_nothing_of_it_outlives_a_test_run_that_is_killed(memory: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", RUN], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", RUN, str(memory)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as run:
         assert run.stdout is not None
         home = Path(run.stdout.readline().strip()).parent
