@@ -22,8 +22,9 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/holdfast demo $(ARGS)
 
-test: $(VENV)/.installed-dev chromium
-	$(BIN)/pytest -m "not kill and not browser" --numprocesses auto
+test: $(VENV)/.installed-dev chromium postgresql
+	$(BIN)/pytest -m "not kill and not browser and not postgres" --numprocesses auto
+	$(BIN)/pytest -m postgres
 	$(BIN)/pytest -m kill
 	$(BIN)/pytest -m browser
 
@@ -82,3 +83,26 @@ install-chromium:
 	|| true
 	@command -v chromium >/dev/null \
 	|| echo "There is no Chromium, so the browser tests will be skipped. Install one, or name it: HOLDFAST_CHROMIUM=/path"
+
+# The tests of PostgreSQL need its programs. Where there are none and none can be installed, they are skipped, and say so.
+HAS_POSTGRESQL = $(BIN)/python -c 'import sys; from tests.postgres.server import find_binaries; sys.exit(not find_binaries())'
+
+.PHONY: postgresql
+postgresql: $(VENV)/.installed-dev
+	@[ -n "$$HOLDFAST_POSTGRES_BIN" ] || $(HAS_POSTGRESQL) || $(MAKE) --no-print-directory install-postgresql
+
+# The tests start servers of their own. Debian's package would start one too; while we install it, it is told not to.
+NO_CLUSTER := /etc/postgresql-common/createcluster.d/holdfast.conf
+define INSTALL_POSTGRESQL
+	mkdir -p $(dir $(NO_CLUSTER)) && echo "create_main_cluster = false" >$(NO_CLUSTER) \
+	&& apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; rm -f $(NO_CLUSTER)
+endef
+
+.PHONY: install-postgresql
+install-postgresql:
+	@command -v apt-get >/dev/null || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then sh -c '$(INSTALL_POSTGRESQL)'; \
+	elif command -v sudo >/dev/null; then sudo sh -c '$(INSTALL_POSTGRESQL)'; fi \
+	|| true
+	@$(HAS_POSTGRESQL) \
+	|| echo "There is no PostgreSQL, so its tests will be skipped. Install one, or name it: HOLDFAST_POSTGRES_BIN=/path"
