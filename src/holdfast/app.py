@@ -160,6 +160,7 @@ class Hub(NamedTuple):
     """A running app, as the edges see it."""
 
     client: Client
+    worker: Worker
     secret: bytes
 
 
@@ -182,10 +183,11 @@ async def run(
         heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
         watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
         watchdog.start()
+        store.listen(owner, worker.mail_came, worker.partitions_came_free)
         turning = asyncio.create_task(worker.run())
         beating = asyncio.create_task(heartbeat.run())
         try:
-            yield Hub(Client(worker, store, app.registry, clock), secret)
+            yield Hub(Client(worker, store, app.registry, clock), worker, secret)
         finally:
             worker.refuse()
             await runner.drain(settings.drain_s)

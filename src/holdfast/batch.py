@@ -14,7 +14,7 @@ from typing import TypeAlias
 from msgspec import Raw, Struct
 
 from holdfast.clock import Timestamp
-from holdfast.errors import RequestError
+from holdfast.errors import HoldfastError, RequestError, error_named
 from holdfast.history import Fact, Step
 from holdfast.instance import Instance, Wait
 
@@ -78,7 +78,8 @@ class Message(Struct, frozen=True, gc=False):
     For `ExecutionStarted` only: `fresh` says that the id was just made, so no instance can have it; `restart`
     that a finished instance of that id is to begin again.
 
-    `request` makes it safe to send the message again; `audit` has it recorded with what became of it.
+    `request` makes it safe to send the message again; `audit` has it recorded with what became of it. `reply_to`
+    names the worker that took the message for an instance of another one's, and waits for the verdict.
     """
 
     instance_id: str
@@ -89,6 +90,27 @@ class Message(Struct, frozen=True, gc=False):
     restart: bool = False
     request: RequestKey | None = None
     audit: Audit | None = None
+    reply_to: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """True if it is in the inbox because it was accepted, and not to be judged."""
+        return bool(self.inbox_id) and not self.reply_to
+
+
+class RemoteVerdict(Struct, frozen=True, gc=False):
+    """What became of a message that `worker` left in the inbox for another one. No `error`: it was accepted."""
+
+    worker: str
+    inbox_id: int
+    error: str = ""
+    """The name of the error that refused it."""
+    text: str = ""
+    path: str = ""
+
+    @property
+    def verdict(self) -> HoldfastError | None:
+        return error_named(self.error, self.text, self.path) if self.error else None
 
 
 class Snapshot(Struct, frozen=True, gc=False):
@@ -178,6 +200,9 @@ class Batch:
     requests: dict[tuple[str, str], RequestKey] = field(default_factory=dict[tuple[str, str], RequestKey])
     """(instance id, key) -> the request that took effect, to be remembered."""
     audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
+
+    remote_verdicts: list[RemoteVerdict] = field(default_factory=list[RemoteVerdict])
+    """What other workers wait to hear of the messages that they put into the inbox."""
 
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     """One for each message of the step, in order."""

@@ -50,6 +50,16 @@ class HoldfastError(Exception):
     """Base class of every error in this module."""
 
 
+def error_named(name: str, text: str, path: str = "") -> HoldfastError | None:
+    """An error as another process told it, or None if there is none of that name in this module."""
+    kind = globals().get(name)
+    if not isinstance(kind, type) or not issubclass(kind, HoldfastError):
+        return None
+    error = kind.__new__(kind, text)  # their own arguments differ
+    error.__dict__.update({"path": path} if path else {})
+    return error
+
+
 class RequestError(HoldfastError):
     """Base class: the request cannot be met as it stands. Nothing was changed."""
 

@@ -37,6 +37,7 @@ from holdfast.history import (
 
 PARTITIONS = 256
 """How many partitions a task hub has. Fixed for its life."""
+ALL_PARTITIONS = range(PARTITIONS)
 
 
 class RuntimeStatus(StrEnum):

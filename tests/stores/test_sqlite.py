@@ -108,10 +108,10 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 3"):
+    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 4"):
         opened(path, nothing)
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
     db.close()
     opened(path, nothing)  # the refusal let go of the lock
 
@@ -139,7 +139,7 @@ def test_an_empty_file_gets_its_tables(path: Path) -> None:
 
     opened(path, question)
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert {"instances", "history", "activities", "timers", "waits", "inbox", "partitions"} <= tables
@@ -244,9 +244,9 @@ def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
         )
         db.execute("INSERT INTO waits VALUES ('old', 1, 'Answer', 1, NULL, '{}')")
     db.close()
-    assert (status(path).schema, status(path).newest_schema) == (1, 3)
-    assert migrate(path) == (1, 3)
-    assert migrate(path) == (3, 3)
+    assert (status(path).schema, status(path).newest_schema) == (1, 4)
+    assert migrate(path) == (1, 4)
+    assert migrate(path) == (4, 4)
 
     async def question(store: SqliteStore) -> None:
         (found,) = await store.instances(InstanceFilter(), None, 10)

@@ -309,9 +309,7 @@ def _error(status: int, body: bytes) -> HoldfastError:
         return ServerFailedError(f"The server answered {status}, and not as Holdfast does. Is the URL right?")
     if status in (401, 403):
         return AccessDeniedError(problem.detail)
-    kind = getattr(errors, problem.type.removeprefix("urn:holdfast:"), None)
-    if not isinstance(kind, type) or not issubclass(kind, HoldfastError):
-        kind = _MEANING.get(status, errors.PayloadError if status < 500 else ServerFailedError)
-    error = kind.__new__(kind, problem.detail)  # their own arguments differ
-    error.__dict__.update({"path": problem.path} if problem.path else {})
-    return error
+    name, path = problem.type.removeprefix("urn:holdfast:"), problem.path or ""
+    fallback = _MEANING.get(status, errors.PayloadError if status < 500 else ServerFailedError)
+    error = errors.error_named(name, problem.detail, path)
+    return error or errors.error_named(fallback.__name__, problem.detail, path) or fallback(problem.detail)

@@ -18,12 +18,14 @@ from holdfast.batch import (
     Batch,
     HistoryRow,
     Message,
+    RemoteVerdict,
     ScheduledActivity,
     Timer,
     Verdict,
 )
 from holdfast.clock import Timestamp
 from holdfast.core.openwork import OpenWork
+from holdfast.errors import MisfitError
 from holdfast.history import (
     EventAwaited,
     EventRaised,
@@ -122,6 +124,12 @@ class Changes:
             )
         )
         self.fence(partition_of(message.instance_id))
+
+    def reply(self, message: Message, verdict: Verdict) -> None:
+        """Tell the worker that put the message into the inbox what became of it."""
+        error, text = ("", "") if verdict is None else (type(verdict).__name__, str(verdict))
+        path = verdict.path if isinstance(verdict, MisfitError) else ""
+        self.batch.remote_verdicts.append(RemoteVerdict(message.reply_to, message.inbox_id, error, text, path))
 
     def close_source(self, message: Message, partition: int) -> None:
         """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""

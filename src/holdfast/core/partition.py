@@ -14,7 +14,7 @@ yet. In each case the row it came from is closed in the same batch (G2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -56,7 +56,7 @@ from holdfast.history import (
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
 )
-from holdfast.instance import TRANSITIONS, Instance, RuntimeStatus, ended, partition_of
+from holdfast.instance import ALL_PARTITIONS, TRANSITIONS, Instance, RuntimeStatus, ended, partition_of
 from holdfast.payload import encode
 
 
@@ -160,13 +160,14 @@ class Partition:
             self._held.discard(instance_id)
         return self._changes.batch
 
-    def forget(self) -> None:
-        """Drop all memory of the instances: what the store has is not what is here (G6)."""
-        for live in self._live.values():
-            if live.execution is not None:
-                live.execution.close()
-        self._live.clear()
-        self._held.clear()
+    def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
+        """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
+        for instance_id, live in [*self._live.items()]:
+            if live.partition in partitions:
+                del self._live[instance_id]
+                if live.execution is not None:
+                    live.execution.close()
+        self._held = {instance_id for instance_id in self._held if partition_of(instance_id) not in partitions}
 
     @property
     def stepping(self) -> tuple[Execution] | None:
@@ -181,7 +182,7 @@ class Partition:
     def _judge(self, message: Message) -> Verdict:
         """Take a message, unless its request took effect already; and note who asked, and what became of it."""
         request = message.request
-        if request is None and message.audit is None:
+        if request is None and message.audit is None and not message.reply_to:
             return self._take(message)
         earlier = request and self._requests.get((message.instance_id, request.key))
         if request is None or earlier is None:
@@ -192,6 +193,8 @@ class Partition:
             verdict = self._drop(message, ACCEPTED if earlier.digest == request.digest else RequestReusedError())
         if message.audit is not None:
             self._changes.audit(message, message.audit, verdict, repeated=earlier is not None)
+        if message.reply_to:
+            self._changes.reply(message, verdict)
         return verdict
 
     def _remember(self, instance_id: str, request: RequestKey) -> None:
@@ -239,10 +242,10 @@ class Partition:
                 return self._hold(message, live, _reason(error))
         if not execution.work.expects(message.fact):
             return self._drop(message)
-        if isinstance(message.fact, EventRaised) and not message.inbox_id:  # what is in the inbox was accepted
+        if isinstance(message.fact, EventRaised) and not message.accepted:
             refusal = execution.refusal(message.fact)
             if refusal is not None:
-                return refusal
+                return self._drop(message, refusal)
         return self._advance(message, live, execution, status)
 
     def _take_start(self, message: Message, fact: ExecutionStarted, live: _Live | None) -> Verdict:
@@ -512,7 +515,7 @@ class Partition:
             generation = instance.generation
         if instance.held is None:
             self._changes.send(instance.id, message.fact, generation)
-        elif message.inbox_id and generation == message.generation:
+        elif message == Message(instance.id, message.fact, generation, message.inbox_id or -1):
             return ACCEPTED  # it lies in the inbox as it must
         else:
             self._changes.batch.parked.append(Message(instance.id, message.fact, generation))

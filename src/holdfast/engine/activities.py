@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -56,6 +56,11 @@ class Activities(Protocol):
         What is known of an activity that only waits to begin is out of date then: another worker may have begun
         it meanwhile.
         """
+        ...
+
+    @property
+    def running(self) -> Collection[TaskKey]:
+        """Those that are running, or wait for a slot."""
         ...
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:

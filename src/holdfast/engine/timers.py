@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from holdfast.batch import TaskKey, Timer
 from holdfast.clock import SECOND, Timestamp
+from holdfast.instance import partition_of
 
 WINDOW: int = 20 * SECOND
 """How far ahead timers are read, in microseconds."""
@@ -46,6 +47,10 @@ class TimerWindow:
     def discard(self, timers: Iterable[Timer]) -> None:
         for timer in timers:
             self._open.pop(timer.key, None)
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drop those of these partitions: they are another worker's."""
+        self._open = {key: timer for key, timer in self._open.items() if partition_of(key[0]) not in partitions}
 
     def due(self, now: Timestamp) -> list[Timer]:
         """Take out the timers that are due at `now`: never one before its time (G3)."""

@@ -17,6 +17,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from holdfast.batch import Batch, Message, ScheduledActivity, TaskKey, Timer
 from holdfast.clock import SECOND, Clock, Timestamp
 from holdfast.core.context import ResponseLinks
@@ -44,6 +46,9 @@ _LONG = (
     "Instance %s (%s) has %d steps in its history, all of which are repeated whenever it comes back into memory. "
     "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
 )
+
+LOOK: int = SECOND // 10
+"""How often to look at instances of other workers that somebody here watches."""
 
 SWEEP: int = 30 * SECOND
 """How often to look for instances that ended long enough ago, once all that there were are deleted."""
@@ -103,11 +108,17 @@ class Worker:
         self._timers = TimerWindow()
         self._lease_until: Timestamp = 0
         self._poll_at: Timestamp = 0
+        self._look_at: Timestamp = NEVER
+        self._mail = False
+        """Whether there may be something in the inbox, or a verdict."""
+        self._asked: dict[int, Reply] = {}
+        """Who waits for the verdict on a message, by the message's id in the inbox."""
         self._retry_at: Timestamp = 0
         self._sweep_at: Timestamp = 0 if self.options.retention is not None else NEVER
         self._swept_to: InstanceCursor | None = None
         self._swept = 0
-        self._delivered: set[int] = set()
+        self._delivered: dict[int, int] = {}
+        """Ids of messages taken from the inbox, and their partitions."""
         self._watchers: dict[str | None, list[Callable[[Instance], None]]] = {}
         self._refusing = False
         self._stopping = False
@@ -137,6 +148,9 @@ class Worker:
         this."""
         watchers = self._watchers.setdefault(instance_id, [])
         watchers.append(changed)
+        if instance_id is not None and partition_of(instance_id) not in self.partition.epochs:
+            self._look_at = min(self._look_at, self._clock.now() + LOOK)
+            self._wake_up()
 
         def forget() -> None:
             watchers.remove(changed)
@@ -148,6 +162,10 @@ class Worker:
     def runs(self, instance_id: str) -> bool:
         """Whether the instance's code is in memory here: then it has not ended."""
         return self.partition.runs(instance_id)
+
+    def owns(self, instance_id: str) -> bool:
+        """Whether the instance is stepped here."""
+        return partition_of(instance_id) in self.partition.epochs
 
     @property
     def queued(self) -> int:
@@ -194,12 +212,16 @@ class Worker:
     ) -> tuple[list[_Entry], list[_Start]]:
         """Leave messages for instances of other workers in the inbox. Returns what is this worker's own."""
         epochs = self.partition.epochs
-        foreign = [entry for entry in entries if partition_of(entry[0].instance_id) not in epochs]
+        foreign = [
+            entry
+            for entry in entries
+            if partition_of(entry[0].instance_id) not in epochs and not entry[0].inbox_id  # else it lies there
+        ]
         if foreign:
-            await self._store.send([message for message, _ in foreign])
-            for _, reply in foreign:
-                if reply is not None:
-                    reply(None)
+            ids = await self._store.send([self._addressed(*entry) for entry in foreign])
+            self._asked.update(
+                (inbox_id, reply) for inbox_id, (_, reply) in zip(ids, foreign, strict=True) if reply is not None
+            )
         for activity, started in starting:
             if partition_of(activity.instance_id) not in epochs:
                 started(LeaseLostError("Another worker owns the instance now."))
@@ -207,6 +229,9 @@ class Worker:
             [entry for entry in entries if partition_of(entry[0].instance_id) in epochs],
             [start for start in starting if partition_of(start[0].instance_id) in epochs],
         )
+
+    def _addressed(self, message: Message, reply: Reply | None) -> Message:
+        return message if reply is None else replace(message, reply_to=self._owner)
 
     def _take(self, now: Timestamp) -> list[_Entry]:
         for timer in self._timers.due(now):
@@ -231,7 +256,8 @@ class Worker:
             self._activities.run(activity)
         for _, started in starting:
             started(None)
-        self._delivered.difference_update(batch.inbox_closed)
+        for inbox_id in batch.inbox_closed:
+            self._delivered.pop(inbox_id, None)
         self._deliver(
             [
                 Message(message.instance_id, message.fact, message.generation, inbox_id)
@@ -267,7 +293,7 @@ class Worker:
         """Take messages of the inbox, unless they are another worker's."""
         epochs = self.partition.epochs
         mine = [message for message in messages if partition_of(message.instance_id) in epochs]
-        self._delivered.update(message.inbox_id for message in mine)
+        self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in mine)
         self._inbox.extend(mine)
 
     def _tell_watchers(self, batch: Batch) -> None:
@@ -276,13 +302,17 @@ class Worker:
                 for changed in tuple(self._watchers.get(key, ())):
                     changed(instance)
 
-    async def _show_watchers(self) -> None:
-        """What was committed without being confirmed has been told to nobody."""
-        for instance_id in [key for key in self._watchers if key is not None]:
-            instance = await self._store.instance(instance_id)
-            for changed in tuple(self._watchers.get(instance_id, ())):
-                if instance is not None:
-                    changed(instance)
+    async def _show(self, instance_ids: Collection[str]) -> None:
+        """Tell watchers of what was not committed here, or committed without being confirmed."""
+        for instance in await self._store.rows(instance_ids) if instance_ids else ():
+            for changed in tuple(self._watchers.get(instance.id, ())):
+                changed(instance)
+
+    async def _look_abroad(self, now: Timestamp) -> None:
+        """Show watchers the instances of other workers."""
+        abroad = [key for key in self._watchers if key is not None and not self.owns(key)]
+        self._look_at = now + LOOK if abroad else NEVER
+        await self._show(abroad)
 
     # --- ownership
 
@@ -293,15 +323,47 @@ class Worker:
         epochs.clear()
         self._delivered.clear()
         self._timers = TimerWindow()
-        await self._acquire(now)
+        await self._balance(now)
         self.ready = True
-        await self._show_watchers()
+        await self._read_mail()
+        await self._show([key for key in self._watchers if key is not None])
 
-    async def _acquire(self, now: Timestamp) -> None:
+    async def _balance(self, now: Timestamp) -> None:
+        """Own a fair share of the partitions: take what is free, or give some to those who have too few."""
+        self._poll_at = now + self.options.poll
+        others = [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
+        share = -(-PARTITIONS // (len(others) + 1))
+        surplus = len(self.partition.epochs) - share
+        if surplus > 0:
+            await self._give(surplus)
+        elif surplus < 0:
+            await self._acquire(now, -surplus)
+
+    async def _give(self, most: int) -> None:
+        """Let others have partitions in which nothing is under way: what runs here would run there once more."""
+        epochs = self.partition.epochs
+        under_way = [message.instance_id for message, _ in self._entries]
+        under_way += [message.instance_id for message in self._inbox]
+        under_way += [activity.instance_id for activity, _ in self._starting]
+        under_way += [instance_id for instance_id, _, _ in self._activities.running]
+        idle = epochs.keys() - {partition_of(instance_id) for instance_id in under_way}
+        given = {partition: epochs.pop(partition) for partition in sorted(idle)[:most]}
+        if given:
+            self._forget(given.keys())
+            await self._store.release(self._owner, given)
+            log.info("Gave %d partitions to other workers; has %d", len(given), len(epochs))
+
+    def _forget(self, partitions: Collection[int]) -> None:
+        self.partition.forget(partitions)
+        self._timers.forget(partitions)
+        self._delivered = {
+            inbox_id: partition for inbox_id, partition in self._delivered.items() if partition not in partitions
+        }
+
+    async def _acquire(self, now: Timestamp, at_most: int) -> None:
         epochs = self.partition.epochs
         until = now + self.options.lease
-        self._poll_at = now + self.options.poll
-        taken = await self._store.acquire(self._owner, now, until, PARTITIONS - len(epochs))
+        taken = await self._store.acquire(self._owner, now, until, at_most)
         if not epochs:  # else what was held before ends earlier
             self._lease_until = until
         epochs.update(taken)
@@ -312,7 +374,7 @@ class Worker:
             for activity in await self._store.activities(taken.keys()):
                 if activity.key not in have:
                     self._activities.run(activity, recovered=True)
-        await self._read_inbox()
+            self._mail = True
 
     def _void_claims(self, taken: Collection[int]) -> None:
         """Another worker may have owned these partitions, and have started what was to be marked here (G5)."""
@@ -331,11 +393,21 @@ class Worker:
             if await self._store.renew(self._owner, epochs, now, until) != epochs.keys():
                 raise LeaseLostError("Another worker took a partition.")
             self._lease_until = until
-            await self._read_inbox()  # a worker that lost its partitions may have left something
+            self._mail = True  # a worker that lost its partitions may have left something
         if now >= self._timers.refresh_at:
             await self._load_timers(now)
-        if len(epochs) < PARTITIONS and now >= self._poll_at:
-            await self._acquire(now)
+        if self._shares and now >= self._poll_at:
+            await self._balance(now)
+            self._mail = True
+        if self._mail:
+            await self._read_mail()
+        if now >= self._look_at:
+            await self._look_abroad(now)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether other workers may be there."""
+        return self._store.shared or len(self.partition.epochs) < PARTITIONS
 
     async def _sweep(self, now: Timestamp) -> bool:
         """Delete some of the instances that ended long ago. Returns whether there may be more of them."""
@@ -357,7 +429,13 @@ class Worker:
         timers: list[Timer] = await self._store.timers(self.partition.epochs.keys(), horizon)
         self._timers.load(timers, horizon)
 
-    async def _read_inbox(self) -> None:
+    async def _read_mail(self) -> None:
+        self._mail = False
+        if self._asked:
+            for each in await self._store.verdicts(self._owner):
+                reply = self._asked.pop(each.inbox_id, None)
+                if reply is not None:
+                    reply(each.verdict)
         after = 0
         while page := await self._store.inbox(self.partition.epochs.keys(), after, self.options.max_step):
             after = page[-1].inbox_id
@@ -390,7 +468,7 @@ class Worker:
 
     async def run(self) -> None:
         """Turn until `stop` was called and everything accepted is done."""
-        while not self._stopping or self._inbox or self._entries or self._starting:
+        while not self._stopping or self._inbox or self._entries or self._starting or self._asked:
             if await self.turn():
                 await asyncio.sleep(0)  # let those who were answered send their next message: one commit for all
             else:
@@ -398,6 +476,16 @@ class Worker:
 
     def clock_changed(self) -> None:
         """Look at the clock now: it was set, so what was to be done later may be due."""
+        self._wake_up()
+
+    def mail_came(self) -> None:
+        """Look into the inbox now."""
+        self._mail = True
+        self._wake_up()
+
+    def partitions_came_free(self) -> None:
+        """Look now whether there are partitions to be had."""
+        self._poll_at = 0
         self._wake_up()
 
     def refuse(self) -> None:
@@ -418,15 +506,17 @@ class Worker:
         """When `turn` will have something to do, if no message comes before."""
         if not self.ready:
             return self._retry_at
-        at = min(self._timers.next_at, self._lease_until - self.options.lease // 2, self._sweep_at)
-        return at if len(self.partition.epochs) == PARTITIONS else min(at, self._poll_at)
+        renew_at = self._lease_until - self.options.lease // 2 if self.partition.epochs else NEVER
+        at = min(self._timers.next_at, renew_at, self._sweep_at, self._look_at)
+        return min(at, self._poll_at) if self._shares else at
 
     async def _idle(self) -> None:
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
         delay_s = max(0, self.next_at() - self._clock.now()) / SECOND
         alarm = loop.call_later(delay_s, self._wake_up)
-        if not self.ready or not (self._inbox or self._entries or self._starting or self._stopping):
+        busy = self._mail or self._inbox or self._entries or self._starting or self._stopping
+        if not self.ready or not busy:
             await self._wake
         alarm.cancel()
         self._wake = None

@@ -86,7 +86,8 @@ class DurableApi(Starlette):
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Run the durable app. Takes and ignores the app around it, as ASGI frameworks pass it."""
-        async with run(self._durable, self.settings, self._clock) as (client, secret):
+        async with run(self._durable, self.settings, self._clock) as hub:
+            client, secret = hub.client, hub.secret
             gate = Gate(KeyRing(keys_path(self.settings.db)), secret, self.settings, self._clock)
             streams = Streams(client, self.settings.max_streams)
             registry = self._durable.registry

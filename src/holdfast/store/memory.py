@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 
 import msgspec
 from msgspec.structs import replace
 
-from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, TaskKey, Timer
+from holdfast.batch import (
+    AuditEntry,
+    Batch,
+    Message,
+    RemoteVerdict,
+    RequestKey,
+    ScheduledActivity,
+    Snapshot,
+    TaskKey,
+    Timer,
+)
 from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError
 from holdfast.history import Fact, Step
@@ -44,6 +54,8 @@ class _Lease:
 class MemoryStore:
     """Implements `holdfast.store.protocol.Store`."""
 
+    shared = False
+
     def __init__(self) -> None:
         self._leases = [_Lease() for _ in range(PARTITIONS)]
         self._instances: dict[str, Instance] = {}
@@ -52,6 +64,7 @@ class MemoryStore:
         self._timers: dict[TaskKey, Timer] = {}
         self._waits: dict[tuple[str, int], Wait] = {}
         self._inbox: dict[int, Message] = {}
+        self._verdicts: list[RemoteVerdict] = []
         self._requests: dict[tuple[str, str], RequestKey] = {}
         self._audit: list[AuditEntry] = []
         self._workers: dict[str, Presence] = {}
@@ -91,6 +104,9 @@ class MemoryStore:
             if self._holds(owner, partition, epoch):
                 self._leases[partition].owner = None
 
+    def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        """Gives no hints."""
+
     def _holds(self, owner: str, partition: int, epoch: int) -> bool:
         lease = self._leases[partition]
         return lease.owner == owner and lease.epoch == epoch
@@ -129,6 +145,7 @@ class MemoryStore:
         self._waits.update(batch.waits)
         self._close(batch)
         self._requests.update(batch.requests)
+        self._verdicts += batch.remote_verdicts
         for entry in batch.audit:
             await self.note(entry)
         ids = await self.send(batch.inbox)
@@ -169,6 +186,11 @@ class MemoryStore:
         )
         return ids
 
+    async def verdicts(self, worker: str) -> list[RemoteVerdict]:
+        found = [each for each in self._verdicts if each.worker == worker]
+        self._verdicts = [each for each in self._verdicts if each.worker != worker]
+        return found
+
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         found = [
             message
@@ -193,6 +215,9 @@ class MemoryStore:
 
     async def instance(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)
+
+    async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
+        return [self._instances[each] for each in instance_ids if each in self._instances]
 
     async def history(self, instance_id: str) -> list[Step]:
         return list(self._history.get(instance_id, ()))
@@ -266,6 +291,7 @@ class MemoryStore:
     async def announce(self, presence: Presence) -> None:
         self._workers[presence.name] = presence
         self._workers = {each.name: each for each in (await self.workers())[:REMEMBERED]}
+        self._verdicts = [each for each in self._verdicts if each.worker in self._workers]
 
     async def workers(self) -> list[Presence]:
         return sorted(self._workers.values(), key=lambda each: (each.started_at, each.name), reverse=True)

@@ -13,15 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
 import asyncpg
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
-from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError, SchemaTooNewError, StoreError
 from holdfast.history import Step
@@ -82,9 +82,12 @@ _RENEW = """
     RETURNING p.partition
 """
 _RELEASE = """
-    UPDATE partitions AS p SET owner = NULL
-    FROM unnest($2::smallint[], $3::bigint[]) AS held (partition, epoch)
-    WHERE p.partition = held.partition AND p.epoch = held.epoch AND p.owner = $1
+    WITH freed AS (
+        UPDATE partitions AS p SET owner = NULL
+        FROM unnest($2::smallint[], $3::bigint[]) AS held (partition, epoch)
+        WHERE p.partition = held.partition AND p.epoch = held.epoch AND p.owner = $1
+        RETURNING p.partition)
+    SELECT pg_notify('holdfast', '') FROM freed LIMIT 1
 """
 _INSTANCES = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id = ANY ($1)"  # noqa: S608 - the names of columns
 _HISTORY = """
@@ -98,11 +101,12 @@ _REQUESTS = """
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at IS NULL OR r.expires_at > $3
 """
-_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 21))})"
+_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 22))})"
 _SEND = "SELECT put_messages($1, NULL)"
 _INBOX = """
     SELECT id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
 """
+_VERDICTS = "DELETE FROM verdicts WHERE worker = $1 RETURNING worker, inbox_id, error, text, path"
 _TIMERS = """
     SELECT instance_id, generation, task_id, fire_at FROM timers
     WHERE partition = ANY ($1::smallint[]) AND fire_at <= $2 ORDER BY fire_at, instance_id, generation, task_id
@@ -128,7 +132,8 @@ _NOTE = """
 """
 _ANNOUNCE = """
     WITH forgotten AS (DELETE FROM workers WHERE name <> $1 AND name NOT IN
-        (SELECT name FROM workers ORDER BY started_at DESC, name DESC LIMIT $4))
+        (SELECT name FROM workers ORDER BY started_at DESC, name DESC LIMIT $4) RETURNING name),
+    unread AS (DELETE FROM verdicts WHERE worker IN (SELECT name FROM forgotten))
     INSERT INTO workers (name, started_at, presence) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE SET presence = excluded.presence
 """
@@ -137,11 +142,14 @@ _ANNOUNCE = """
 class PostgresStore:
     """Implements `holdfast.store.protocol.Store`. `url` is a `postgresql://` one, with libpq's parameters."""
 
+    shared = True
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._writer: asyncpg.Connection[Any] | None = None
         self._writing = asyncio.Lock()
         self._readers: asyncpg.Pool[Any] | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     # --- opening
 
@@ -165,6 +173,9 @@ class PostgresStore:
             raise
 
     async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
         if self._readers is not None:
             self._readers.terminate()
             self._readers = None
@@ -189,6 +200,34 @@ class PostgresStore:
 
     async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
         await self._write(_RELEASE, owner, [*epochs], [*epochs.values()])
+
+    def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        self._listening = asyncio.create_task(self._listen(owner, mail, free))
+
+    async def _listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        """Hear what others tell this worker; and, after each silence, that there may have been something."""
+
+        def told(*notification: Any) -> None:
+            if notification[-1] == owner:
+                mail()
+            elif not notification[-1]:
+                free()
+
+        while True:
+            try:
+                connection = await asyncpg.connect(self._url, timeout=_PATIENCE_S, command_timeout=_PATIENCE_S)
+                try:
+                    await connection.add_listener("holdfast", told)
+                    mail()
+                    free()
+                    while not connection.is_closed():
+                        await asyncio.sleep(1)
+                        await connection.execute("SELECT")  # a cut network says nothing by itself
+                finally:
+                    connection.terminate()
+            except _ERRORS as error:
+                log.info("Hints from the database are out, so messages wait for the next look: %s", _words(error))
+            await asyncio.sleep(1)
 
     # --- stepping
 
@@ -223,6 +262,9 @@ class PostgresStore:
         ids: list[int] = rows[0][0]
         return ids
 
+    async def verdicts(self, worker: str) -> list[RemoteVerdict]:
+        return [RemoteVerdict(*row) for row in await self._write(_VERDICTS, worker)]
+
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         rows = await self._write(_INBOX, [*partitions], after, limit)
         return [replace(decode_message(row[1]), inbox_id=row[0]) for row in rows]
@@ -239,6 +281,9 @@ class PostgresStore:
     async def instance(self, instance_id: str) -> Instance | None:
         rows = await self._read(_INSTANCES, [instance_id])
         return instance_of(rows[0]) if rows else None
+
+    async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
+        return [instance_of(row) for row in await self._read(_INSTANCES, [*instance_ids])]
 
     async def history(self, instance_id: str) -> list[Step]:
         rows = await self._read(_HISTORY, [instance_id])
@@ -420,6 +465,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         [audit_row(entry) for entry in batch.audit],
         batch.inbox_closed,
         [_message_row(message) for message in (*batch.inbox, *batch.parked)],
+        [astuple(verdict) for verdict in batch.remote_verdicts],
     )
 
 

@@ -15,10 +15,10 @@ Rules that every store keeps, and `holdfast.testing.conformance` examines:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
 from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
@@ -28,6 +28,11 @@ from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerC
 
 class Store(Protocol):
     """A task hub's memory."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other workers may use it at the same time."""
+        ...
 
     async def open(self) -> None:
         """Make the store ready: create or migrate its tables.
@@ -68,6 +73,14 @@ class Store(Protocol):
         """Give the leases back, so that another worker can take them at once."""
         ...
 
+    def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        """From now on, until `close`, call `mail` when something comes for this worker (into the inbox, or a
+        verdict), and `free` when partitions are released.
+
+        These are hints: they may be lost, or come for nothing.
+        """
+        ...
+
     # --- stepping
 
     async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
@@ -90,7 +103,11 @@ class Store(Protocol):
     # --- work that waits for its owner
 
     async def send(self, messages: Sequence[Message]) -> list[int]:
-        """Put messages into the inbox for whoever owns their instances. Returns their ids."""
+        """Put messages, with all they say, into the inbox for whoever owns their instances. Returns their ids."""
+        ...
+
+    async def verdicts(self, worker: str) -> list[RemoteVerdict]:
+        """Take out what became of the messages that this worker sent. Each verdict is given once."""
         ...
 
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
@@ -109,6 +126,10 @@ class Store(Protocol):
 
     async def instance(self, instance_id: str) -> Instance | None:
         """The instance's row."""
+        ...
+
+    async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
+        """The rows of those instances that exist."""
         ...
 
     async def history(self, instance_id: str) -> list[Step]:
@@ -167,7 +188,7 @@ class Store(Protocol):
     async def announce(self, presence: Presence) -> None:
         """Keep what a worker says of itself, in place of what it said before.
 
-        The `REMEMBERED` workers that started last are kept, the others forgotten.
+        The `REMEMBERED` workers that started last are kept; the others are forgotten, with verdicts for them.
         """
         ...
 

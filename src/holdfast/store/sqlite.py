@@ -19,7 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
+from msgspec.structs import astuple, replace
+
+from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError, StoreError
 from holdfast.history import Step
@@ -39,6 +41,7 @@ from holdfast.store.rows import (
     audit_row,
     decode_fact,
     decode_facts,
+    decode_message,
     decode_presence,
     encode,
     instance_of,
@@ -78,7 +81,10 @@ _PUT_WAIT = """
     ON CONFLICT (instance_id, id) DO UPDATE SET deadline = excluded.deadline
 """
 _CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
-_PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact) VALUES (?, ?, ?)"
+_PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact, message) VALUES (?, ?, ?, ?)"
+_PUT_VERDICT = "INSERT INTO verdicts (worker, inbox_id, error, text, path) VALUES (?, ?, ?, ?, ?)"
+_TAKE_VERDICTS = "DELETE FROM verdicts WHERE worker = ? RETURNING worker, inbox_id, error, text, path"
+_FORGET_VERDICTS = "DELETE FROM verdicts WHERE worker NOT IN (SELECT name FROM workers)"
 _CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
 _UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
 _PUT_REQUEST = """
@@ -115,6 +121,8 @@ _PURGE = (
 
 class SqliteStore:
     """Implements `holdfast.store.protocol.Store`."""
+
+    shared = False
 
     def __init__(self, path: Path, *, writer_thread: bool = False) -> None:
         self._path = path
@@ -201,6 +209,9 @@ class SqliteStore:
 
         await self._write(release)
 
+    def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        """There is nobody to hear of."""
+
     # --- stepping
 
     async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
@@ -263,13 +274,22 @@ class SqliteStore:
     async def send(self, messages: Sequence[Message]) -> list[int]:
         return await self._write(lambda db: _put_messages(db, messages))
 
+    async def verdicts(self, worker: str) -> list[RemoteVerdict]:
+        return await self._write(
+            lambda db: [RemoteVerdict(*row) for row in db.execute(_TAKE_VERDICTS, (worker,)).fetchall()]
+        )
+
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
-        rows = self._read("SELECT id, instance_id, generation, fact FROM inbox WHERE id > ? ORDER BY id", (after,))
+        rows = self._read(
+            "SELECT id, instance_id, generation, fact, message FROM inbox WHERE id > ? ORDER BY id", (after,)
+        )
         messages: list[Message] = []
-        for inbox_id, instance_id, generation, fact in rows:
+        for inbox_id, instance_id, generation, fact, message in rows:
             if len(messages) == limit:
                 break
-            if partition_of(instance_id) in partitions:
+            if partition_of(instance_id) in partitions and message is not None:
+                messages.append(replace(decode_message(message), inbox_id=inbox_id))
+            elif partition_of(instance_id) in partitions:
                 messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id))
         return messages
 
@@ -297,6 +317,10 @@ class SqliteStore:
             return recent
         row = self._read(f"{_INSTANCE} = ?", (instance_id,)).fetchone()
         return instance_of(row) if row else None
+
+    async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
+        marks = ", ".join("?" * len(instance_ids))
+        return [instance_of(row) for row in self._read(f"{_INSTANCE} IN ({marks})", [*instance_ids])]
 
     async def history(self, instance_id: str) -> list[Step]:
         snapshot = self._load([instance_id]).get(instance_id)
@@ -366,6 +390,7 @@ class SqliteStore:
         def announce(db: sqlite3.Connection) -> None:
             db.execute(_ANNOUNCE, (presence.name, presence.started_at, encode(presence)))
             db.execute(_FORGET_WORKERS, (REMEMBERED,))
+            db.execute(_FORGET_VERDICTS)
 
         await self._write(announce)
 
@@ -453,6 +478,7 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
     yield _CLOSE_WAIT, batch.waits_closed
     yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
+    yield _PUT_VERDICT, [astuple(each) for each in batch.remote_verdicts]
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
 
@@ -465,6 +491,7 @@ def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[
 def _put_messages(db: sqlite3.Connection, messages: Iterable[Message]) -> list[int]:
     ids: list[int] = []
     for message in messages:
-        row = (message.instance_id, message.generation, encode(message.fact))
+        plain = message == Message(message.instance_id, message.fact, message.generation)
+        row = (message.instance_id, message.generation, encode(message.fact), None if plain else encode(message))
         ids.append(db.execute(_PUT_MESSAGE, row).lastrowid or 0)
     return ids

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
-from holdfast.batch import Batch, Message, Timer
+from holdfast.batch import Audit, Batch, Message, RemoteVerdict, RequestKey, Timer
 from holdfast.clock import SECOND
 from holdfast.errors import LeaseLostError
 from holdfast.history import EventRaised, ExecutionStarted, Parent, TaskCompleted, TaskScheduled, TimerCreated
@@ -358,6 +359,50 @@ class StoreExam(ListExam):
             assert (await store.inbox(ALL, 0, 1))[0].fact == start
 
         self.ask(tmp_path, question)
+
+    def test_a_message_keeps_all_it_says(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            request, audit = RequestKey("key", b"digest", LATER), Audit("start", "ci", "10.0.0.7", "because")
+            start = ExecutionStarted("verify", Raw(b"1"), tags={"tenant": "a"})
+            sent = [
+                Message("a", start, restart=True, request=request, audit=audit, reply_to="one"),
+                Message("a", EventRaised("Item", Raw(b"2")), fresh=True, reply_to="two"),
+                Message("a", EventRaised("Item", Raw(b"3"))),
+            ]
+            ids = await store.send(sent)
+            expected = [replace(each, inbox_id=inbox_id) for each, inbox_id in zip(sent, ids, strict=True)]
+            assert await store.inbox(ALL, 0, 10) == expected
+
+        self.ask(tmp_path, question)
+
+    def test_each_verdict_is_given_once_to_whom_it_is_for(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            mine = [RemoteVerdict("one", 1), RemoteVerdict("one", 2, "MisfitError", "it does not fit", "$.a")]
+            await put(store, await own_all(store), "a", remote_verdicts=[*mine, RemoteVerdict("two", 3)])
+            assert await store.verdicts("nobody") == []
+            assert sorted(await store.verdicts("one"), key=lambda each: each.inbox_id) == mine
+            assert await store.verdicts("one") == []
+            assert [each.inbox_id for each in await store.verdicts("two")] == [3]
+
+        self.ask(tmp_path, question)
+
+    def test_rows_of_several_instances_are_read_at_once(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            await put(store, await own_all(store), "a", "b", "c")
+            assert {each.id for each in await store.rows(["a", "c", "none"])} == {"a", "c"}
+            assert await store.rows([]) == []
+
+        self.ask(tmp_path, question)
+
+    def test_the_secret_stays_the_same(self, tmp_path: Path) -> None:
+        found: list[bytes] = []
+
+        async def question(store: Store) -> None:
+            found.append(await store.secret())
+            assert await store.secret() == found[0]
+            assert len(found[0]) == 32
+
+        self.ask(tmp_path, question, question)
 
     def test_the_inbox_is_read_page_by_page(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:

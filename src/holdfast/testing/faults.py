@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from random import Random
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from holdfast.batch import AuditEntry, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
 from holdfast.errors import StoreError
 from holdfast.history import Step
@@ -77,6 +77,10 @@ class FaultyStore:
         self._store = store
         self._faults = faults
 
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
+
     async def open(self) -> None:
         await self._store.open()
 
@@ -99,6 +103,9 @@ class FaultyStore:
     async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
         await self._through("release", self._store.release, owner, epochs)
 
+    def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        self._store.listen(owner, mail, free)
+
     # --- stepping
 
     async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
@@ -117,6 +124,9 @@ class FaultyStore:
     async def send(self, messages: Sequence[Message]) -> list[int]:
         return await self._through("send", self._store.send, messages)
 
+    async def verdicts(self, worker: str) -> list[RemoteVerdict]:
+        return await self._through("verdicts", self._store.verdicts, worker)
+
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         return await self._through("inbox", self._store.inbox, partitions, after, limit)
 
@@ -130,6 +140,9 @@ class FaultyStore:
 
     async def instance(self, instance_id: str) -> Instance | None:
         return await self._through("instance", self._store.instance, instance_id)
+
+    async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
+        return await self._through("rows", self._store.rows, instance_ids)
 
     async def history(self, instance_id: str) -> list[Step]:
         return await self._through("history", self._store.history, instance_id)

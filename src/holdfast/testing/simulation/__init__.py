@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from holdfast.clock import Timestamp
+from holdfast.presence import SILENCE
 from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
 from holdfast.store.sqlite import SqliteStore
@@ -83,7 +84,12 @@ def _settle(world: World) -> None:
         pause = world.now + 2 * world.hazards.options.lease
         world.run(partial(_quiet_since, world, pause), world.now + HEALING_LIMIT)
         world.crash_all()
-    world.run(lambda: bool(world.processes) and not any(process.ready() for process in world.processes), _NEVER)
+    known_dead = world.now + SILENCE + 2 * world.hazards.options.poll  # until then the new ones leave them a share
+    world.run(lambda: world.now >= known_dead and _idle(world), _NEVER)
+
+
+def _idle(world: World) -> bool:
+    return bool(world.processes) and not any(process.ready() for process in world.processes)
 
 
 def _quiet_since(world: World, at: Timestamp) -> bool:

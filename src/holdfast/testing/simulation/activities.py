@@ -6,7 +6,7 @@ dropped at every await, which is what a crash does to a body.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from holdfast.batch import Message, ScheduledActivity, TaskKey
@@ -60,6 +60,10 @@ class SimulatedActivities:
             if actor is not None:
                 actor.drop()
                 self._begun.discard(key)
+
+    @property
+    def running(self) -> Collection[TaskKey]:
+        return self._running.keys()
 
     def drop(self) -> None:
         """The process crashes."""

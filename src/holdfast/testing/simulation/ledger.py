@@ -259,6 +259,10 @@ class WatchedStore(FaultyStore):
         self._ledger = ledger
         self._unfit = unfit
 
+    @property
+    def shared(self) -> bool:
+        return True  # the workers of the world share it, though all of them are in one process
+
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
         return await self._through("acquire", self._acquire, owner, now, lease_until, at_most)
 

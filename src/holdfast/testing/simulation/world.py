@@ -19,6 +19,7 @@ from holdfast.engine.worker import Worker, WorkerOptions
 from holdfast.errors import HoldfastError
 from holdfast.links import SignedLinks
 from holdfast.metrics import Metrics
+from holdfast.presence import BEAT, Presence
 from holdfast.store.protocol import Store
 from holdfast.testing.clock import ManualClock
 from holdfast.testing.faults import InjectedError, Moment
@@ -103,6 +104,8 @@ class Process:
         self.name = name
         self.alive = True
         self.paused_until: Timestamp = 0
+        self.born_at = world.clock.now()
+        self._seen_at: Timestamp = 0
         self.activities = SimulatedActivities(world, self)
         self._turn: Coroutine[Any, Any, bool] | None = None
         self._awake = True
@@ -127,12 +130,21 @@ class Process:
         """Run until the next await that suspends, or to the end of the turn."""
         if self._turn is None:
             self._awake = False
-            self._turn = self.worker.turn()
+            self._turn = self._live_on()
         try:
             self._turn.send(None)
         except StopIteration as end:
             self._turn = None
             self._awake = self._awake or bool(end.value)
+
+    async def _live_on(self) -> bool:
+        """A turn of the worker, and now and then a sign of life, as its heartbeat gives it."""
+        now = self.world.clock.now()
+        if abs(now - self._seen_at) >= BEAT:
+            self._seen_at = now
+            presence = Presence(self.name, "host", 1, str(self.world.version), (), (), self.born_at, now)
+            await self.world.store.announce(presence)
+        return await self.worker.turn()
 
     def crash(self) -> None:
         self.alive = False

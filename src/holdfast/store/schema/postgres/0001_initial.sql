@@ -118,6 +118,16 @@ CREATE TABLE inbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX inbox_of_partition ON inbox (partition, id);
 
+-- What became of messages that a worker left in the inbox for another one. Each is read once.
+CREATE TABLE verdicts (
+    worker   text COLLATE "C" NOT NULL,
+    inbox_id bigint NOT NULL,
+    error    text NOT NULL,         -- the name of the error that refused it; empty: it was accepted
+    text     text NOT NULL,
+    path     text NOT NULL,
+    PRIMARY KEY (worker, inbox_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
 -- Requests that took effect and may come again: under the same key, with a digest of what was asked for.
 CREATE TABLE requests (
     instance_id text COLLATE "C" NOT NULL,
@@ -175,6 +185,7 @@ CREATE TYPE wait_row AS (
 );
 CREATE TYPE wait_key AS (instance_id text, id integer);
 CREATE TYPE message_row AS (partition smallint, instance_id text, message bytea);
+CREATE TYPE verdict_row AS (worker text, inbox_id bigint, error text, text text, path text);
 CREATE TYPE request_row AS (instance_id text, key text, digest bytea, expires_at bigint);
 CREATE TYPE audit_row AS (
     at bigint, verb text, caller text, address text, reason text, result text, instance_id text
@@ -199,7 +210,7 @@ CREATE FUNCTION commit_batch(
     tags_in tag_row[], history_in history_row[], forgotten place[], activities_in activity_row[], started task_key[],
     activities_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
     waits_closed wait_key[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
-    inbox_closed bigint[], inbox_in message_row[]
+    inbox_closed bigint[], inbox_in message_row[], verdicts_in verdict_row[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -289,6 +300,10 @@ BEGIN
     END IF;
     IF inbox_closed <> '{}' THEN
         DELETE FROM inbox WHERE id = ANY (inbox_closed);
+    END IF;
+    IF verdicts_in <> '{}' THEN
+        INSERT INTO verdicts SELECT * FROM unnest(verdicts_in);
+        PERFORM pg_notify('holdfast', told.worker) FROM (SELECT DISTINCT worker FROM unnest(verdicts_in)) AS told;
     END IF;
     IF inbox_in <> '{}' THEN
         ids := put_messages(inbox_in, (SELECT p.owner FROM partitions AS p WHERE p.partition = fences[1].partition));

@@ -1,0 +1,20 @@
+"""PostgreSQL sits the same exam as the other stores."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.store.postgres import PostgresStore
+from holdfast.store.protocol import Store
+from holdfast.testing.conformance import StoreExam
+
+pytestmark = pytest.mark.postgres
+
+
+class TestPostgresStore(StoreExam):
+    @pytest.fixture(autouse=True)
+    def database(self, database_url: str) -> None:
+        self.url = database_url
+
+    def make(self, directory: Path) -> Store:
+        return PostgresStore(self.url)
