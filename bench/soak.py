@@ -208,13 +208,13 @@ async def soak(options: argparse.Namespace, path: Path) -> tuple[Load, Observer]
         return load, observer
 
 
-def growth(samples: Sequence[Sample], of: Callable[[Sample], float]) -> tuple[float, bool]:
-    """How fast something grows over the second half, per hour, and whether that is as good as nothing."""
+def growth(samples: Sequence[Sample], of: Callable[[Sample], float]) -> tuple[float, float]:
+    """How fast something grows over the second half: per hour, and by which share of itself in all that time."""
     half = samples[len(samples) // 2 :]
     hours = [sample.at_s / 3600 for sample in half]
     values = [of(sample) for sample in half]
     slope = statistics.linear_regression(hours, values).slope
-    return slope, slope * (hours[-1] - hours[0]) < FLAT * statistics.mean(values)
+    return slope, slope * (hours[-1] - hours[0]) / statistics.mean(values)
 
 
 def say(samples: Sequence[Sample], options: argparse.Namespace) -> dict[str, Any]:
@@ -233,14 +233,17 @@ def say(samples: Sequence[Sample], options: argparse.Namespace) -> dict[str, Any
         print(f"{name:<26}" + "".join(f"{of(sample):>12,.1f}" for sample in moments))
     figures: dict[str, Any] = {}
     settled_s = options.retention.total_seconds() + SWEEP / SECOND
+    long_enough = settled_s <= samples[len(samples) // 2].at_s
     for name, of in {"rss_mb": rows["memory, MB"], "disk_mb": rows["database and its log, MB"]}.items():
-        slope, flat = growth(samples, of)
+        slope, share = growth(samples, of)
+        flat = share < FLAT if long_enough else None
         what = "memory" if name == "rss_mb" else "disk"
-        print(f"{what}: {'flat' if flat else 'GROWING'}, {slope:+,.1f} MB per hour over the second half")
-        figures |= {f"{name}_at_{share}": round(of(moments[share // 25 - 1]), 1) for share in (25, 50, 100)}
+        word = {True: "flat", False: "GROWING", None: "too short to tell"}[flat]
+        print(f"{what}: {word}, {share:+.1%} over the second half, which is {slope:+,.1f} MB per hour")
+        figures |= {f"{name}_at_{part}": round(of(moments[part // 25 - 1]), 1) for part in (25, 50, 100)}
         figures |= {f"{name}_per_hour": round(slope, 1), f"{what}_flat": flat}
-    if settled_s > options.minutes * 30:
-        print(f"Too short to tell: deleting begins after {settled_s:.0f} s, and that is in the second half.")
+    if not long_enough:
+        print(f"The first that ended may stay for {settled_s:.0f} s: try twice as many minutes, or more.")
     return figures
 
 
@@ -262,6 +265,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.minutes < 1:
         parser.error("--minutes must be at least 1")
+    if options.rate <= 0 or not options.retention:
+        parser.error("--rate and --retention must be more than nothing")
     with tempfile.TemporaryDirectory(dir=options.dir) as directory:
         (load, observer), loop_name = verify.run(soak(options, Path(directory) / "soak.db"))
     samples = observer.samples

@@ -51,7 +51,7 @@ def curve(title: str, unit: str, points: Mapping[int, float]) -> str:
 
 def panels(title: str, each: Sequence[Panel]) -> str:
     """Curves below one another, over the same minutes, each from zero."""
-    height = 120
+    height = 140
     spoken = "; ".join(f"{panel.title} at the end: {panel.points[-1][1]:.4g} {panel.unit}" for panel in each)
     body = "\n".join(_panel(panel, number * height, height) for number, panel in enumerate(each))
     return _picture(height * len(each) + 30, f"{title}. {spoken}", body)
@@ -62,7 +62,7 @@ def _panel(panel: Panel, top: int, height: int) -> str:
     last = panel.points[-1][0]
     most = max(value for _, value in panel.points) * 1.1 or 1
     at = [
-        (left + minute / last * (right - left), low - value / most * (height - 40))
+        (left + minute / last * (right - left), low - value / most * (height - 62))
         for minute, value in panel.points
     ]
     x, y = at[-1]
@@ -70,7 +70,7 @@ def _panel(panel: Panel, top: int, height: int) -> str:
         f'<text class="axis" x="{left + share * (right - left):.1f}" y="{low + 18}">{last * share:.3g} min</text>'
         for share in (0, 0.5, 1)
     )
-    return f"""<text class="title" x="16" y="{top + 30}">{panel.title} ({panel.unit})</text>
+    return f"""<text class="title" x="16" y="{top + 46}">{panel.title} ({panel.unit})</text>
 <line class="base" x1="{left}" x2="{right}" y1="{low}" y2="{low}"/>
 {_line(at)}<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>
 <text x="{x + 34:.1f}" y="{y + 4:.1f}">{panel.points[-1][1]:,.0f}</text>{ticks}"""
