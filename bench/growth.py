@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+import svg
 import verify
 from msgspec import Raw
 
@@ -95,44 +95,6 @@ def _pace(steps: int) -> float:
     return (marks[steps - 1] - marks[first]) / (steps - 1 - first) * 1e6
 
 
-def plot(title: str, unit: str, points: dict[int, float]) -> str:
-    """A line over a logarithmic axis, in the colours that the reader's browser prefers."""
-    width, height, left, low = 560, 240, 56, 190
-    most = max(points.values()) * 1.25
-    first, last = math.log10(min(points)), math.log10(max(points))
-    at = {
-        n: (left + (math.log10(n) - first) / (last - first) * (width - left - 30), low - value / most * 140)
-        for n, value in points.items()
-    }
-    dots = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/><text x="{x:.1f}" y="{y - 10:.1f}">{points[n]:.3g}</text>'
-        f'<text class="axis" x="{x:.1f}" y="{low + 20}">10{_raised(round(math.log10(n)))}</text>'
-        for n, (x, y) in at.items()
-    )
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at.values())
-    spoken = "; ".join(f"{n:,}: {value:.3g} {unit}" for n, value in points.items())
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"
-  height="{height}" role="img" aria-label="{title}: {spoken}">
-<style>
-text {{ font: 12px system-ui, sans-serif; text-anchor: middle; fill: #1b2430 }}
-.title {{ font-weight: 600; text-anchor: start }} .axis {{ fill: #5b6675 }}
-polyline {{ fill: none; stroke: #3b4cca; stroke-width: 2 }} circle {{ fill: #3b4cca }} .base {{ stroke: #c7ced8 }}
-@media (prefers-color-scheme: dark) {{
-  text {{ fill: #e8ecf2 }} .axis {{ fill: #9aa5b4 }} polyline {{ stroke: #9db0ff }} circle {{ fill: #9db0ff }}
-  .base {{ stroke: #3a4450 }}
-}}
-</style>
-<text class="title" x="16" y="22">{title} ({unit})</text>
-<line class="base" x1="{left - 20}" x2="{width - 10}" y1="{low}" y2="{low}"/>
-<polyline points="{line}"/>{dots}
-</svg>
-"""
-
-
-def _raised(power: int) -> str:
-    return "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in str(power))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="up to a million waiting instances")
@@ -149,8 +111,8 @@ def main() -> None:
         print(f"{facts:>9,} facts     {pace:7.1f} µs a step")
     if options.plots:
         pictures = {
-            "growth-waiting": plot("A verification, by instances that wait beside it", "µs", costs),
-            "growth-history": plot("A step, by facts in its history", "µs", paces),
+            "growth-waiting": svg.curve("A verification, by instances that wait beside it", "µs", costs),
+            "growth-history": svg.curve("A step, by facts in its history", "µs", paces),
         }
         for name, picture in pictures.items():
             (options.plots / f"{name}.svg").write_text(picture)

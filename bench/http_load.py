@@ -22,10 +22,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from http_calls import INSTANCES, Connection, free_port, post_until_accepted
 from verify import run
-from waiting import free_port, post_until_accepted
 
 APP = """
 from datetime import timedelta
@@ -52,43 +51,7 @@ async def verify(ctx: OrchestrationContext, number: str) -> bool:
             return True
     return False
 """
-INSTANCES = "/runtime/webhooks/durabletask/instances"
 CALLS = ("start", "answer", "status")
-
-
-class Connection(asyncio.Protocol):
-    """One request at a time, as cheap as it can be."""
-
-    def __init__(self) -> None:
-        self._answer: asyncio.Future[bytes] | None = None
-        self._buffer = b""
-        self._transport: Any = None  # uvloop's are no asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found or self._answer is None:
-            return
-        _, _, length = head.lower().partition(b"content-length: ")
-        if len(rest) >= int(length.split(b"\r\n", 1)[0] or 0):
-            self._buffer = b""
-            self._answer.set_result(head + found + rest)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionError("The server closed the connection."))
-
-    async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        self._answer = asyncio.get_running_loop().create_future()
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        self._transport.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        return await self._answer
-
-    def close(self) -> None:
-        self._transport.close()
 
 
 async def load(port: int, n: int, in_flight: int) -> dict[str, float]:
@@ -102,7 +65,7 @@ async def load(port: int, n: int, in_flight: int) -> dict[str, float]:
         return answer
 
     async def user() -> None:
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+        connection = await Connection.to(port)
         for _ in numbers:
             started = await timed("start", connection, "POST", "/orchestrators/verify", b'"+14255550100"')
             assert started.startswith(b"HTTP/1.1 202"), started

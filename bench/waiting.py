@@ -1,10 +1,15 @@
-"""Waiting instances: memory, and how soon the first answer is accepted after `kill -9`.
+"""Waiting instances: memory, how soon the first answer is accepted after `kill -9`, how fast all can be answered.
 
-    python bench/waiting.py [--n 100000] [--dir DIR]
+    python bench/waiting.py [--n 100000] [--answer-all] [--dir DIR]
 
 A server process is started with an empty database; N verifications are started in it and left waiting for their
-answer. Then it is killed, started again, and the first answer is sent over HTTP as soon as anything accepts it. The
-last line is one JSON object.
+answer. Then it is killed, started again, and the first answer is sent over HTTP as soon as anything accepts it.
+
+With --answer-all, the others are answered then, too, in no order, over the same 64 connections. Hardly any has its
+code in memory, so each is read and replayed. In turns with them, on the same server, fresh ones are started, and
+answered while theirs is; the ratios, medians of ten turns, compare with that, and with its answers alone. The same
+is done in this process, without HTTP, over a copy of the database as the kill left it. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -13,67 +18,40 @@ import argparse
 import asyncio
 import json
 import os
+import random
+import shutil
 import signal
-import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-_APP = """
-from datetime import timedelta
-from holdfast import App, OrchestrationContext, when_any
+from http_calls import INSTANCES, free_port, post_all, post_until_accepted
+from verify import run
+from waiting_app import app
 
-app = App()
+from holdfast import Settings
 
+IN_FLIGHT = 64
+TURNS = 10
+FRESH = 2_000
+"""In each turn: far fewer than may keep their code in memory."""
 
-@app.activity
-async def send_code(number: str) -> str:
-    return "0042"
-
-
-@app.orchestrator(name="verify")
-async def verify(ctx: OrchestrationContext, number: str) -> bool:
-    code = await ctx.call_activity(send_code, number)
-    deadline = ctx.create_timer(timedelta(days=1))
-    answer = ctx.wait_for_external_event("Answer", str)
-    await when_any(answer, deadline)
-    return answer.is_completed and answer.result == code
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+Send = Callable[[Sequence[str]], Awaitable[float]]
+"""Starts or answers the instances with these ids; returns the seconds until all of that was durable."""
+Count = Callable[[], Awaitable[Mapping[str, int]]]
+"""How many instances there are of each status."""
 
 
 def start_server(directory: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "holdfast.cli", "dev", str(directory / "app.py"), "--no-reload"]
-    command += ["--port", str(port), "--db", str(directory / "waiting.db")]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def post(url: str, body: bytes) -> int:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        status: int = answer.status
-        return status
-
-
-def post_until_accepted(url: str, body: bytes, limit_s: float = 60) -> None:
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < limit_s:
-        try:
-            post(url, body)
-            return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.005)
-    raise SystemExit(f"{url} accepted nothing within {limit_s:g} s")
+    command = [sys.executable, "-m", "holdfast.cli", "dev", str(Path(__file__).with_name("waiting_app.py"))]
+    command += ["--no-reload", "--port", str(port), "--db", "waiting.db"]
+    return subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def rss_mb(pid: int) -> float:
@@ -83,71 +61,142 @@ def rss_mb(pid: int) -> float:
     raise SystemExit("the server is gone")
 
 
-async def start_instances(port: int, n: int, connections: int = 64) -> None:
-    """Plain HTTP/1.1 over kept connections: the load generator must not be what is measured."""
-    numbers = iter(range(n))
+def get(port: int, path: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
 
-    async def user() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number in numbers:
-            body = json.dumps(f"+1425{number:07d}").encode()
-            path = f"/orchestrators/verify/wait-{number}"
-            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-            writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 202"), answer
-            lengths = [line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-            await reader.readexactly(int(lengths[0].split(b":")[1]))
-            if number % 10_000 == 9_999:
-                print(f"{number + 1:,} started", file=sys.stderr)
-        writer.close()
 
-    await asyncio.gather(*(user() for _ in range(connections)))
+def starts(ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for number, instance_id in enumerate(ids, 1):
+        yield f"/orchestrators/verify/{instance_id}", b'"+14255550100"'
+        if number % 100_000 == 0:
+            print(f"{number:,} started", file=sys.stderr)
+
+
+async def compare(waiting: list[str], start: Send, answer: Send, counts: Count) -> dict[str, float]:
+    """Answers per second of those that wait, and of fresh ones; in turns, as machines have good and bad minutes."""
+    random.Random(0).shuffle(waiting)  # people answer in no order
+    turns: list[tuple[float, float, float]] = []
+    for turn in range(TURNS):
+        part = waiting[turn::TURNS]
+        waited_s = await answer(part)  # accepted in the commit in which the instance ends
+        fresh = [f"fresh-{turn}-{number}" for number in range(FRESH)]
+        started_s = await start(fresh)
+        random.Random(turn).shuffle(fresh)
+        answered_s = await answer(fresh)
+        turns.append((len(part) / waited_s, FRESH / answered_s, FRESH / (started_s + answered_s)))
+    await all_ended(counts)
+    waited, answered, both = ([turn[column] for turn in turns] for column in range(3))
+    return {
+        "answers_per_s": round(statistics.harmonic_mean(waited)),
+        "fresh_answers_per_s": round(statistics.harmonic_mean(answered)),
+        "fresh_starts_and_answers_per_s": round(statistics.harmonic_mean(both)),
+        "ratio_to_fresh_answers": median_ratio(waited, answered),
+        "ratio_to_starts_and_answers": median_ratio(waited, both),
+    }
+
+
+def median_ratio(rates: Sequence[float], others: Sequence[float]) -> float:
+    return round(statistics.median(rate / other for rate, other in zip(rates, others, strict=True)), 2)
+
+
+async def answer_over_http(port: int, waiting: list[str]) -> dict[str, float]:
+    async def start(ids: Sequence[str]) -> float:
+        return await post_all(port, starts(ids), IN_FLIGHT)
+
+    async def answer(ids: Sequence[str]) -> float:
+        requests = ((f"{INSTANCES}/{instance_id}/raiseEvent/Answer", b'"0042"') for instance_id in ids)
+        return await post_all(port, requests, IN_FLIGHT)
+
+    async def counts() -> dict[str, int]:
+        return get(port, f"{INSTANCES.rpartition('/')[0]}/counts")
+
+    return await compare(waiting, start, answer, counts)
+
+
+async def answer_in_process(database: Path, waiting: list[str]) -> dict[str, float]:
+    async with app.running(Settings(db=str(database))) as client:
+
+        async def each(ids: Sequence[str], call: Callable[[str], Awaitable[object]]) -> float:
+            left = iter(ids)
+
+            async def user() -> None:
+                for instance_id in left:
+                    await call(instance_id)
+
+            begun = time.perf_counter()
+            await asyncio.gather(*(user() for _ in range(IN_FLIGHT)))
+            return time.perf_counter() - begun
+
+        return await compare(
+            waiting,
+            lambda ids: each(ids, lambda instance_id: client.start("verify", "+1425", instance_id=instance_id)),
+            lambda ids: each(ids, lambda instance_id: client.raise_event(instance_id, "Answer", "0042")),
+            client.counts,
+        )
+
+
+async def all_ended(counts: Count) -> None:
+    """Wait until none runs but the very first, which nobody answers."""
+    for _ in range(100):
+        running = {status: count for status, count in (await counts()).items() if status != "Completed"}
+        if running in ({}, {"Running": 1}):
+            return
+        await asyncio.sleep(0.1)
+    raise SystemExit(f"not all ended: {running}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=100_000)
+    parser.add_argument("--answer-all", action="store_true", help="measure how fast all can be answered")
     parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
     options = parser.parse_args()
+    ids = [f"wait-{number}" for number in range(options.n)]
+    figures: dict[str, object] = {"waiting": options.n}
     with tempfile.TemporaryDirectory(dir=options.dir) as name:
         directory = Path(name)
-        (directory / "app.py").write_text(_APP)
+        copy = directory / "copy"
         port = free_port()
-        base = f"http://127.0.0.1:{port}/runtime/webhooks/durabletask/instances"
         server = start_server(directory, port)
         try:
             post_until_accepted(f"http://127.0.0.1:{port}/orchestrators/verify/first", b'"+14255550100"')
-            begun = time.perf_counter()
-            asyncio.run(start_instances(port, options.n))
-            starts_per_s = options.n / (time.perf_counter() - begun)
+            took, _ = run(post_all(port, starts(ids), IN_FLIGHT))
             rss = rss_mb(server.pid)
             os.kill(server.pid, signal.SIGKILL)
             server.wait()
-            disk = sum(file.stat().st_size for file in directory.glob("waiting.db*"))
+            files = list(directory.glob("waiting.db*"))
+            disk = sum(file.stat().st_size for file in files)
+            if options.answer_all:
+                copy.mkdir()
+                for file in files:
+                    shutil.copy(file, copy)
             begun = time.perf_counter()
             server = start_server(directory, port)
-            post_until_accepted(f"{base}/wait-0/raiseEvent/Answer", b'"0042"')
+            post_until_accepted(f"http://127.0.0.1:{port}{INSTANCES}/wait-0/raiseEvent/Answer", b'"0042"')
             first_answer_s = time.perf_counter() - begun
-            with urllib.request.urlopen(f"{base}/wait-0", timeout=30) as answer:
-                status = json.load(answer)
-            assert status["output"] is True, status
-            rss_after = rss_mb(server.pid)
+            assert get(port, f"{INSTANCES}/wait-0")["output"] is True
+            figures |= {
+                "rss_mb": round(rss, 1),
+                "rss_after_restart_mb": round(rss_mb(server.pid), 1),
+                "first_answer_after_kill_s": round(first_answer_s, 3),
+                "disk_bytes_each": round(disk / options.n),
+                "http_starts_per_s": round(options.n / took),
+            }
+            if options.answer_all:
+                print("answering all over HTTP", file=sys.stderr)
+                over_http, _ = run(answer_over_http(port, ids[1:]))
+                figures |= {f"http_{figure}": value for figure, value in over_http.items()}
+                figures["rss_after_all_mb"] = round(rss_mb(server.pid), 1)
         finally:
             server.kill()
             server.wait()
-    print(
-        json.dumps(
-            {
-                "waiting": options.n,
-                "rss_mb": round(rss, 1),
-                "rss_after_restart_mb": round(rss_after, 1),
-                "first_answer_after_kill_s": round(first_answer_s, 3),
-                "disk_bytes_each": round(disk / options.n),
-                "http_starts_per_s": round(starts_per_s),
-            }
-        )
-    )
+        if options.answer_all:
+            print("answering all in process", file=sys.stderr)
+            in_process, loop_name = run(answer_in_process(copy / "waiting.db", ids))
+            figures |= {f"process_{figure}": value for figure, value in in_process.items()} | {"loop": loop_name}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
