@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from msgspec.structs import replace
 from starlette.routing import BaseRoute
 
-from holdfast.clock import SECOND, Clock, SystemClock, to_datetime
+from holdfast.clock import SECOND, Clock, SyncedClock, SystemClock, to_datetime
 from holdfast.config import Settings
 from holdfast.core.calls import Reconcile
 from holdfast.core.registry import ActivityDefinition, Registry, Signature
@@ -162,6 +162,8 @@ class Hub(NamedTuple):
     client: Client
     worker: Worker
     secret: bytes
+    clock: Clock
+    """What it runs by: with a database that workers share, the database's."""
 
 
 @asynccontextmanager
@@ -170,7 +172,7 @@ async def run(
 ) -> AsyncGenerator[Hub, None]:
     """What `App.running` does, for those who serve the app."""
     search_less_often()
-    store = _store(settings)
+    store, clock = _store(settings, clock)
     await store.open()
     try:
         secret = await store.secret()
@@ -187,7 +189,7 @@ async def run(
         turning = asyncio.create_task(worker.run())
         beating = asyncio.create_task(heartbeat.run())
         try:
-            yield Hub(Client(worker, store, app.registry, clock), worker, secret)
+            yield Hub(Client(worker, store, app.registry, clock), worker, secret, clock)
         finally:
             worker.refuse()
             await runner.drain(settings.drain_s)
@@ -214,14 +216,17 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
     )
 
 
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, clock: Clock) -> tuple[Store, Clock]:
+    """The store, and the clock that goes with it: workers on many machines go by the one of their database."""
     if settings.db == ":memory:":
-        return MemoryStore()
+        return MemoryStore(), clock
     if settings.on_server:
         from holdfast.store.postgres import PostgresStore  # its driver is an extra
 
-        return PostgresStore(settings.db)
-    return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread)
+        shared = SyncedClock()
+        store = PostgresStore(settings.db, shared.heard)
+        return store, shared if isinstance(clock, SystemClock) else clock
+    return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread), clock
 
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening on all addresses, and one that is known

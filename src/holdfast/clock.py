@@ -2,13 +2,14 @@
 
 Every instant in Holdfast is an `int`: microseconds since the Unix epoch, UTC. Integers compare exactly, survive
 JSON and both databases unchanged, and cannot carry a forgotten time zone. `SystemClock` is the one place that
-reads the machine's time; a test checks that.
+reads the machine's time; a test checks that. Workers that share a database go by its clock (`SyncedClock`).
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
 
@@ -41,6 +42,31 @@ class SystemClock:
     def utc_now(self) -> datetime:
         """The present instant as an aware `datetime`."""
         return to_datetime(self.now())
+
+
+class SyncedClock:
+    """Another machine's clock, such as a database's, kept going here by the monotonic one.
+
+    All who heard of it agree on the time, whatever their own clocks say. It is never ahead of what was heard: an
+    instant is a little older when it arrives, so of the last few the one that came fastest counts.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time_ns() // 1000 - _monotonic()  # until it is heard of
+        self._heard: deque[int] = deque(maxlen=10)
+
+    def heard(self, at: Timestamp) -> None:
+        """The other clock showed `at`, a moment ago."""
+        self._heard.append(at - _monotonic())
+        self._ahead = max(self._heard)
+
+    def now(self) -> Timestamp:
+        return _monotonic() + self._ahead
+
+
+def _monotonic() -> int:
+    """Microseconds since some instant; where that can be had, it counts while the machine sleeps, too."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
 def to_datetime(at: Timestamp) -> datetime:

@@ -16,6 +16,7 @@
     ├── TryAgainError              the caller may repeat the same request
     │   ├── BusyError              the inbox is full; nothing was changed
     │   ├── ServerUnreachableError nobody answers under the server's URL, or the connection broke
+    │   ├── StoreUnavailableError  the database does not answer; nothing was changed
     │   └── CommitUnknownError     the commit may or may not have happened: repeat with the same instance id
     ├── StoreError                 the operator must act
     │   ├── StoreInUseError        another process owns the database file
@@ -160,6 +161,10 @@ class CommitUnknownError(TryAgainError):
 
     def __init__(self) -> None:
         super().__init__("The database did not confirm the write; it may or may not have happened.")
+
+
+class StoreUnavailableError(TryAgainError):
+    """The database does not answer now. Nothing was changed; the worker goes on by itself when it is back."""
 
 
 class DevelopmentOnlyError(HoldfastError):

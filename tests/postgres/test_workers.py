@@ -9,7 +9,7 @@ import pytest
 
 from holdfast import App, Client, OrchestrationContext, Settings, when_any
 from holdfast.app import Hub, run
-from holdfast.clock import SystemClock
+from holdfast.clock import Clock, SystemClock
 from holdfast.engine.worker import WorkerOptions
 from holdfast.errors import InstanceExistsError, InstanceFinishedError, InstanceNotFoundError, MisfitError
 from holdfast.instance import PARTITIONS, RuntimeStatus, partition_of
@@ -63,10 +63,10 @@ class Workers:
         self._stacks: dict[str, AsyncExitStack] = {}
         self.hubs: dict[str, Hub] = {}
 
-    async def start(self, name: str) -> Hub:
+    async def start(self, name: str, clock: Clock | None = None) -> Hub:
         stack = self._stacks[name] = AsyncExitStack()
-        options = WorkerOptions(poll=200_000)
-        running = run(app, Settings(db=self._url), SystemClock(), options)
+        options = WorkerOptions(poll=200_000, retry=100_000)
+        running = run(app, Settings(db=self._url), clock or SystemClock(), options)
         hub = self.hubs[name] = await stack.enter_async_context(running)
         await until(lambda: hub.client.ready)
         return hub

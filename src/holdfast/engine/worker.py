@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -26,7 +27,14 @@ from holdfast.core.partition import Partition
 from holdfast.core.registry import Registry
 from holdfast.engine.activities import Activities
 from holdfast.engine.timers import WINDOW, TimerWindow
-from holdfast.errors import BusyError, CommitUnknownError, HoldfastError, LeaseLostError, RunawayStep
+from holdfast.errors import (
+    BusyError,
+    CommitUnknownError,
+    HoldfastError,
+    LeaseLostError,
+    RunawayStep,
+    StoreUnavailableError,
+)
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
 from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
@@ -70,7 +78,8 @@ class WorkerOptions:
     poll: int = SECOND
     """How often to look for messages left by other workers, and for partitions without an owner."""
     retry: int = SECOND
-    """How long to wait after the store failed."""
+    """How long to wait after the store failed; twice as long each further time, up to `max_retry`."""
+    max_retry: int = 8 * SECOND
     retention: int | None = None
     """How long instances are kept after they have ended. None: until they are purged."""
     max_sweep: int = 200
@@ -114,6 +123,8 @@ class Worker:
         self._asked: dict[int, Reply] = {}
         """Who waits for the verdict on a message, by the message's id in the inbox."""
         self._retry_at: Timestamp = 0
+        self._failures = 0
+        """How often the store has failed since it last did what was asked of it."""
         self._sweep_at: Timestamp = 0 if self.options.retention is not None else NEVER
         self._swept_to: InstanceCursor | None = None
         self._swept = 0
@@ -324,6 +335,9 @@ class Worker:
         self._delivered.clear()
         self._timers = TimerWindow()
         await self._balance(now)
+        if self._failures and self._store.shared:
+            log.info("The database is back")
+        self._failures = 0
         self.ready = True
         await self._read_mail()
         await self._show([key for key in self._watchers if key is not None])
@@ -449,9 +463,9 @@ class Worker:
         starting: Sequence[_Start],
     ) -> None:
         """Forget everything; the next turn takes over from what the store has."""
-        log.error("The store did not confirm a commit; starting over from what it has", exc_info=error)
+        self._say_what_failed(error)
         self.ready = False
-        self._retry_at = now + self.options.retry
+        self._retry_at = now + self._pause()
         self.partition.forget()
         for _, started in starting:
             started(CommitUnknownError())
@@ -463,6 +477,21 @@ class Worker:
         results = [entry for entry in entries if _result_key(entry[0])]
         waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
         self._entries = deque([*results, *waiting])
+
+    def _say_what_failed(self, error: BaseException) -> None:
+        if isinstance(error, LeaseLostError):
+            log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
+        elif not isinstance(error, StoreUnavailableError):
+            log.error("The store did not confirm a commit; starting over from what it has", exc_info=error)
+        elif not self._failures:
+            log.error("%s Nothing is acknowledged until it is back; starting over then from what it has", error)
+
+    def _pause(self) -> int:
+        """How long to wait until the next attempt. Workers that failed together come back one by one."""
+        longest = min(self.options.retry << min(self._failures, 10), self.options.max_retry)
+        self._failures += 1
+        share = crc32(f"{self._owner} {self._failures}".encode()) % 1_000
+        return longest // 2 + longest * share // 2_000 if self._store.shared else self.options.retry
 
     # --- running
 

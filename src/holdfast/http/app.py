@@ -87,13 +87,13 @@ class DurableApi(Starlette):
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Run the durable app. Takes and ignores the app around it, as ASGI frameworks pass it."""
         async with run(self._durable, self.settings, self._clock) as hub:
-            client, secret = hub.client, hub.secret
-            gate = Gate(KeyRing(keys_path(self.settings.db)), secret, self.settings, self._clock)
+            client, secret, clock = hub.client, hub.secret, hub.clock
+            gate = Gate(KeyRing(keys_path(self.settings.db)), secret, self.settings, clock)
             streams = Streams(client, self.settings.max_streams)
             registry = self._durable.registry
             development = tuple(route.path for route in development_routes(self._durable.mounts))
             self.state.services = Services(
-                client, self.settings, gate, streams, registry, secret, self._clock, development
+                client, self.settings, gate, streams, registry, secret, clock, development
             )
             self.state.streams = streams
             self.state.client = client

@@ -17,13 +17,15 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 from msgspec.structs import astuple, replace
 
 from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
-from holdfast.errors import LeaseLostError, SchemaTooNewError, StoreError
+from holdfast.errors import LeaseLostError, SchemaTooNewError, StoreError, StoreUnavailableError
 from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait, partition_of
 from holdfast.presence import REMEMBERED, Presence
@@ -130,22 +132,29 @@ _ENDED = """
 _NOTE = """
     INSERT INTO audit (at, verb, caller, address, reason, result, instance_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
-_ANNOUNCE = """
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_ANNOUNCE = f"""
     WITH forgotten AS (DELETE FROM workers WHERE name <> $1 AND name NOT IN
         (SELECT name FROM workers ORDER BY started_at DESC, name DESC LIMIT $4) RETURNING name),
     unread AS (DELETE FROM verdicts WHERE worker IN (SELECT name FROM forgotten))
     INSERT INTO workers (name, started_at, presence) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE SET presence = excluded.presence
-"""
+    RETURNING {_NOW}
+"""  # noqa: S608 - no value from outside
 
 
 class PostgresStore:
-    """Implements `holdfast.store.protocol.Store`. `url` is a `postgresql://` one, with libpq's parameters."""
+    """Implements `holdfast.store.protocol.Store`.
+
+    `url` is a `postgresql://` one, with libpq's parameters. `heard` is told what the database's clock shows, when
+    it is opened and with each sign of life; the store itself never goes by it.
+    """
 
     shared = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, heard: Callable[[Timestamp], None] = lambda at: None) -> None:
         self._url = url
+        self._heard = heard
         self._writer: asyncpg.Connection[Any] | None = None
         self._writing = asyncio.Lock()
         self._readers: asyncpg.Pool[Any] | None = None
@@ -157,10 +166,13 @@ class PostgresStore:
         try:
             async with self._connected() as writer:
                 await _migrate(writer)
+                self._heard(await writer.fetchval(f"SELECT {_NOW}"))
             self._readers = await asyncpg.create_pool(
                 self._url,
                 min_size=0,
                 max_size=_READERS,
+                timeout=_PATIENCE_S,
+                target_session_attrs=_target(self._url),
                 command_timeout=3 * _PATIENCE_S,
                 init=_prepare_reader,
                 reset=_keep_as_it_is,
@@ -215,7 +227,7 @@ class PostgresStore:
 
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=_PATIENCE_S, command_timeout=_PATIENCE_S)
+                connection = await self._connect()
                 try:
                     await connection.add_listener("holdfast", told)
                     mail()
@@ -338,7 +350,8 @@ class PostgresStore:
     # --- who works
 
     async def announce(self, presence: Presence) -> None:
-        await self._read(_ANNOUNCE, presence.name, presence.started_at, encode(presence), REMEMBERED - 1)
+        row = (presence.name, presence.started_at, encode(presence), REMEMBERED - 1)
+        self._heard((await self._read(_ANNOUNCE, *row))[0][0])
 
     async def workers(self) -> list[Presence]:
         rows = await self._read("SELECT presence FROM workers ORDER BY started_at DESC, name DESC")
@@ -357,23 +370,28 @@ class PostgresStore:
             async with self._writing, self._connected() as writer:
                 yield writer
         except _ERRORS as error:
-            if isinstance(error, asyncpg.PostgresError) and error.sqlstate == _LEASE_LOST:
+            if _lease_lost(error):
                 raise LeaseLostError("A partition has another owner now.") from error
-            raise StoreError(f"The database failed: {_words(error)}") from error
+            raise StoreUnavailableError(f"The database failed: {_words(error)}") from error
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[asyncpg.Connection[Any], None]:
-        """The connection that commits, made anew if it broke. What goes wrong otherwise than by words breaks it."""
-        if self._writer is None or self._writer.is_closed():
-            self._writer = await asyncpg.connect(self._url, timeout=_PATIENCE_S, command_timeout=_PATIENCE_S)
-            await _prepare_writer(self._writer)
+        """The connection that commits, made anew after anything went wrong on it: a cut-off statement may still be
+        running, and the server may have become one that only reads."""
         try:
+            if self._writer is None or self._writer.is_closed():
+                self._writer = await self._connect()
+                await _prepare_writer(self._writer)
             yield self._writer
-        except asyncpg.PostgresError:
+        except BaseException as error:
+            if not _lease_lost(error):
+                self._drop_writer()
             raise
-        except BaseException:  # a cut-off statement may still be running: nothing may follow it
-            self._drop_writer()
-            raise
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        return await asyncpg.connect(
+            self._url, timeout=_PATIENCE_S, command_timeout=_PATIENCE_S, target_session_attrs=_target(self._url)
+        )
 
     def _drop_writer(self) -> None:
         if self._writer is not None:
@@ -385,7 +403,8 @@ class PostgresStore:
         try:
             return await self._readers.fetch(statement, *parameters)
         except _ERRORS as error:
-            raise StoreError(f"The database failed: {_words(error)}") from error
+            await self._readers.expire_connections()
+            raise StoreUnavailableError(f"The database failed: {_words(error)}") from error
 
     async def _list(self, query: listing.Query) -> list[Any]:
         statement, parameters = query
@@ -486,6 +505,16 @@ def _wait_row(wait: Wait) -> tuple[Any, ...]:
 
 def _message_row(message: Message) -> tuple[int, str, bytes]:
     return (partition_of(message.instance_id), message.instance_id, encode(message))
+
+
+def _target(url: str) -> SessionAttribute:
+    """Which of several servers to connect to, if the URL does not say: the one that writes."""
+    said = parse_qs(urlsplit(url).query).get("target_session_attrs")
+    return SessionAttribute(said[0] if said else "read-write")
+
+
+def _lease_lost(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _LEASE_LOST
 
 
 def _words(error: BaseException) -> str:
