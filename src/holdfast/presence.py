@@ -30,6 +30,8 @@ class Presence(Struct, frozen=True):
     started_at: Timestamp
     seen_at: Timestamp
     ended_at: Timestamp | None = None
+    partitions: int = 0
+    """How many of the hub's partitions it owns."""
     live_instances: int = 0
     """Instances whose code is in memory."""
     running_activities: int = 0
