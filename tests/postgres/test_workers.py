@@ -121,6 +121,14 @@ def test_workers_share_and_take_over_what_another_leaves(database_url: str) -> N
     play(database_url, scene)
 
 
+def test_workers_that_start_at_once_make_the_tables_once(database_url: str) -> None:
+    async def scene(workers: Workers) -> None:
+        await asyncio.gather(*(workers.start(name) for name in "abcd"))
+        await workers.even()
+
+    play(database_url, scene)
+
+
 def test_any_worker_takes_any_request(database_url: str) -> None:
     async def scene(workers: Workers) -> None:
         a, b = await workers.start("a"), await workers.start("b")

@@ -421,8 +421,9 @@ async def _migrate(connection: asyncpg.Connection[Any]) -> None:
     )
     version = await _version(connection)
     if version < len(scripts):
+        # Before the transaction begins: one that waits within it does not see what another one made meanwhile.
+        await connection.execute("SELECT pg_advisory_lock(hashtext('holdfast.migrations'))")
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('holdfast.migrations'))")
             version = await _version(connection)
             if version == 0:
                 await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -430,6 +431,7 @@ async def _migrate(connection: asyncpg.Connection[Any]) -> None:
             for number, script in enumerate(scripts[version:], start=version + 1):
                 await connection.execute(script.read_text())
                 await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
+        await connection.execute("SELECT pg_advisory_unlock(hashtext('holdfast.migrations'))")
     if version > len(scripts):
         raise SchemaTooNewError(
             f"The database has schema {version}; this Holdfast knows {len(scripts)}. Install the newer version."
