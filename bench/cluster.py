@@ -49,8 +49,9 @@ async def work(url: str, in_flight: int, seconds: float) -> None:
                 await verify.one(client, f"+{os.getpid()}{number:07d}", wait_until_asked=False)
                 done += 1
 
+        await asyncio.sleep(4)  # until partitions are shared out: the codes are read in this process only
         users = [asyncio.create_task(user()) for _ in range(in_flight)]  # noqa: F841 - they must not be collected
-        await asyncio.sleep(4)  # partitions are shared out meanwhile
+        await asyncio.sleep(1)
         print("warm", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         before, begun = done, time.perf_counter()

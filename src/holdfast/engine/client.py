@@ -52,8 +52,8 @@ from holdfast.store.protocol import Store
 _REMEMBERED: Timestamp = 24 * 3_600 * SECOND
 """How long an idempotency key is remembered."""
 _PAGE = 200
-_TRIES = 20
-"""How often to draw an id: among four workers, one in 300 draws so often in vain, and its start travels."""
+_TRIES = 100
+"""How often to draw an id. With very many workers some are drawn in vain, and those starts travel."""
 
 
 class Client:
