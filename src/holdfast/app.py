@@ -214,6 +214,7 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
         live_instances=worker.partition.live_count,
         running_activities=len(runner.running),
         queued_messages=worker.queued,
+        changes=worker.changes,
     )
 
 

@@ -37,6 +37,8 @@ class Presence(Struct, frozen=True):
     running_activities: int = 0
     """Activities that run, or wait for a slot."""
     queued_messages: int = 0
+    changes: int = 0
+    """How many rows of instances it has written since it started, so that others hear that there is news."""
 
     def alive(self, now: Timestamp) -> bool:
         return self.ended_at is None and now - self.seen_at < SILENCE

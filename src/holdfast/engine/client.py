@@ -291,6 +291,15 @@ class Client:
         finally:
             forget()
 
+    @contextmanager
+    def watching_others(self, changed: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `changed` when other workers have changed instances: some seconds later, and once for many."""
+        forget = self._worker.watch_others(changed)
+        try:
+            yield
+        finally:
+            forget()
+
     # --- lists
 
     async def instances(
