@@ -191,11 +191,10 @@ class PostgresStore:
             self._listening = None
         readers, self._readers = self._readers, None
         writer, self._writer = self._writer, None
-        with suppress(*_ERRORS):  # whom the server cannot hear any more it forgets by itself
-            if readers is not None:
-                await asyncio.wait_for(readers.close(), _FAREWELL_S)
-            if writer is not None:
-                await writer.close(timeout=_FAREWELL_S)
+        for connections in (readers, writer):
+            with suppress(*_ERRORS):  # whom the server cannot hear any more, it forgets by itself
+                if connections is not None:
+                    await asyncio.wait_for(connections.close(), _FAREWELL_S)
 
     async def secret(self) -> bytes:
         rows = await self._write(_HUB, secrets.token_bytes(32))
