@@ -3,9 +3,9 @@
     python bench/chaos.py [--minutes 10] [--workers 4] [--rate 30] [--seed N] [--faketime LIBRARY]
 
 Workers (`holdfast serve`) run in network namespaces of their own (bench/hosts.py; needs Linux and root), the
-database here, with a synchronous standby. Callers start phone verifications, answer right, wrong and right, or not at
-all, each time at another worker, and repeat what failed as they should: a start with its id, an answer with its key.
-Every few seconds something goes wrong:
+database here, with a synchronous standby. Callers start phone verifications, answer right, wrong and right, or not
+at all, each time at another worker, and repeat what failed as they should: a start with its id, an answer with its
+key. Every few seconds something goes wrong:
 
 * kill: `kill -9`, and a new start seconds later
 * stop: SIGSTOP for longer than the lease, then SIGCONT
