@@ -24,6 +24,8 @@ NAMES = {
     "dbos:tuned": "DBOS, tuned",
     "restate:default": "Restate, as installed",
     "restate:tuned": "Restate, tuned",
+    "holdfast:postgres": "**Holdfast** on PostgreSQL",
+    "dbos:postgres": "DBOS on PostgreSQL",
     "durabletask": "durabletask (in memory, not durable)",
 }
 
@@ -62,6 +64,11 @@ def engines_of(rows: list[Row]) -> list[str]:
     return [engine for engine in NAMES if engine in present] + sorted(present - NAMES.keys())
 
 
+def ours_beside(engine: str) -> str:
+    """What is fair to compare it with."""
+    return "holdfast:postgres" if engine.endswith(":postgres") else "holdfast"
+
+
 def times(ours: Spread | None, theirs: Spread | None) -> str:
     return (
         "\N{EN DASH}" if ours is None or theirs is None else f"{short(ours[0] / theirs[0])}\N{MULTIPLICATION SIGN}"
@@ -77,7 +84,7 @@ def steady(rows: list[Row], workload: str) -> str:
 
     def line(engine: str) -> list[str]:
         rates = {n: spread(rows, f"{workload}-{n}", engine, "per_s") for n in (1, 100, 1_000)}
-        ours = spread(rows, f"{workload}-100", "holdfast", "per_s")
+        ours = spread(rows, f"{workload}-100", ours_beside(engine), "per_s")
         p50, p99 = (spread(rows, f"{workload}-100", engine, f"p{p}_ms") for p in (50, 99))
         return [
             NAMES.get(engine, engine),
@@ -140,7 +147,7 @@ def bars(title: str, unit: str, values: dict[str, Spread]) -> str:
     )
     drawn = "".join(
         f'<text class="name" x="{left - 10}" y="{y + 15}">{name}</text>'
-        f'<rect class="{"ours" if name == "Holdfast" else "bar"}" x="{left}" y="{y}" rx="2"'
+        f'<rect class="{"ours" if name.startswith("Holdfast") else "bar"}" x="{left}" y="{y}" rx="2"'
         f' width="{x(middle) - left:.1f}" height="20"/>'
         f'<line class="spread" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y + 10}" y2="{y + 10}"/>'
         f'<text class="value" x="{x(high) + 6:.1f}" y="{y + 15}">{short(middle)}</text>'

@@ -23,21 +23,35 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import report
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.postgres.server import PostgresServer, find_binaries
 
 HERE = Path(__file__).parent
 PEERS = HERE / ".peers"
 RESULTS = HERE / "results"
 
 PIP = {
-    "dbos": ["dbos==3.4.0", "pysqlite3-binary", "uvloop"],
+    "dbos": ["dbos==3.4.0", "pysqlite3-binary", "psycopg[binary]", "uvloop"],
     "durabletask": ["durabletask==1.12.0"],
     "restate": ["restate-sdk[serde]==1.3.0", "hypercorn==0.18.0", "aiohttp==3.14.5", "uvloop"],
 }
 RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
-ENGINES = ("holdfast", "toy", "dbos:default", "dbos:tuned", "restate:default", "restate:tuned", "durabletask")
+ENGINES = (
+    "holdfast",
+    "toy",
+    "dbos:default",
+    "dbos:tuned",
+    "restate:default",
+    "restate:tuned",
+    "durabletask",
+    "holdfast:postgres",
+    "dbos:postgres",
+)
 IN_FLIGHT = (1, 100, 1_000)
 LIMIT_S = 600
 
@@ -85,7 +99,12 @@ def drive(measurement: Measurement, directory: Path) -> dict[str, object] | None
     ]
     try:
         done = subprocess.run(
-            command, env=environment(), capture_output=True, text=True, check=False, timeout=LIMIT_S
+            command,
+            env=environment() | on_server(measurement, directory),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
         )
     except subprocess.TimeoutExpired:
         say(f"{measurement.engine} {measurement.key}: nothing within {LIMIT_S} s")
@@ -96,6 +115,23 @@ def drive(measurement: Measurement, directory: Path) -> dict[str, object] | None
             return found
     say(f"{measurement.engine} {measurement.key} failed:\n{done.stdout[-500:]}\n{done.stderr[-1_500:]}")
     return None
+
+
+def on_server(measurement: Measurement, directory: Path) -> dict[str, str]:
+    """Where an engine on PostgreSQL finds its database: one for each directory."""
+    if not measurement.engine.endswith(":postgres"):
+        return {}
+    server, name = postgres(), directory.name.replace("-", "_")
+    url = server.url(name) if measurement.workload == "resume" else server.create_database(name)
+    return {"DATABASE_URL": url, "POSTMASTER": str(server.pid)}
+
+
+@cache
+def postgres() -> PostgresServer:
+    """A server with its own settings: `fsync` and `synchronous_commit` are on. It ends with this process."""
+    server = PostgresServer()
+    server.start()
+    return server
 
 
 def environment() -> dict[str, str]:
@@ -117,7 +153,10 @@ def say(text: str) -> None:
 
 def install(engine: str) -> bool:
     """Whether the engine can be run here, after trying to install it."""
-    name = engine.partition(":")[0]
+    name, _, setting = engine.partition(":")
+    if setting == "postgres" and find_binaries() is None:
+        say(f"{engine} is left out: there is no PostgreSQL here (apt-get install postgresql).")
+        return False
     if name not in PIP:
         return True
     try:
@@ -228,8 +267,7 @@ def main() -> None:
         options.repeat, options.seconds, options.waiting = 1, 1.0, 1_000
     PEERS.mkdir(exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
-    can_run = {name: install(name) for name in dict.fromkeys(name.partition(":")[0] for name in options.engines)}
-    options.engines = [engine for engine in options.engines if can_run[engine.partition(":")[0]]]
+    options.engines = [engine for engine in options.engines if install(engine)]
     facts = {"at": datetime.now(UTC).isoformat(timespec="minutes"), "machine": machine(options.dir)}
     measured = in_turns(options) + waiting(options)
     ours = alone(options)

@@ -32,6 +32,7 @@ holdfast start E4_SmsPhoneVerification +12025550123 --id my-first --tag team=blu
 holdfast ls
 holdfast show my-first
 holdfast waiting
+holdfast workers
 holdfast raise my-first SmsChallengeRespons 0042
 holdfast raise my-first SmsChallengeResponse 0000
 holdfast suspend my-first --reason "the bank is closed"

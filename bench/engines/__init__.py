@@ -103,6 +103,25 @@ def with_children(pid: int) -> list[int]:
     return [pid, *(process for child in found for process in with_children(int(child)))]
 
 
+class Database:
+    """A database of its own on the PostgreSQL that `run.py` started; DATABASE_URL and POSTMASTER say which."""
+
+    def __init__(self) -> None:
+        self.url = os.environ["DATABASE_URL"]
+
+    def processes(self) -> list[int]:
+        """The server's, with those that serve our connections."""
+        return with_children(int(os.environ["POSTMASTER"]))
+
+    def bytes(self) -> int:
+        command = ["psql", "-Atc", "SELECT pg_database_size(current_database())", self.url]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def version(self) -> str:
+        command = ["psql", "-Atc", "SHOW server_version", self.url]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
 def memory_bytes(pids: list[int]) -> int:
     """Proportional set size: pages that processes share count once."""
     found = 0

@@ -1,4 +1,5 @@
-"""DBOS, a library in the driver's process. Settings: `default`; `tuned` has a log, not a journal, and asks often.
+"""DBOS, a library in the driver's process. Settings: `default`; `tuned` has a log, not a journal, and asks often;
+`postgres` is its default there.
 
 Its SQLite needs 3.42 or later (`unixepoch` with subseconds), so pysqlite3 takes the place of Python's own.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import random
 import sys
 import time
@@ -21,9 +23,14 @@ import sqlalchemy
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 import engines
-from engines import CITIES, Outbox, allocated_bytes
+from engines import CITIES, Database, Outbox, allocated_bytes
 
 outbox: Outbox
+DURABILITY = {
+    "default": "SQLite, rollback journal, synchronous=FULL, asks every second (default): synced at each commit",
+    "tuned": "SQLite, WAL, synchronous=FULL, asks for events every 5 ms (set by us): synced at each commit",
+    "postgres": "PostgreSQL, fsync=on, synchronous_commit=on, LISTEN/NOTIFY (default): synced at each commit",
+}
 
 
 async def send_challenge(phone: str) -> dict[str, float]:
@@ -80,17 +87,17 @@ class Engine(engines.Engine):
         global outbox
         outbox = its_outbox
         self._tuned = setting == "tuned"
-        self.durability = (
-            "SQLite, WAL, synchronous=FULL, asks for events every 5 ms (set by us): synced at each commit"
-            if self._tuned
-            else "SQLite, rollback journal, synchronous=FULL, asks every second (default): synced at each commit"
-        )
+        self._database = Database() if setting == "postgres" else None
+        self.durability = DURABILITY[setting]
+        if self._database is not None:
+            del self.versions["sqlite"]
+            self.versions["postgresql"] = self._database.version()
 
     async def open(self, directory: Path, *, fresh: bool) -> None:
         self._file = directory / "dbos.db"
         config = DBOSConfig(
             name="bench",
-            system_database_url=f"sqlite:///{self._file}",
+            system_database_url=self._database.url if self._database else f"sqlite:///{self._file}",
             log_level="ERROR",
             application_version="1",
             executor_id="local",
@@ -135,8 +142,14 @@ class Engine(engines.Engine):
 
     def _count(self) -> int:
         with self._dbos._sys_db.engine.begin() as connection:
-            query = "select count(*) from workflow_status where status = 'SUCCESS'"
+            schema = "dbos." if self._database else ""
+            query = f"select count(*) from {schema}workflow_status where status = 'SUCCESS'"
             return int(connection.execute(sqlalchemy.text(query)).scalar())
 
+    def processes(self) -> list[int]:
+        return [os.getpid(), *(self._database.processes() if self._database else [])]
+
     def disk_bytes(self) -> int:
+        if self._database is not None:
+            return self._database.bytes()
         return allocated_bytes(self._file, self._file.with_name("dbos.db-wal"))

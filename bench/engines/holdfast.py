@@ -1,9 +1,10 @@
-"""Ours, in the driver's process. No settings: SQLite in WAL mode, `synchronous=FULL`."""
+"""Ours, in the driver's process: on SQLite (the default), or `postgres`."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import sqlite3
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import engines
-from engines import CITIES, Outbox, allocated_bytes
+from engines import CITIES, Database, Outbox, allocated_bytes
 from holdfast import App, OrchestrationContext, RuntimeStatus, Settings, current_call, when_all, when_any
 
 app = App()
@@ -68,17 +69,24 @@ async def waiter(ctx: OrchestrationContext) -> int:
 
 
 class Engine(engines.Engine):
-    versions: ClassVar = {"holdfast": importlib.metadata.version("holdfast"), "sqlite": sqlite3.sqlite_version}
-    durability = "SQLite, WAL, synchronous=FULL (default): synced at each commit"
+    versions: ClassVar = {"holdfast": importlib.metadata.version("holdfast")}
 
     def __init__(self, setting: str, its_outbox: Outbox) -> None:
         global outbox
         outbox = its_outbox
+        self._database = Database() if setting == "postgres" else None
+        if self._database is None:
+            self.versions["sqlite"] = sqlite3.sqlite_version
+            self.durability = "SQLite, WAL, synchronous=FULL (default): synced at each commit"
+        else:
+            self.versions["postgresql"] = self._database.version()
+            self.durability = "PostgreSQL, fsync=on, synchronous_commit=on (default): synced at each commit"
 
     async def open(self, directory: Path, *, fresh: bool) -> None:
         self._file = directory / "holdfast.db"
         self._running = AsyncExitStack()
-        self._client = await self._running.enter_async_context(app.running(Settings(db=str(self._file))))
+        db = str(self._file) if self._database is None else self._database.url
+        self._client = await self._running.enter_async_context(app.running(Settings(db=db)))
 
     async def start_verify(self, key: str, phone: str) -> str:
         return await self._client.start(verify, phone, instance_id=key)
@@ -112,5 +120,10 @@ class Engine(engines.Engine):
     async def completed_waiting(self) -> int:
         return (await self._client.counts()).get(RuntimeStatus.COMPLETED, 0)
 
+    def processes(self) -> list[int]:
+        return [os.getpid(), *(self._database.processes() if self._database else [])]
+
     def disk_bytes(self) -> int:
+        if self._database is not None:
+            return self._database.bytes()
         return allocated_bytes(self._file, self._file.with_name("holdfast.db-wal"))

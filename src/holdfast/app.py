@@ -211,9 +211,11 @@ def _retention(settings: Settings) -> int | None:
 def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:
     return replace(
         presence,
+        partitions=len(worker.partition.epochs),
         live_instances=worker.partition.live_count,
         running_activities=len(runner.running),
         queued_messages=worker.queued,
+        changes=worker.changes,
     )
 
 

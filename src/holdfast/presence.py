@@ -30,11 +30,15 @@ class Presence(Struct, frozen=True):
     started_at: Timestamp
     seen_at: Timestamp
     ended_at: Timestamp | None = None
+    partitions: int = 0
+    """How many of the hub's partitions it owns."""
     live_instances: int = 0
     """Instances whose code is in memory."""
     running_activities: int = 0
     """Activities that run, or wait for a slot."""
     queued_messages: int = 0
+    changes: int = 0
+    """How many rows of instances it has written since it started, so that others hear that there is news."""
 
     def alive(self, now: Timestamp) -> bool:
         return self.ended_at is None and now - self.seen_at < SILENCE

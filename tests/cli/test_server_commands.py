@@ -123,6 +123,12 @@ def test_lists_as_table_json_and_lines(server: Server) -> None:
     assert server.ok("waiting", "--overdue") == ""
 
 
+def test_workers_are_shown_with_their_share(server: Server) -> None:
+    (worker,) = [json.loads(line) for line in server.ok("workers").splitlines()]
+    assert worker["alive"]
+    assert worker["name"] in server.ok("workers", "--gone", "-o", "table")
+
+
 def test_histories_are_what_replay_reads(server: Server, tmp_path: Path) -> None:
     server.ok("start", "Echo", "1", "--id", "e", "--wait", "10s")
     history = json.loads(server.ok("history", "e"))

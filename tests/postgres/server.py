@@ -229,6 +229,11 @@ class PostgresServer:
 
     # -- what is in it
 
+    @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        return self._postmaster().pid
+
     def url(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         return f"postgresql://{quote(user, safe='')}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 

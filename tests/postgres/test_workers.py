@@ -121,6 +121,14 @@ def test_workers_share_and_take_over_what_another_leaves(database_url: str) -> N
     play(database_url, scene)
 
 
+def test_workers_that_start_at_once_make_the_tables_once(database_url: str) -> None:
+    async def scene(workers: Workers) -> None:
+        await asyncio.gather(*(workers.start(name) for name in "abcd"))
+        await workers.even()
+
+    play(database_url, scene)
+
+
 def test_any_worker_takes_any_request(database_url: str) -> None:
     async def scene(workers: Workers) -> None:
         a, b = await workers.start("a"), await workers.start("b")
@@ -179,6 +187,35 @@ def test_requests_are_remembered_and_audited_where_they_take_effect(database_url
             ("raiseEvent", "accepted", "ci"),
             ("raiseEvent", "repeated", "ci"),
         ]
+
+    play(database_url, scene)
+
+
+def test_watchers_hear_of_what_others_change(database_url: str) -> None:
+    async def scene(workers: Workers) -> None:
+        a, b = await workers.start("a"), await workers.start("b")
+        await workers.even()
+        heard = asyncio.Event()
+        with a.client.watching_others(heard.set):
+            await b.client.start(child, 1)
+            async with asyncio.timeout(10):
+                await heard.wait()
+
+    play(database_url, scene)
+
+
+def test_an_instance_of_another_worker_is_shown_when_it_changes(database_url: str) -> None:
+    async def scene(workers: Workers) -> None:
+        a, b = await workers.start("a"), await workers.start("b")
+        await workers.even()
+        instance_id = await b.client.start(verify, "+1425")
+        assert not a.worker.owns(instance_id)
+        seen: list[RuntimeStatus] = []
+        with a.client.watching(instance_id, lambda instance: seen.append(instance.status)):
+            await until(lambda: bool(seen))
+            await b.client.terminate(instance_id)
+            await until(lambda: seen[-1] is RuntimeStatus.TERMINATED)
+        assert len(seen) <= 4, "each state once, not with each look"
 
     play(database_url, scene)
 

@@ -36,6 +36,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "purge": ("changing", "Delete instances that have ended."),
     },
     "Keeping house": {
+        "workers": ("showing", "Show who works, and how much of the hub each has."),
         "keys": ("keys", "Keys of callers: list, make, replace, revoke."),
         "db": ("db", "The database: status, migrate, backup."),
         "replay": ("replay", "Does the code still fit old histories? For CI."),

@@ -1,4 +1,4 @@
-"""Commands that look: ls, show, history, wait, waiting."""
+"""Commands that look: ls, show, history, wait, waiting, workers."""
 
 from __future__ import annotations
 
@@ -151,6 +151,37 @@ def waiting(
         )
         headings = ("ID", "NAME", "WAITS FOR", "SINCE", "DUE")
         print_rows(output, found, headings, rows, "Nobody waits for anything.")
+
+
+@click.command()
+@click.option("--gone", is_flag=True, help="Those that ended or were killed, too.")
+@output_option("table", "json", "jsonl")
+@server_options
+def workers(gone: bool, output: str, url: str | None, key: str | None, debug: bool) -> None:
+    """Show who works, and how many of the hub's 256 partitions each has.
+
+    \b
+    Example:
+      holdfast workers --gone
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        found = [each for each in client.workers() if each.alive or gone]
+        now = _now()
+        rows = (
+            (
+                each.name,
+                "alive" if each.alive else "ended" if each.ended_at else "killed, or cut off",
+                str(each.partitions),
+                f"{each.live_instances:,}",
+                f"{each.running_activities:,}",
+                each.version,
+                when(each.started_at, now),
+                when(each.ended_at or each.seen_at, now),
+            )
+            for each in found
+        )
+        headings = ("WORKER", "IS", "PARTITIONS", "IN MEMORY", "ACTIVITIES", "VERSION", "STARTED", "SEEN")
+        print_rows(output, found, headings, rows, "No worker is alive. Nothing goes on until one is started.")
 
 
 def print_result(instance: Instance) -> None:

@@ -13,7 +13,7 @@ from holdfast.client.wire import EventReader, Request, ServerEvent
 from holdfast.clock import SystemClock, to_micros
 from holdfast.errors import InstanceNotFoundError
 from holdfast.history import Step
-from holdfast.http.shapes import CONTINUATION, OrchestratorObject, StatusObject, WaitObject
+from holdfast.http.shapes import CONTINUATION, OrchestratorObject, StatusObject, WaitObject, WorkerObject
 from holdfast.instance import Instance, RuntimeStatus, Wait
 from holdfast.query import InstanceFilter
 
@@ -174,6 +174,10 @@ class Client:
     def counts(self, where: InstanceFilter = _EVERYTHING) -> dict[RuntimeStatus, int]:
         """How many instances there are of each status that occurs."""
         return self._send(wire.counts(where))
+
+    def workers(self) -> tuple[WorkerObject, ...]:
+        """The workers there are, and the last of those there were; the one that started last first."""
+        return self._send(wire.workers())
 
     # --- lists, page by page as they are read
 

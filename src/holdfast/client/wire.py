@@ -31,6 +31,7 @@ from holdfast.http.shapes import (
     PurgeResult,
     StatusObject,
     WaitObject,
+    WorkerObject,
 )
 from holdfast.instance import Instance, RuntimeStatus, Wait
 from holdfast.payload import encode
@@ -173,6 +174,10 @@ def orchestrators() -> Request[tuple[OrchestratorObject, ...]]:
 
 def counts(where: InstanceFilter) -> Request[dict[RuntimeStatus, int]]:
     return _get(f"{BASE}/counts", dict[RuntimeStatus, int], _filter(where))
+
+
+def workers() -> Request[tuple[WorkerObject, ...]]:
+    return _get(f"{BASE}/workers", tuple[WorkerObject, ...], {})
 
 
 def instances(where: InstanceFilter, top: int, token: str) -> Request[tuple[StatusObject, ...]]:

@@ -52,8 +52,8 @@ from holdfast.store.protocol import Store
 _REMEMBERED: Timestamp = 24 * 3_600 * SECOND
 """How long an idempotency key is remembered."""
 _PAGE = 200
-_TRIES = 20
-"""How often to draw an id: among four workers, one in 300 draws so often in vain, and its start travels."""
+_TRIES = 100
+"""How often to draw an id. With very many workers some are drawn in vain, and those starts travel."""
 
 
 class Client:
@@ -286,6 +286,15 @@ class Client:
     def watching(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Generator[None, None, None]:
         """Call `changed` with every new state of an instance, or (None) of all instances of this process."""
         forget = self._worker.watch(instance_id, changed)
+        try:
+            yield
+        finally:
+            forget()
+
+    @contextmanager
+    def watching_others(self, changed: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `changed` when other workers have changed instances: some seconds later, and once for many."""
+        forget = self._worker.watch_others(changed)
         try:
             yield
         finally:

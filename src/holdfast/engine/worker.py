@@ -131,6 +131,12 @@ class Worker:
         self._delivered: dict[int, int] = {}
         """Ids of messages taken from the inbox, and their partitions."""
         self._watchers: dict[str | None, list[Callable[[Instance], None]]] = {}
+        self._shown: dict[str, Instance] = {}
+        """What watchers of other workers' instances were shown last."""
+        self._others_watchers: list[Callable[[], None]] = []
+        self._changes_of_others = 0
+        self.changes = 0
+        """How many rows of instances were written since this worker started."""
         self._refusing = False
         self._stopping = False
         self._wake: asyncio.Future[None] | None = None
@@ -169,6 +175,12 @@ class Worker:
                 del self._watchers[instance_id]
 
         return forget
+
+    def watch_others(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` now and then, when other workers have changed instances. Returns a function that forgets
+        this."""
+        self._others_watchers.append(changed)
+        return lambda: self._others_watchers.remove(changed)
 
     def runs(self, instance_id: str) -> bool:
         """Whether the instance's code is in memory here: then it has not ended."""
@@ -288,6 +300,7 @@ class Worker:
 
     def _count(self, batch: Batch) -> None:
         metrics, now = self.metrics, batch.at
+        self.changes += len(batch.instances)
         if batch.fired:
             durable_at = max(now, self._clock.now())
             for due in batch.fired:
@@ -316,14 +329,21 @@ class Worker:
     async def _show(self, instance_ids: Collection[str]) -> None:
         """Tell watchers of what was not committed here, or committed without being confirmed."""
         for instance in await self._store.rows(instance_ids) if instance_ids else ():
-            for changed in tuple(self._watchers.get(instance.id, ())):
-                changed(instance)
+            self._tell(instance)
+
+    def _tell(self, instance: Instance) -> None:
+        for changed in tuple(self._watchers.get(instance.id, ())):
+            changed(instance)
 
     async def _look_abroad(self, now: Timestamp) -> None:
         """Show watchers the instances of other workers."""
         abroad = [key for key in self._watchers if key is not None and not self.owns(key)]
         self._look_at = now + LOOK if abroad else NEVER
-        await self._show(abroad)
+        shown, self._shown = self._shown, {}
+        for instance in await self._store.rows(abroad) if abroad else ():
+            self._shown[instance.id] = instance
+            if shown.get(instance.id) != instance:
+                self._tell(instance)
 
     # --- ownership
 
@@ -346,12 +366,20 @@ class Worker:
         """Own a fair share of the partitions: take what is free, or give some to those who have too few."""
         self._poll_at = now + self.options.poll
         others = [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
+        self._hear_of(sum(each.changes for each in others))
         share = -(-PARTITIONS // (len(others) + 1))
         surplus = len(self.partition.epochs) - share
         if surplus > 0:
             await self._give(surplus)
         elif surplus < 0:
             await self._acquire(now, -surplus)
+
+    def _hear_of(self, changes: int) -> None:
+        """Tell those who watch everything that others have changed something."""
+        if changes != self._changes_of_others:
+            self._changes_of_others = changes
+            for changed in tuple(self._others_watchers):
+                changed()
 
     async def _give(self, most: int) -> None:
         """Let others have partitions in which nothing is under way: what runs here would run there once more."""

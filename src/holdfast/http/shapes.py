@@ -153,6 +153,8 @@ class WorkerObject(_Shape, frozen=True, kw_only=True):
     """A digest of its functions' code."""
     orchestrators: tuple[str, ...]
     activities: tuple[str, ...]
+    partitions: int
+    """How many of the hub's 256 partitions it owns; the instances in them are its to step."""
     live_instances: int
     running_activities: int
     queued_messages: int
@@ -314,6 +316,7 @@ def worker_object(presence: Presence, now: int) -> WorkerObject:
         version=presence.version,
         orchestrators=presence.orchestrators,
         activities=presence.activities,
+        partitions=presence.partitions if presence.alive(now) else 0,
         live_instances=presence.live_instances,
         running_activities=presence.running_activities,
         queued_messages=presence.queued_messages,

@@ -2,7 +2,8 @@
 
 An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq`. The
 hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
-that, or to another process, is told to `reset`, that is, to load again. An app's own routes may stream events too.
+that, or to another process, is told to `reset`, that is, to load again. So is everybody when other workers have
+changed something. An app's own routes may stream events too.
 """
 
 from __future__ import annotations
@@ -233,6 +234,7 @@ class _Hub:
         if not self._looks:
             self._looks = True
             self._watching.enter_context(self._client.watching(None, self._note))
+            self._watching.enter_context(self._client.watching_others(self._note_others))
         self._listeners.add(wake)
         try:
             yield self
@@ -258,9 +260,18 @@ class _Hub:
             return None
         return int(found[2])
 
+    def _note_others(self) -> None:
+        """Something changed elsewhere: one change, of which nothing is kept."""
+        self._kept.clear()
+        self.last += 1
+        self._wake()
+
     def _note(self, instance: Instance) -> None:
         self._kept.append(instance)
         self.last += 1
+        self._wake()
+
+    def _wake(self) -> None:
         for wake in self._listeners:
             wake.set()
 

@@ -19,8 +19,8 @@ async def make_ready(url: str, name: str) -> tuple[int, int]:
     """Bring the schema up to date, if it is not; returns its numbers before and after.
 
     One worker does it, the others wait; old ones may go on meanwhile. It may take its time, so it has a connection
-    of its own. Raises `StoreError` if the server cannot be worked with, or the role may not change what must be
-    changed; and what `connect` raises.
+    of its own, whose end is also that of the lock. Raises `StoreError` if the server cannot be worked with, or the
+    role may not change what must be changed; and what `connect` raises.
     """
     connection = await connect(url, name, command_timeout=None)
     try:
@@ -53,6 +53,8 @@ async def _migrate(connection: asyncpg.Connection[Any], url: str) -> tuple[int, 
         )
     if before < known:
         try:
+            # Before the transaction begins: one that waits within it does not see what another one made meanwhile.
+            await connection.execute("SELECT pg_advisory_lock(hashtext('holdfast.migrations'))")
             async with connection.transaction():
                 await _run_scripts(connection)
         except asyncpg.InsufficientPrivilegeError as error:
@@ -65,7 +67,6 @@ async def _migrate(connection: asyncpg.Connection[Any], url: str) -> tuple[int, 
 
 
 async def _run_scripts(connection: asyncpg.Connection[Any]) -> None:
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('holdfast.migrations'))")
     await connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
     done = await version(connection)
     if done == 0:
