@@ -82,6 +82,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long a caller may take to send a request's body."""
     drain_s: Annotated[float, Meta(ge=0)] = 10.0
     """How long running activities and requests may take to end when the process is asked to stop."""
+    leave_s: Annotated[float, Meta(ge=0)] = 0.0
+    """How long a server that gets SIGTERM goes on serving, while `/readyz` says 503: as long as load balancers take
+    to notice, so that no request is lost. Then it drains."""
     step_limit_s: Seconds = 5.0
     """How long an orchestrator may run without awaiting anything."""
     writer_thread: bool = False

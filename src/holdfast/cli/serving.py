@@ -149,12 +149,21 @@ async def _serve(
     api: DurableApi, server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None]
 ) -> None:
     async with api.lifespan():
-        with _stopping_on_signals(partial(_stop, api, server)):
+        with _stopping_on_signals(partial(_leave, api, server)):
             ready()
             await server.serve(sockets=[listener])
 
 
-def _stop(api: DurableApi, server: uvicorn.Server, received: signal.Signals = signal.SIGTERM) -> None:
+def _leave(api: DurableApi, server: uvicorn.Server, received: signal.Signals | None = None) -> None:
+    """On SIGTERM, let load balancers look away before requests are refused (`Settings.leave_s`)."""
+    if received is signal.SIGTERM and api.settings.leave_s and not api.leaving:
+        api.leaving = True
+        asyncio.get_running_loop().call_later(api.settings.leave_s, _stop, api, server, received)
+    else:
+        _stop(api, server, received or signal.SIGTERM)
+
+
+def _stop(api: DurableApi, server: uvicorn.Server, received: signal.Signals) -> None:
     """Take no more requests, and end the answers that would not end by themselves."""
     server.handle_exit(received, None)
     api.state.streams.close()

@@ -54,6 +54,8 @@ class DurableApi(Starlette):
     def __init__(self, app: App, settings: Settings, clock: Clock | None = None) -> None:
         check_development(app.mounts, settings)
         self.settings = settings
+        self.leaving = False
+        """Whether the server is about to stop, so that nobody should send requests here any more."""
         self._durable = app
         self._clock = clock or app.clock
         self._operations = _operations()

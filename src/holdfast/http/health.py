@@ -18,9 +18,9 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """The worker owns its partitions, and the database confirms its commits."""
+    """The worker has its partitions, the database confirms its commits, and it is not about to leave."""
     services: Services = request.app.state.services
-    ready = services.client.ready
+    ready = services.client.ready and not request.app.leaving
     return json_answer(200 if ready else 503, msgspec.json.encode(Health(ready=ready)))
 
 

@@ -37,7 +37,7 @@ _ADVICE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str]
         "The role must exist, and the server's pg_hba.conf must let it in from here.",
     ),
     (asyncpg.InvalidCatalogNameError, "Make it with createdb, or correct the URL."),
-    (asyncpg.TooManyConnectionsError, "Raise max_connections: a worker uses up to 7."),
+    (asyncpg.TooManyConnectionsError, "Raise max_connections: a worker uses 6."),
     (asyncpg.CannotConnectNowError, "Try again when it has started."),
     (asyncpg.InsufficientPrivilegeError, "Give the role its rights: docs/deploy.md has them."),
     (asyncpg.UndefinedObjectError, "Leave it out of the URL: neither the driver nor the server knows it."),

@@ -24,6 +24,8 @@ from holdfast.store.rows import AUDIT_COLUMNS, INSTANCE_COLUMNS, WAIT_COLUMNS
 
 Query: TypeAlias = tuple[str, list[Any]]
 
+_AFTER_ALL = "\U0010ffff"
+"""Follows every character by its bytes, and is in no id."""
 _OF_INSTANCES = ", ".join(f"instances.{column.strip()}" for column in INSTANCE_COLUMNS.split(","))
 
 
@@ -168,7 +170,7 @@ def _meant(where: InstanceFilter, dialect: Dialect) -> tuple[str, _Conditions]:
         marks = ", ".join("?" * len(where.statuses))
         conditions.add(f"status IN ({marks})", *(status.value for status in where.statuses))
     if where.id_prefix:
-        conditions.add("id >= ? AND substr(id, 1, ?) = ?", where.id_prefix, len(where.id_prefix), where.id_prefix)
+        conditions.add("id >= ? AND id < ?", where.id_prefix, f"{where.id_prefix}{_AFTER_ALL}")
     if where.name:
         conditions.add("name = ?", where.name)
     return source, conditions

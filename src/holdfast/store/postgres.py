@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -51,6 +51,7 @@ from holdfast.store.rows import (
 
 log = logging.getLogger("holdfast.store")
 
+_FAREWELL_S = 1.0
 _READERS = 4
 _LOOKED_AT = 1_000
 _LEASE_LOST = "HF001"
@@ -188,10 +189,12 @@ class PostgresStore:
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
-        if self._readers is not None:
-            self._readers.terminate()
-            self._readers = None
-        self._drop_writer()
+        readers, self._readers = self._readers, None
+        writer, self._writer = self._writer, None
+        for connections in (readers, writer):
+            with suppress(*ERRORS):  # whom the server cannot hear any more, it forgets by itself
+                if connections is not None:
+                    await asyncio.wait_for(connections.close(), _FAREWELL_S)
 
     async def secret(self) -> bytes:
         rows = await self._write(_HUB, secrets.token_bytes(32))
