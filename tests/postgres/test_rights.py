@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from holdfast.errors import StoreError
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.protocol import Store
 from holdfast.testing.conformance import StoreExam
-from tests.postgres.server import PostgresServer
+from tests.postgres.server import PostgresError, PostgresServer, find_binaries
 from tests.postgres.test_workers import Workers, play, until, verify, waits
 
 pytestmark = pytest.mark.postgres
@@ -145,3 +146,29 @@ class TestWithAWorkersRights(StoreExam):
 
     def make(self, directory: Path) -> Store:
         return PostgresStore(self.url)
+
+
+def test_what_the_page_watches(made: Hub) -> None:
+    page = (DEPLOY.parent / "docs" / "deploy.md").read_text()
+    (block,) = re.findall(r"^```sql\n(.*?)^```", page, re.M | re.S)
+    statements = re.sub(r"^--.*\n", "", block, flags=re.M).split(";\n")
+    assert len(statements) > 5
+    for statement in statements:
+        made.server.query(statement, "holdfast")
+
+
+def test_a_restore_by_the_owner_keeps_the_rights(made: Hub, tmp_path: Path) -> None:
+    binaries = find_binaries()
+    assert binaries is not None
+    copy, server = tmp_path / "holdfast.dump", made.server
+    options = ("--format=custom", "--schema=holdfast", f"--file={copy}", made.owner)
+    subprocess.run([binaries / "pg_dump", *options], check=True)
+    server.query("CREATE DATABASE again OWNER holdfast_owner")
+    server.query("REVOKE ALL ON DATABASE again FROM PUBLIC", "again")
+    server.query("GRANT CONNECT ON DATABASE again TO holdfast_worker", "again")
+    url = made.owner.removesuffix("holdfast") + "again"
+    restore = ("--exit-on-error", "--single-transaction", f"--dbname={url}", str(copy))
+    subprocess.run([binaries / "pg_restore", *restore], check=True)
+    assert rights(made.worker.removesuffix("holdfast") + "again")[0] == "ok"
+    with pytest.raises(PostgresError, match="permission denied"):
+        server.query("SET ROLE holdfast_worker; DELETE FROM holdfast.migrations", "again")

@@ -44,6 +44,7 @@ _ADVICE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str]
     ((asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError), POOLED),
     (InternalClientError, "It only reads. Name the primary, or all servers: host1,host2."),
     (asyncpg.InterfaceError, "Correct the URL."),
+    (FileNotFoundError, "A socket or a file that the URL names (sslrootcert, sslcert, sslkey) is not there."),
     (ssl.SSLError, "Look at sslmode and sslrootcert in the URL."),
     ((OSError, asyncio.TimeoutError), "Does the server run there, and can this machine reach it?"),
 )
