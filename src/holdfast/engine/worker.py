@@ -367,7 +367,7 @@ class Worker:
         self._poll_at = now + self.options.poll
         others = [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
         self._hear_of(sum(each.changes for each in others))
-        share = -(-PARTITIONS // (len(others) + 1))
+        share = -(-PARTITIONS // (sum(each.ready for each in others) + 1))
         surplus = len(self.partition.epochs) - share
         if surplus > 0:
             await self._give(surplus)
