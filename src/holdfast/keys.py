@@ -97,7 +97,12 @@ _decode = msgspec.json.Decoder(_File).decode
 
 
 def keys_path(db: str) -> Path | None:
-    """Where the keys of a database are kept; None for one in memory."""
+    """Where the keys of a database are kept; None for one in memory.
+
+    With a database on a server it is a file in the working directory: its URL is no place, and has a password.
+    """
+    if "://" in db:
+        return Path("holdfast.keys")
     return None if db == _IN_MEMORY else Path(f"{db}.keys")
 
 
