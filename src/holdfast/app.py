@@ -161,6 +161,7 @@ class Hub(NamedTuple):
     """A running app, as the edges see it."""
 
     client: Client
+    store: Store
     worker: Worker
     secret: bytes
     clock: Clock
@@ -190,7 +191,7 @@ async def run(
         turning = asyncio.create_task(worker.run())
         beating = asyncio.create_task(heartbeat.run())
         try:
-            yield Hub(Client(worker, store, app.registry, clock), worker, secret, clock)
+            yield Hub(Client(worker, store, app.registry, clock), store, worker, secret, clock)
         finally:
             worker.refuse()
             await runner.drain(settings.drain_s)

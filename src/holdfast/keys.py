@@ -1,33 +1,39 @@
-"""The keys of callers, in a file beside the database that only its owner can read: `<db>.keys`.
+"""The keys of callers: who may do what.
 
-Of each key it has the name, role and SHA-256 digest. A key has 256 random bits, so that its digest tells nothing of
-it; its text is shown once, when it is made.
+Of each key the hub has the name, role and SHA-256 digest. A key has 256 random bits, so that its digest tells
+nothing of it; its text is shown once, when it is made.
 
-A server and command lines work on the same file: each change is made under a lock and replaces the file as a whole,
-and whoever looks for a key reads the file again when it has changed.
+Where they are kept is a `KeyPlace`. Beside a SQLite database it is the file `<db>.keys`, which only its owner can
+read: a server and command lines work on the same one, each change is made under a lock and replaces the file as a
+whole, and whoever looks for a key reads the file again when it has changed. On a database server it is a row there
+(`keys_on_server`), the same for all workers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hmac
 import os
 import re
 import secrets
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from holdfast.clock import Timestamp, to_micros
+from holdfast.config import Settings
 from holdfast.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
+from holdfast.store.address import require_driver
+from holdfast.store.protocol import Store
 
 _IN_MEMORY = ":memory:"
 _PREFIX = "hfk_"
@@ -90,6 +96,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _VERSION = 1
+Change: TypeAlias = Callable[[tuple[Key, ...]], tuple[Key, ...]]
 _Seen: TypeAlias = tuple[int, int, int]
 """Modification time, size and inode: another file, or other content, has another."""
 
@@ -97,38 +104,74 @@ _decode = msgspec.json.Decoder(_File).decode
 
 
 def keys_path(db: str) -> Path | None:
-    """Where the keys of a database are kept; None for one in memory.
-
-    With a database on a server it is a file in the working directory: its URL is no place, and has a password.
-    """
-    if "://" in db:
-        return Path("holdfast.keys")
+    """Where the keys of a database file are kept; None for one in memory."""
     return None if db == _IN_MEMORY else Path(f"{db}.keys")
 
 
+def key_ring(settings: Settings) -> KeyRing:
+    """The keys of the hub in the settings' database."""
+    if settings.on_server:
+        require_driver()
+        from holdfast.keys_on_server import KeysOnServer  # its driver is an extra
+
+        return KeyRing(KeysOnServer(settings.db))
+    return KeyRing(keys_path(settings.db))
+
+
+@asynccontextmanager
+async def served_keys(settings: Settings, store: Store) -> AsyncGenerator[KeyRing, None]:
+    """The keys for a server, whose every request asks for them: on a database server, kept in memory."""
+    if not settings.on_server:
+        yield key_ring(settings)
+        return
+    from holdfast.keys_on_server import Documents, KeysOnServer
+
+    assert isinstance(store, Documents)
+    place = KeysOnServer(settings.db)
+    await place.look(store)
+    following = asyncio.create_task(place.follow(store))
+    try:
+        yield KeyRing(place)
+    finally:
+        following.cancel()
+
+
+class KeyPlace(Protocol):
+    """Where the keys of a task hub are kept. Every method raises `StoreError` if what is there is broken."""
+
+    def current(self) -> tuple[Key, ...]:
+        """The keys as they are, or were some seconds ago. Every request asks, so nothing is waited for."""
+        ...
+
+    def change(self, change: Change) -> None:
+        """Put what `change` makes of the keys in their place, while nobody else changes them."""
+        ...
+
+
 class KeyRing:
-    """The keys of a task hub, in the file at `path`, or (None) in memory.
+    """The keys of a task hub, in the file at a path, in memory (None), or in another place.
 
     Every method raises `StoreError` if the file is broken, or others than its owner can read it.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._keys: tuple[Key, ...] = ()
-        self._seen: _Seen | None = None
+    def __init__(self, place: KeyPlace | Path | None) -> None:
+        if place is None:
+            self._place: KeyPlace = _Memory()
+        else:
+            self._place = _KeyFile(place) if isinstance(place, Path) else place
 
     def find(self, text: str, now: Timestamp) -> Key | None:
         """The key with this text, if it is valid now. The time it takes does not tell how near a guess came."""
         digest = _digest(text)
         found: Key | None = None
-        for key in self._current():
+        for key in self._place.current():
             if hmac.compare_digest(key.digest, digest) and key.valid(now):
                 found = key
         return found
 
     def list(self) -> list[Key]:
         """All keys, the oldest first; a rotated one stands beside its successor until it has expired."""
-        return [*self._current()]
+        return [*self._place.current()]
 
     def create(self, name: str, role: Role, now: Timestamp, expires_at: Timestamp | None = None) -> str:
         """Make a key, and return its text, which is kept nowhere.
@@ -139,10 +182,13 @@ class KeyRing:
         if _NAME.fullmatch(name) is None or name in _NOT_NAMES:
             raise PayloadError("A key's name is 1 to 50 letters, digits and . _ or -, and not 'local' or 'token'.")
         text = _new_text()
-        with self._changing() as keys:
+
+        def add(keys: tuple[Key, ...]) -> tuple[Key, ...]:
             if any(key.name == name for key in keys):
                 raise NotAllowedError(f"There is a key named '{name}' already. Rotate it, or revoke it first.")
-            self._write((*keys, Key(name, role, _digest(text), now, expires_at)))
+            return (*keys, Key(name, role, _digest(text), now, expires_at))
+
+        self._place.change(add)
         return text
 
     def rotate(self, name: str, now: Timestamp, overlap: timedelta) -> str:
@@ -152,55 +198,93 @@ class KeyRing:
         `KeyNotFoundError`.
         """
         text, end = _new_text(), now + to_micros(overlap)
-        with self._changing() as keys:
+
+        def succeed(keys: tuple[Key, ...]) -> tuple[Key, ...]:
             named = [key for key in keys if key.name == name]
             if not named:
                 raise KeyNotFoundError(name)
             last = named[-1]
             lasts = None if last.expires_at is None else now + last.expires_at - last.created_at
-            successor = Key(name, last.role, _digest(text), now, lasts)
-            self._write((*_retired(keys, name, now, end), successor))
+            return (*_retired(keys, name, now, end), Key(name, last.role, _digest(text), now, lasts))
+
+        self._place.change(succeed)
         return text
 
     def revoke(self, name: str) -> None:
         """Let no key of that name be valid any more. Raises `KeyNotFoundError`."""
-        with self._changing() as keys:
+
+        def remove(keys: tuple[Key, ...]) -> tuple[Key, ...]:
             left = tuple(key for key in keys if key.name != name)
             if len(left) == len(keys):
                 raise KeyNotFoundError(name)
-            self._write(left)
+            return left
+
+        self._place.change(remove)
 
     def ensure_first(self, now: Timestamp) -> str | None:
         """Make the key `admin` if there is no key at all, and return its text; otherwise None."""
-        with self._changing() as keys:
+        made: list[str] = []
+
+        def begin(keys: tuple[Key, ...]) -> tuple[Key, ...]:
             if keys:
-                return None
-            text = _new_text()
-            self._write((Key("admin", Role.ADMIN, _digest(text), now),))
-            return text
+                return keys
+            made.append(_new_text())
+            return (Key("admin", Role.ADMIN, _digest(made[0]), now),)
 
-    # --- the file
+        self._place.change(begin)
+        return made[0] if made else None
 
-    def _current(self) -> tuple[Key, ...]:
-        """The keys as they are now. The file is read only if it is not the one seen last."""
-        if self._path is not None and (self._seen is None or _look(self._path) != self._seen):
+
+class _Memory:
+    """Implements `KeyPlace`."""
+
+    def __init__(self) -> None:
+        self._keys: tuple[Key, ...] = ()
+
+    def current(self) -> tuple[Key, ...]:
+        return self._keys
+
+    def change(self, change: Change) -> None:
+        self._keys = change(self._keys)
+
+
+class _KeyFile:
+    """Implements `KeyPlace`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: tuple[Key, ...] = ()
+        self._seen: _Seen | None = None
+
+    def current(self) -> tuple[Key, ...]:
+        """The file is read only if it is not the one seen last."""
+        if self._seen is None or _look(self._path) != self._seen:
             self._keys, self._seen = _load(self._path)
         return self._keys
 
-    @contextmanager
-    def _changing(self) -> Generator[tuple[Key, ...], None, None]:
-        """The keys, while nobody else changes them."""
-        if self._path is None:
-            yield self._keys
-            return
+    def change(self, change: Change) -> None:
         with _locked(self._path):
-            yield self._current()
+            before = self.current()
+            after = change(before)
+            if after != before:
+                _save(self._path, encode_keys(after))
+                self._keys, self._seen = after, None
 
-    def _write(self, keys: tuple[Key, ...]) -> None:
-        if self._path is not None:
-            _save(self._path, _File(_VERSION, keys))
-            self._seen = None
-        self._keys = keys
+
+def decode_keys(content: bytes, where: str) -> tuple[Key, ...]:
+    """The keys in the JSON text. Raises `StoreError`."""
+    try:
+        found = _decode(content)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StoreError(f"{where} is broken: {error}. Restore it, or delete it and make new keys.") from error
+    if found.version != _VERSION:
+        raise StoreError(f"{where} was written by another version of Holdfast than this one.")
+    return found.keys
+
+
+def encode_keys(keys: tuple[Key, ...]) -> bytes:
+    """The keys as JSON text."""
+    return msgspec.json.format(msgspec.json.encode(_File(_VERSION, keys))) + b"\n"
 
 
 def _new_text() -> str:
@@ -242,16 +326,10 @@ def _load(path: Path) -> tuple[tuple[Key, ...], _Seen | None]:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
     if status.st_mode & 0o077:
         raise StoreError(f"{path} holds keys, and others than its owner can read it. Run: chmod 600 {path}")
-    try:
-        found = _decode(content)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise StoreError(f"{path} is broken: {error}. Restore it, or delete it and make new keys.") from error
-    if found.version != _VERSION:
-        raise StoreError(f"{path} was written by another version of Holdfast than this one.")
-    return found.keys, _seen(status)
+    return decode_keys(content, str(path)), _seen(status)
 
 
-def _save(path: Path, content: _File) -> None:
+def _save(path: Path, content: bytes) -> None:
     """Replace the file as a whole; when this returns, it survives power loss."""
     fresh = path.with_name(f"{path.name}.new")
     try:
@@ -259,7 +337,7 @@ def _save(path: Path, content: _File) -> None:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             _keep_owner(handle, path)
-            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+            file.write(content)
             file.flush()
             os.fsync(handle)
         fresh.replace(path)

@@ -106,7 +106,7 @@ def test_nothing_is_revoked_without_a_yes() -> None:
         (["create", "ci"], "Missing option '--role'"),
         (["create", "ci", "--role", "owner"], "'owner' is not one of"),
         (["create", "ci", "--role", "admin", "--expires", "soon"], "'soon' is no span of time"),
-        (["ls", "--db", ":memory:"], "A database in memory has no file"),
+        (["ls", "--db", ":memory:"], "A database in memory has no file of keys"),
     ],
 )
 def test_wrong_usage(arguments: list[str], complaint: str) -> None:

@@ -227,7 +227,7 @@ def test_a_password_is_in_no_output(guarded: PostgresServer, monkeypatch: pytest
     for arguments in (["config", "show", "-o", "table"], ["config", "show"], ["db", "status"]):
         assert "postgresql://ann@127.0.0.1" in command(*arguments).stdout
     command("doctor", "-o", "table", exit_code=1)
-    command("keys", "create", "ci", "--role", "viewer")
+    command("keys", "create", "ci", "--role", "viewer", exit_code=9)
     command("db", "migrate", exit_code=9)
 
 

@@ -95,6 +95,7 @@ def test_a_worker_verifies_a_phone(made: Hub) -> None:
         "UPDATE holdfast.migrations SET number = 1",
         "DELETE FROM holdfast.partitions",
         "DELETE FROM holdfast.secrets",
+        "DELETE FROM holdfast.documents",
         "CREATE ROLE mine",
         "DROP SCHEMA holdfast CASCADE",
     ],
@@ -116,6 +117,13 @@ def test_strangers_see_nothing(made: Hub) -> None:
     url = made.server.url("holdfast", "stranger").replace("@", ":hush@")
     with pytest.raises(StoreError, match="permission denied for database"):
         asyncio.run(PostgresStore(url).open())
+
+
+def test_a_worker_s_role_keeps_keys(made: Hub) -> None:
+    for arguments in (["create", "ci", "--role", "viewer"], ["ls"], ["rotate", "ci"], ["revoke", "ci", "--yes"]):
+        result = CliRunner().invoke(main, ["keys", *arguments, "--db", made.worker])
+        assert result.exit_code == 0, result.output
+        assert "hush" not in result.output
 
 
 def rights(url: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.faults import plain_errors
-from holdfast.cli.options import confirm, db_option, debug_option, file_of, output_option, to_span
+from holdfast.cli.options import confirm, db_option, debug_option, output_option, settings_from, to_span
 from holdfast.cli.output import print_rows
 
 if TYPE_CHECKING:
@@ -130,9 +130,12 @@ def revoke(name: str, yes: bool, db: str | None, debug: bool) -> None:
 
 
 def _ring(db: str | None) -> KeyRing:
-    from holdfast.keys import KeyRing, keys_path
+    from holdfast.keys import key_ring
 
-    return KeyRing(keys_path(file_of(db)))
+    settings = settings_from({"db": db})
+    if settings.db == ":memory:":
+        raise click.UsageError("A database in memory has no file of keys. Say which is meant: --db holdfast.db")
+    return key_ring(settings)
 
 
 def _now() -> Timestamp:

@@ -28,7 +28,7 @@ from holdfast.engine.memory import set_aside
 from holdfast.http.app import DurableApi, create_app
 from holdfast.http.auth import is_open
 from holdfast.http.protocol import ServerConfig
-from holdfast.keys import KeyRing, keys_path
+from holdfast.keys import key_ring, keys_path
 from holdfast.store.address import safe_url
 
 
@@ -37,7 +37,7 @@ def listen(settings: Settings) -> socket.socket:
 
     Raises `Fault` if the port is taken or not allowed, or if callers need a key and there is no place for keys.
     """
-    if not is_open(settings) and keys_path(settings.db) is None:
+    if not is_open(settings) and settings.db == ":memory:":
         raise Fault("Callers need a key, and a database in memory has no place for keys. Try --db holdfast.db.")
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -125,13 +125,14 @@ def banner(path: Path, app: App, settings: Settings, url: str) -> str:
     elif settings.host in EVERYWHERE:
         lines.append("  public URL:    not set, so links to people work on this machine only")
     if not is_open(settings):
-        lines.append(f"  keys:          every caller needs one ({keys_path(settings.db)})")
+        where = "in the database" if settings.on_server else keys_path(settings.db)
+        lines.append(f"  keys:          every caller needs one ({where})")
     return "\n".join(lines)
 
 
 def first_key(settings: Settings) -> str | None:
     """The text of the first key, if callers need one and there was none. Raises `StoreError`."""
-    return None if is_open(settings) else KeyRing(keys_path(settings.db)).ensure_first(SystemClock().now())
+    return None if is_open(settings) else key_ring(settings).ensure_first(SystemClock().now())
 
 
 def welcome(key: str, url: str) -> str:

@@ -29,7 +29,7 @@ from holdfast.http.guard import Guard
 from holdfast.http.operations import Operations
 from holdfast.http.streams import Streams
 from holdfast.http.urls import NEW_PREFIX, OLD_PREFIX
-from holdfast.keys import KeyRing, keys_path
+from holdfast.keys import served_keys
 
 log = logging.getLogger("holdfast.http")
 
@@ -88,9 +88,12 @@ class DurableApi(Starlette):
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Run the durable app. Takes and ignores the app around it, as ASGI frameworks pass it."""
-        async with run(self._durable, self.settings, self._clock) as hub:
+        async with (
+            run(self._durable, self.settings, self._clock) as hub,
+            served_keys(self.settings, hub.store) as ring,
+        ):
             client, secret, clock = hub.client, hub.secret, hub.clock
-            gate = Gate(KeyRing(keys_path(self.settings.db)), secret, self.settings, clock)
+            gate = Gate(ring, secret, self.settings, clock)
             streams = Streams(client, self.settings.max_streams)
             registry = self._durable.registry
             development = tuple(route.path for route in development_routes(self._durable.mounts))

@@ -360,6 +360,21 @@ class PostgresStore:
         rows = await self._read("SELECT presence FROM workers ORDER BY started_at DESC, name DESC")
         return [decode_presence(row[0]) for row in rows]
 
+    # --- documents
+
+    async def document(self, name: str) -> bytes | None:
+        """What is kept under that name, the same for all workers."""
+        rows = await self._read("SELECT content FROM documents WHERE name = $1", name)
+        content: bytes | None = rows[0][0] if rows else None
+        return content
+
+    async def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Put what `change` makes of it in its place. Whoever else wants to change it waits meanwhile."""
+        async with self._transaction() as writer, writer.transaction():
+            await writer.execute("INSERT INTO documents (name) VALUES ($1) ON CONFLICT DO NOTHING", name)
+            before = await writer.fetchval("SELECT content FROM documents WHERE name = $1 FOR UPDATE", name)
+            await writer.execute("UPDATE documents SET content = $2 WHERE name = $1", name, change(before))
+
     # --- connections
 
     async def _write(self, statement: str, *parameters: Any) -> list[Any]:

@@ -38,6 +38,7 @@ _NOT_NEEDED = [
     *(f"{right} on migrations" for right in ("INSERT", "UPDATE", "DELETE")),
     *(f"{right} on partitions" for right in ("INSERT", "DELETE")),
     "DELETE on secrets",
+    "DELETE on documents",
 ]
 """All that a worker can do without; it needs every other right on every table."""
 

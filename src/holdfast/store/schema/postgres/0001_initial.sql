@@ -164,6 +164,12 @@ CREATE TABLE secrets (
     secret bytea NOT NULL
 );
 
+-- What else all workers share, such as the keys of callers: JSON, replaced as a whole.
+CREATE TABLE documents (
+    name    text PRIMARY KEY,
+    content bytea               -- NULL: nobody has put anything there
+);
+
 -- What a batch consists of. The types belong to the function below and change with it: a later migration adds new
 -- ones beside them, so that workers of the version before can go on while it runs.
 CREATE TYPE fence AS (partition smallint, epoch bigint);

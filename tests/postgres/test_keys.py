@@ -1,0 +1,77 @@
+"""Keys of callers in a database that workers share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from holdfast import App, Settings
+from holdfast.clock import SystemClock
+from holdfast.errors import NotAllowedError
+from holdfast.keys import Role, key_ring
+from tests.http.conftest import serve
+from tests.kill.conftest import eventually
+
+pytestmark = pytest.mark.postgres
+
+NOW = SystemClock().now()
+HUB = "/runtime/webhooks/durabletask/hub"
+
+
+def test_all_see_the_same_keys(database_url: str) -> None:
+    settings = Settings(db=database_url)
+    text = key_ring(settings).create("ci", Role.OPERATOR, NOW)
+    found = key_ring(settings).find(text, NOW)
+    assert found is not None
+    assert (found.name, found.role) == ("ci", Role.OPERATOR)
+    with pytest.raises(NotAllowedError, match="already"):
+        key_ring(settings).create("ci", Role.VIEWER, NOW)
+    key_ring(settings).revoke("ci")
+    assert key_ring(settings).list() == []
+
+
+def test_nobody_loses_another_s_change(database_url: str) -> None:
+    settings = Settings(db=database_url)
+    key_ring(settings).list()  # makes the tables
+    with ThreadPoolExecutor(6) as threads:
+        texts = [*threads.map(lambda n: key_ring(settings).create(f"key-{n}", Role.VIEWER, NOW), range(12))]
+    assert len(set(texts)) == len(key_ring(settings).list()) == 12
+
+
+def test_the_first_key_is_made_once(database_url: str) -> None:
+    settings = Settings(db=database_url)
+    key_ring(settings).list()
+    with ThreadPoolExecutor(4) as threads:
+        made = [*threads.map(lambda _: key_ring(settings).ensure_first(NOW), range(4))]
+    assert len([each for each in made if each]) == 1
+
+
+def test_a_server_hears_of_new_and_revoked_keys(database_url: str) -> None:
+    settings = Settings(db=database_url, require_key=True)
+    with serve(settings, App()) as api:
+        text = key_ring(settings).create("ci", Role.VIEWER, NOW)
+
+        def answer() -> int:
+            return api.get(HUB, headers={"x-functions-key": text}).status_code
+
+        eventually("the key counts", lambda: answer() == 200 or None, 10)
+        key_ring(settings).revoke("ci")
+        eventually("the key counts no more", lambda: answer() == 401 or None, 10)
+
+
+def test_the_command_line_works_on_the_same_keys(database_url: str, tmp_path: Path) -> None:
+    def keys(*words: str) -> str:
+        command = [sys.executable, "-m", "holdfast.cli", "keys", *words, "--db", database_url]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout
+
+    text = keys("create", "ci", "--role", "operator").strip()
+    assert key_ring(Settings(db=database_url)).find(text, SystemClock().now()) is not None
+    assert "ci" in keys("ls")
+    keys("revoke", "ci", "--yes")
+    assert key_ring(Settings(db=database_url)).list() == []
+    assert [*tmp_path.iterdir()] == [], "nothing is left beside"
