@@ -29,6 +29,7 @@ from holdfast.engine.worker import Worker, WorkerOptions
 from holdfast.links import SignedLinks
 from holdfast.metrics import Metrics
 from holdfast.presence import Presence
+from holdfast.store.address import require_driver
 from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
 from holdfast.store.sqlite import SqliteStore
@@ -173,14 +174,14 @@ async def run(
 ) -> AsyncGenerator[Hub, None]:
     """What `App.running` does, for those who serve the app."""
     search_less_often()
-    store, clock = _store(settings, clock)
+    owner = _owner_name()
+    store, clock = _store(settings, clock, owner)
     await store.open()
     try:
         secret = await store.secret()
         metrics = Metrics(clock.now())
         runner = ActivityRunner(app.registry, secret, clock, metrics)
         links = SignedLinks(secret, _base_url(settings))
-        owner = _owner_name()
         options = options or WorkerOptions(retention=_retention(settings))
         worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options)
         heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
@@ -220,15 +221,16 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
     )
 
 
-def _store(settings: Settings, clock: Clock) -> tuple[Store, Clock]:
+def _store(settings: Settings, clock: Clock, owner: str) -> tuple[Store, Clock]:
     """The store, and the clock that goes with it: workers on many machines go by the one of their database."""
     if settings.db == ":memory:":
         return MemoryStore(), clock
     if settings.on_server:
+        require_driver()
         from holdfast.store.postgres import PostgresStore  # its driver is an extra
 
         shared = SyncedClock()
-        store = PostgresStore(settings.db, shared.heard)
+        store = PostgresStore(settings.db, shared.heard, owner)
         return store, shared if isinstance(clock, SystemClock) else clock
     return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread), clock
 

@@ -202,8 +202,8 @@ def using(settings: Settings) -> Generator[None, None, None]:
 def data_file(name: str) -> Path:
     """Where an app keeps a file of its own: beside the database, and named after it (`holdfast.db.<name>`).
 
-    With a database in memory it is in a directory that goes with the process; with one on a server, in the working
-    directory (`holdfast.<name>`). Raises `ValueError` as `load` does.
+        With a database on a server it is in the working directory, `holdfast.<name>`; with one in memory, in a
+    directory that goes with the process. Raises `ValueError` as `load` does.
     """
     settings = _in_use.get() or load({}, os.environ, Path())
     if settings.on_server:

@@ -32,6 +32,7 @@ from msgspec.structs import replace
 from holdfast.clock import Timestamp, to_micros
 from holdfast.config import Settings
 from holdfast.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
+from holdfast.store.address import require_driver
 from holdfast.store.protocol import Store
 
 _IN_MEMORY = ":memory:"
@@ -110,6 +111,7 @@ def keys_path(db: str) -> Path | None:
 def key_ring(settings: Settings) -> KeyRing:
     """The keys of the hub in the settings' database."""
     if settings.on_server:
+        require_driver()
         from holdfast.keys_on_server import KeysOnServer  # its driver is an extra
 
         return KeyRing(KeysOnServer(settings.db))

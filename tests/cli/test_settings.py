@@ -75,6 +75,8 @@ def test_an_apps_file_is_beside_the_database(monkeypatch: pytest.MonkeyPatch) ->
     assert data_file("x.jsonl") == Path("holdfast.db.x.jsonl")
     monkeypatch.setenv("HOLDFAST_DB", "data/env.db")
     assert data_file("x.jsonl") == Path("data/env.db.x.jsonl")
+    with using(Settings(db="postgresql://ann:hush@h/db")):
+        assert data_file("x.jsonl") == Path("holdfast.x.jsonl")
     with using(Settings(db="flag.db")):
         assert data_file("x.jsonl") == Path("flag.db.x.jsonl")
     assert data_file("x.jsonl") == Path("data/env.db.x.jsonl")

@@ -28,7 +28,7 @@ from holdfast.store.files import SqliteStatus, status
 State: TypeAlias = Literal["ok", "note", "wrong"]
 
 _SQLITE = (3, 40, 0)
-_MOST_DRIFT_S = 5.0
+MOST_DRIFT_S = 5.0
 _PATIENCE_S = 3.0
 
 
@@ -87,7 +87,7 @@ def database(settings: Settings) -> tuple[SqliteStatus | None, list[Finding]]:
 
 def _schema(path: Path, found: SqliteStatus) -> Finding:
     owner = "in use by nobody" if found.in_use_by is None else f"in use by process {found.in_use_by}"
-    shown = f"{path}, schema {found.schema}, {_size(found.bytes)}, {owner}"
+    shown = f"{path}, schema {found.schema}, {size_text(found.bytes)}, {owner}"
     if found.schema > found.newest_schema:
         return Finding("database", "wrong", shown, "A newer Holdfast wrote it: install that one, or a newer one.")
     if found.schema < found.newest_schema:
@@ -110,7 +110,7 @@ def _journal(path: Path) -> Finding:
 def space(directory: Path, least: int = 200_000_000) -> Finding:
     """Whether there is room: `least` bytes."""
     free = shutil.disk_usage(directory).free
-    shown = f"{_size(free)} free in {directory.resolve()}"
+    shown = f"{size_text(free)} free in {directory.resolve()}"
     if free < least:
         return Finding("disk", "wrong", shown, "Make room: without it nothing can be committed.")
     return Finding("disk", "ok", shown)
@@ -195,7 +195,7 @@ def _readiness(url: str) -> tuple[int | None, str]:
 
 def _clock(date: str) -> Finding:
     drift_s = (to_timestamp(parsedate_to_datetime(date)) - SystemClock().now()) / SECOND
-    if abs(drift_s) > _MOST_DRIFT_S:
+    if abs(drift_s) > MOST_DRIFT_S:
         return Finding(
             "clock",
             "wrong",
@@ -216,7 +216,7 @@ def app_file(target: str, settings: Settings) -> Finding:
     return Finding("app", "ok", f"{target} loads; orchestrators: {names}")
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
     for unit, each in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if size >= each:
             return f"{size / each:.1f} {unit}"

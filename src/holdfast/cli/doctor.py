@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.faults import FAILED, plain_errors
-from holdfast.cli.options import debug_option, output_option, server_url
+from holdfast.cli.options import db_option, debug_option, output_option, server_url
 from holdfast.cli.output import print_json
 
 if TYPE_CHECKING:
     from holdfast.cli.checks import Finding
+    from holdfast.store.files import SqliteStatus
 
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 @click.command()
 @click.argument("target", metavar="[FILE.PY[:NAME]]", required=False)
-@click.option("--db", metavar="FILE", help="The database file  [default: holdfast.db]")
+@db_option
 @click.option("--port", type=int, metavar="PORT", help="The server's port  [default: 7071]")
 @click.option("--url", envvar="HOLDFAST_URL", metavar="URL", help="The server  [default: by host and port]")
 @output_option("table", "json")
@@ -57,8 +58,14 @@ def examine(target: str | None, flags: dict[str, object], url: str | None) -> li
     found = [checks.versions(), *about_settings]
     if settings is None:
         return found
-    status, about_database = checks.database(settings)
-    found += [*about_database, *checks.secrets(settings)]
+    status: SqliteStatus | None = None
+    if settings.on_server:
+        from holdfast.cli.server_checks import database_server
+
+        found += database_server(settings.db)
+    else:
+        status, about_database = checks.database(settings)
+        found += [*about_database, *checks.secrets(settings)]
     found += checks.server(url or server_url(settings.host, settings.port), status, expected=url is not None)
     if target is not None:
         found.append(checks.app_file(target, settings))

@@ -22,14 +22,18 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - whoever sets 
 F = TypeVar("F", bound=Callable[..., Any])
 
 debug_option = click.option("--debug", is_flag=True, help="Show tracebacks.")
-db_option = click.option("--db", metavar="FILE", help="The database file  [default: holdfast.db]")
+db_option = click.option(
+    "--db", metavar="FILE|URL", help="The database: a file, or postgresql://...  [default: holdfast.db]"
+)
 
 
 def serving_options(command: F) -> F:
     """`--port`, `--host`, `--db` and `--debug`."""
     for option in (
         debug_option,
-        click.option("--db", metavar="FILE", help="The database file; ':memory:' keeps nothing."),
+        click.option(
+            "--db", metavar="FILE|URL", help="The database: a file, or postgresql://...; ':memory:' keeps nothing."
+        ),
         click.option("--host", metavar="ADDRESS", help="The address to listen on  [default: 127.0.0.1]"),
         click.option("--port", type=int, metavar="PORT", help="The port to listen on; 0: any  [default: 7071]"),
     ):

@@ -29,6 +29,7 @@ from holdfast.http.app import DurableApi, create_app
 from holdfast.http.auth import is_open
 from holdfast.http.protocol import ServerConfig
 from holdfast.keys import key_ring, keys_path
+from holdfast.store.address import safe_url
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -201,4 +202,4 @@ def _orphaned(stop: Callable[[], None], sentinel: int) -> None:
 
 def shown(db: str) -> str:
     """A database in words."""
-    return "in memory, lost when this process ends" if db == ":memory:" else str(Path(db))
+    return "in memory, lost when this process ends" if db == ":memory:" else safe_url(db)

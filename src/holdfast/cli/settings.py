@@ -63,8 +63,12 @@ def show(output: str, debug: bool) -> None:
 
 
 def _shown(setting: Explained) -> dict[str, Any]:
+    from holdfast.store.address import safe_url
+
     value = setting.value
-    if isinstance(value, str):
+    if setting.name == "db":
+        value = safe_url(value)
+    elif isinstance(value, str):
         value = _PASSWORD.sub(f"{_HIDDEN}@", value)
     return {"name": setting.name, "value": value, "origin": setting.origin}
 

@@ -4,7 +4,7 @@ Its tables live in a schema of their own. Each verb is one statement and one rou
 function `commit_batch`, so that its fence and its rows are one transaction, whatever stands between us and the
 server. Commits go over one connection, lists and single reads over others, so that no list holds up a step.
 
-Statements wait no longer than `_PATIENCE_S`: a server that cannot be reached must not keep a worker believing that
+Statements wait no longer than `PATIENCE_S`: a server that cannot be reached must not keep a worker believing that
 it is still the owner of anything. After an error the connection is made anew.
 """
 
@@ -15,23 +15,22 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from importlib import resources
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 from msgspec.structs import astuple, replace
 
 from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
 from holdfast.clock import Timestamp
-from holdfast.errors import LeaseLostError, SchemaTooNewError, StoreError, StoreUnavailableError
+from holdfast.errors import LeaseLostError, StoreUnavailableError
 from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait, partition_of
 from holdfast.presence import REMEMBERED, Presence
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
+from holdfast.store.connecting import ERRORS, PATIENCE_S, connect, options, unusable, words
 from holdfast.store.listing import POSTGRES, numbered
+from holdfast.store.postgres_schema import SCHEMA, make_ready
 from holdfast.store.rows import (
     INSTANCE_COLUMNS,
     WAIT_COLUMNS,
@@ -52,13 +51,10 @@ from holdfast.store.rows import (
 
 log = logging.getLogger("holdfast.store")
 
-SCHEMA = "holdfast"
-_PATIENCE_S = 10.0
 _FAREWELL_S = 1.0
 _READERS = 4
 _LOOKED_AT = 1_000
 _LEASE_LOST = "HF001"
-_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 _PLANS = {
     # Every statement here reads rows by key. Tables that were small when a plan was made will not stay so.
     "enable_seqscan": "off",
@@ -148,13 +144,17 @@ class PostgresStore:
     """Implements `holdfast.store.protocol.Store`.
 
     `url` is a `postgresql://` one, with libpq's parameters. `heard` is told what the database's clock shows, when
-    it is opened and with each sign of life; the store itself never goes by it.
+    it is opened and with each sign of life; the store itself never goes by it. `name` is what the server's list of
+    sessions (`pg_stat_activity`) calls those of this store, unless the URL says it.
     """
 
     shared = True
 
-    def __init__(self, url: str, heard: Callable[[Timestamp], None] = lambda at: None) -> None:
+    def __init__(
+        self, url: str, heard: Callable[[Timestamp], None] = lambda at: None, name: str = "holdfast"
+    ) -> None:
         self._url = url
+        self._name = name
         self._heard = heard
         self._writer: asyncpg.Connection[Any] | None = None
         self._writing = asyncio.Lock()
@@ -165,22 +165,22 @@ class PostgresStore:
 
     async def open(self) -> None:
         try:
+            await make_ready(self._url, self._name)
             async with self._connected() as writer:
-                await _migrate(writer)
                 self._heard(await writer.fetchval(f"SELECT {_NOW}"))
             self._readers = await asyncpg.create_pool(
                 self._url,
                 min_size=0,
                 max_size=_READERS,
-                timeout=_PATIENCE_S,
-                target_session_attrs=_target(self._url),
-                command_timeout=3 * _PATIENCE_S,
+                timeout=PATIENCE_S,
+                command_timeout=3 * PATIENCE_S,
                 init=_prepare_reader,
                 reset=_keep_as_it_is,
+                **options(self._url, self._name),
             )
-        except _ERRORS as error:
+        except ERRORS as error:
             await self.close()
-            raise StoreError(f"The database cannot be used: {_words(error)}") from error
+            raise unusable(error, self._url) from error
         except BaseException:
             await self.close()
             raise
@@ -192,7 +192,7 @@ class PostgresStore:
         readers, self._readers = self._readers, None
         writer, self._writer = self._writer, None
         for connections in (readers, writer):
-            with suppress(*_ERRORS):  # whom the server cannot hear any more, it forgets by itself
+            with suppress(*ERRORS):  # whom the server cannot hear any more, it forgets by itself
                 if connections is not None:
                     await asyncio.wait_for(connections.close(), _FAREWELL_S)
 
@@ -240,8 +240,8 @@ class PostgresStore:
                         await connection.execute("SELECT")  # a cut network says nothing by itself
                 finally:
                     connection.terminate()
-            except _ERRORS as error:
-                log.info("Hints from the database are out, so messages wait for the next look: %s", _words(error))
+            except ERRORS as error:
+                log.info("Hints from the database are out, so messages wait for the next look: %s", words(error))
             await asyncio.sleep(1)
 
     # --- stepping
@@ -387,10 +387,10 @@ class PostgresStore:
         try:
             async with self._writing, self._connected() as writer:
                 yield writer
-        except _ERRORS as error:
+        except ERRORS as error:
             if _lease_lost(error):
                 raise LeaseLostError("A partition has another owner now.") from error
-            raise StoreUnavailableError(f"The database failed: {_words(error)}") from error
+            raise StoreUnavailableError(f"The database failed: {words(error)}") from error
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[asyncpg.Connection[Any], None]:
@@ -407,9 +407,7 @@ class PostgresStore:
             raise
 
     async def _connect(self) -> asyncpg.Connection[Any]:
-        return await asyncpg.connect(
-            self._url, timeout=_PATIENCE_S, command_timeout=_PATIENCE_S, target_session_attrs=_target(self._url)
-        )
+        return await connect(self._url, self._name)
 
     def _drop_writer(self) -> None:
         if self._writer is not None:
@@ -420,9 +418,9 @@ class PostgresStore:
         assert self._readers is not None, "the store is not open"
         try:
             return await self._readers.fetch(statement, *parameters)
-        except _ERRORS as error:
+        except ERRORS as error:
             await self._readers.expire_connections()
-            raise StoreUnavailableError(f"The database failed: {_words(error)}") from error
+            raise StoreUnavailableError(f"The database failed: {words(error)}") from error
 
     async def _list(self, query: listing.Query) -> list[Any]:
         statement, parameters = query
@@ -430,37 +428,6 @@ class PostgresStore:
 
 
 # --- opening
-
-
-async def _migrate(connection: asyncpg.Connection[Any]) -> None:
-    """Bring the schema up to date. One worker does it, the others wait; old ones may go on meanwhile."""
-    scripts = sorted(
-        resources.files("holdfast.store").joinpath("schema", "postgres").iterdir(), key=lambda script: script.name
-    )
-    version = await _version(connection)
-    if version < len(scripts):
-        # Before the transaction begins: one that waits within it does not see what another one made meanwhile.
-        await connection.execute("SELECT pg_advisory_lock(hashtext('holdfast.migrations'))")
-        async with connection.transaction():
-            version = await _version(connection)
-            if version == 0:
-                await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-                await connection.execute("CREATE TABLE migrations (number integer PRIMARY KEY, at timestamptz)")
-            for number, script in enumerate(scripts[version:], start=version + 1):
-                await connection.execute(script.read_text())
-                await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
-        await connection.execute("SELECT pg_advisory_unlock(hashtext('holdfast.migrations'))")
-    if version > len(scripts):
-        raise SchemaTooNewError(
-            f"The database has schema {version}; this Holdfast knows {len(scripts)}. Install the newer version."
-        )
-
-
-async def _version(connection: asyncpg.Connection[Any]) -> int:
-    if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.migrations") is None:
-        return 0
-    found: int = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migrations")
-    return found
 
 
 async def _prepare_reader(connection: asyncpg.Connection[Any]) -> None:
@@ -527,15 +494,5 @@ def _message_row(message: Message) -> tuple[int, str, bytes]:
     return (partition_of(message.instance_id), message.instance_id, encode(message))
 
 
-def _target(url: str) -> SessionAttribute:
-    """Which of several servers to connect to, if the URL does not say: the one that writes."""
-    said = parse_qs(urlsplit(url).query).get("target_session_attrs")
-    return SessionAttribute(said[0] if said else "read-write")
-
-
 def _lease_lost(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _LEASE_LOST
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
