@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.clock import SECOND, SystemClock
 from holdfast.errors import CommitUnknownError, StoreUnavailableError, TryAgainError
+from holdfast.instance import PARTITIONS
 from holdfast.store.postgres import PostgresStore
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import Workers, play, until, verify, waits
@@ -88,6 +89,25 @@ async def repeat(call: Callable[[], Awaitable[None]]) -> None:
             return await call()
         except TryAgainError:
             await asyncio.sleep(0.1)
+
+
+def test_a_worker_of_a_lost_past_writes_nothing(database_url: str, postgres: PostgresServer) -> None:
+    """After a restore, or a failover to a standby that was behind, epochs are those of before."""
+    name = database_url.rpartition("/")[2]
+
+    async def scene(workers: Workers) -> None:
+        a = await workers.start("a")
+        before = {**a.worker.partition.epochs}
+        postgres.query("UPDATE holdfast.partitions SET owner = NULL, epoch = epoch - 1", name)
+        store = PostgresStore(database_url)
+        await store.open()
+        now = SystemClock().now()
+        taken = await store.acquire("other", now, now + SECOND, PARTITIONS)
+        await store.close()
+        assert len(taken) == PARTITIONS
+        assert all(taken[partition] > before[partition] for partition in taken)
+
+    play(database_url, scene)
 
 
 class Fast(SystemClock):

@@ -365,10 +365,11 @@ class Client:
 
     def _own_id(self) -> str:
         """A new id whose instance is stepped here, where its function is, if that can be had."""
+        instance_id = self._new_id()
         for _ in range(_TRIES):
-            instance_id = self._new_id()
             if self._worker.owns(instance_id):
                 break
+            instance_id = self._new_id()
         return instance_id
 
     @staticmethod

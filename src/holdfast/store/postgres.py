@@ -69,7 +69,7 @@ _HUB = """
     RETURNING secret
 """
 _ACQUIRE = """
-    UPDATE partitions SET owner = $1, epoch = epoch + 1, lease_until = $3
+    UPDATE partitions SET owner = $1, epoch = greatest(epoch + 1, $2), lease_until = $3
     WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until < $2
                         ORDER BY partition LIMIT $4 FOR UPDATE SKIP LOCKED)
     RETURNING partition, epoch

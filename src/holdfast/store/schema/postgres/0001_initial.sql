@@ -10,7 +10,8 @@
 -- Rows that come and go (activities, timers, waits, inbox) are vacuumed early, by share and not by cost. Instances
 -- leave room in their pages, and no index has a column that changes: so an update stays within its page.
 
--- Who owns which partition, and until when. An epoch only grows.
+-- Who owns which partition, and until when. An epoch only grows, and is at least the time at which it began: so it is a
+-- new one also after a restore, or a failover that lost the last epochs.
 CREATE TABLE partitions (
     partition   smallint PRIMARY KEY,
     owner       text,               -- NULL: nobody
