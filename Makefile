@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev chromium postgresql
 	$(BIN)/pytest -m "not kill and not browser and not postgres" --numprocesses auto
 	$(BIN)/pytest -m postgres
-	$(BIN)/pytest -m kill
+	$(BIN)/pytest -m "kill and not postgres"
 	$(BIN)/pytest -m browser
 
 check: $(VENV)/.installed-dev
