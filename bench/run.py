@@ -235,6 +235,10 @@ def alone(options: argparse.Namespace) -> dict[str, object]:
     return found
 
 
+def save(name: str, found: dict[str, object]) -> None:
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def machine(directory: Path | None) -> dict[str, object]:
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = models[0].partition(":")[2].strip() if models else "unknown"
@@ -269,14 +273,13 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     options.engines = [engine for engine in options.engines if install(engine)]
     facts = {"at": datetime.now(UTC).isoformat(timespec="minutes"), "machine": machine(options.dir)}
-    measured = in_turns(options) + waiting(options)
-    ours = alone(options)
-    for workload in workloads[:-1]:
-        rows = [row for row in measured if report.workload_of(row) == workload]
-        if rows:
-            (RESULTS / f"{workload}.json").write_text(json.dumps({**facts, "measurements": rows}, indent=1) + "\n")
-    if ours:
-        (RESULTS / "alone.json").write_text(json.dumps({**facts, **ours}, indent=1) + "\n")
+    for stage in (in_turns, waiting):  # what is there stays, if the next one is cut short
+        measured = stage(options)
+        for workload in dict.fromkeys(report.workload_of(row) for row in measured):
+            rows = [row for row in measured if report.workload_of(row) == workload]
+            save(workload, {**facts, "measurements": rows})
+    if ours := alone(options):
+        save("alone", {**facts, **ours})
     medians = report.write(RESULTS, HERE.parent / "docs")
     print(json.dumps(medians))
 
