@@ -147,7 +147,7 @@ class World:
         self.retries = 0
         self.takeovers: list[float] = []
         self.pauses: list[float] = [0.0]
-        self.http = httpx2.AsyncClient(timeout=12, headers={"x-functions-key": options.key})
+        self.http = httpx2.AsyncClient(timeout=12, headers={"x-functions-key": options.key}, trust_env=False)
         self.failed_over = False
 
     @property

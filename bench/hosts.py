@@ -49,9 +49,12 @@ class Hosts:
     def __init__(self, count: int) -> None:
         self._hosts = [Host(number) for number in range(1, count + 1)]
         self._plugged: list[Host] = []
+        self._network = f"10.{200 + os.getpid() % 50}.0.0/16"
 
     def __enter__(self) -> list[Host]:
         try:
+            # A host whose cable is out is nowhere, and not somewhere behind this machine's own gateway.
+            _ip("route", "replace", "unreachable", self._network, "metric", "9999")
             for host in self._hosts:
                 self._plugged.append(host)
                 host.plug()
@@ -64,6 +67,7 @@ class Hosts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        subprocess.run(["ip", "route", "del", "unreachable", self._network], check=False, capture_output=True)
         for host in self._plugged:
             subprocess.run(["ip", "netns", "del", host.name], check=False, capture_output=True)
 
