@@ -212,7 +212,7 @@ def _retention(settings: Settings) -> int | None:
 def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:
     return replace(
         presence,
-        ready=worker.ready,
+        failing=worker.failing,
         partitions=len(worker.partition.epochs),
         live_instances=worker.partition.live_count,
         running_activities=len(runner.running),

@@ -30,8 +30,8 @@ class Presence(Struct, frozen=True):
     started_at: Timestamp
     seen_at: Timestamp
     ended_at: Timestamp | None = None
-    ready: bool = True
-    """Whether it can take partitions: the database does what it asks for."""
+    failing: bool = False
+    """Whether it cannot take partitions: the database does not do what it asks for."""
     partitions: int = 0
     """How many of the hub's partitions it owns."""
     live_instances: int = 0

@@ -220,6 +220,25 @@ def test_an_instance_of_another_worker_is_shown_when_it_changes(database_url: st
     play(database_url, scene)
 
 
+def test_who_waits_goes_on_waiting_when_the_instance_moves(database_url: str) -> None:
+    async def scene(workers: Workers) -> None:
+        a = await workers.start("a")
+        ids = [await a.client.start(verify, f"+{number}") for number in range(8)]
+        for instance_id in ids:
+            await until(lambda: waits(a.client, instance_id))  # noqa: B023 - awaited within the turn
+        ended = [asyncio.create_task(a.client.wait(instance_id)) for instance_id in ids]
+        await asyncio.sleep(0)
+        b = await workers.start("b")
+        await workers.even()
+        assert not all(a.worker.owns(instance_id) for instance_id in ids)
+        for instance_id in ids:
+            await b.client.raise_event(instance_id, "Answer", "0042")
+        async with asyncio.timeout(10):
+            assert [(await each).output for each in ended] == [True] * 8
+
+    play(database_url, scene)
+
+
 def test_children_are_spread_and_answer(database_url: str) -> None:
     async def scene(workers: Workers) -> None:
         a, b = await workers.start("a"), await workers.start("b")

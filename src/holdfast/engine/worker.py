@@ -27,6 +27,7 @@ from holdfast.core.partition import Partition
 from holdfast.core.registry import Registry
 from holdfast.engine.activities import Activities
 from holdfast.engine.timers import WINDOW, TimerWindow
+from holdfast.engine.watching import Watchers
 from holdfast.errors import (
     BusyError,
     CommitUnknownError,
@@ -130,11 +131,7 @@ class Worker:
         self._swept = 0
         self._delivered: dict[int, int] = {}
         """Ids of messages taken from the inbox, and their partitions."""
-        self._watchers: dict[str | None, list[Callable[[Instance], None]]] = {}
-        self._shown: dict[str, Instance] = {}
-        """What watchers of other workers' instances were shown last."""
-        self._others_watchers: list[Callable[[], None]] = []
-        self._changes_of_others = 0
+        self._watchers = Watchers()
         self.changes = 0
         """How many rows of instances were written since this worker started."""
         self._refusing = False
@@ -163,28 +160,25 @@ class Worker:
     def watch(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Callable[[], None]:
         """Call `changed` with each new state of the instance, or (None) of all. Returns a function that forgets
         this."""
-        watchers = self._watchers.setdefault(instance_id, [])
-        watchers.append(changed)
-        if instance_id is not None and partition_of(instance_id) not in self.partition.epochs:
+        forget = self._watchers.add(instance_id, changed)
+        if instance_id is not None and not self.owns(instance_id):
             self._look_at = min(self._look_at, self._clock.now() + LOOK)
             self._wake_up()
-
-        def forget() -> None:
-            watchers.remove(changed)
-            if not watchers:
-                del self._watchers[instance_id]
-
         return forget
 
     def watch_others(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` now and then, when other workers have changed instances. Returns a function that forgets
         this."""
-        self._others_watchers.append(changed)
-        return lambda: self._others_watchers.remove(changed)
+        return self._watchers.add_for_others(changed)
 
     def runs(self, instance_id: str) -> bool:
         """Whether the instance's code is in memory here: then it has not ended."""
         return self.partition.runs(instance_id)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the store has not done what was asked of it the last time."""
+        return self._failures > 0
 
     def owns(self, instance_id: str) -> bool:
         """Whether the instance is stepped here."""
@@ -295,8 +289,7 @@ class Worker:
             log.warning(_LONG, instance_id, batch.instances[instance_id].name, steps)
         for instance in batch.held:
             log.warning("Instance %s is held: %s", instance.id, instance.held)
-        if self._watchers:
-            self._tell_watchers(batch)
+        self._watchers.tell(batch.instances.values())
 
     def _count(self, batch: Batch) -> None:
         metrics, now = self.metrics, batch.at
@@ -320,30 +313,15 @@ class Worker:
         self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in mine)
         self._inbox.extend(mine)
 
-    def _tell_watchers(self, batch: Batch) -> None:
-        for instance in batch.instances.values():
-            for key in (instance.id, None):
-                for changed in tuple(self._watchers.get(key, ())):
-                    changed(instance)
-
     async def _show(self, instance_ids: Collection[str]) -> None:
-        """Tell watchers of what was not committed here, or committed without being confirmed."""
-        for instance in await self._store.rows(instance_ids) if instance_ids else ():
-            self._tell(instance)
-
-    def _tell(self, instance: Instance) -> None:
-        for changed in tuple(self._watchers.get(instance.id, ())):
-            changed(instance)
+        """Tell watchers of what was committed without being confirmed."""
+        self._watchers.show(await self._store.rows(instance_ids) if instance_ids else ())
 
     async def _look_abroad(self, now: Timestamp) -> None:
         """Show watchers the instances of other workers."""
-        abroad = [key for key in self._watchers if key is not None and not self.owns(key)]
+        abroad = [instance_id for instance_id in self._watchers.ids if not self.owns(instance_id)]
         self._look_at = now + LOOK if abroad else NEVER
-        shown, self._shown = self._shown, {}
-        for instance in await self._store.rows(abroad) if abroad else ():
-            self._shown[instance.id] = instance
-            if shown.get(instance.id) != instance:
-                self._tell(instance)
+        self._watchers.show_abroad(await self._store.rows(abroad) if abroad else ())
 
     # --- ownership
 
@@ -360,26 +338,20 @@ class Worker:
         self._failures = 0
         self.ready = True
         await self._read_mail()
-        await self._show([key for key in self._watchers if key is not None])
+        self._look_at = 0
+        await self._show(self._watchers.ids)
 
     async def _balance(self, now: Timestamp) -> None:
         """Own a fair share of the partitions: take what is free, or give some to those who have too few."""
         self._poll_at = now + self.options.poll
         others = [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
-        self._hear_of(sum(each.changes for each in others))
-        share = -(-PARTITIONS // (sum(each.ready for each in others) + 1))
+        self._watchers.others_changed(sum(each.changes for each in others))
+        share = -(-PARTITIONS // (sum(not each.failing for each in others) + 1))
         surplus = len(self.partition.epochs) - share
         if surplus > 0:
             await self._give(surplus)
         elif surplus < 0:
             await self._acquire(now, -surplus)
-
-    def _hear_of(self, changes: int) -> None:
-        """Tell those who watch everything that others have changed something."""
-        if changes != self._changes_of_others:
-            self._changes_of_others = changes
-            for changed in tuple(self._others_watchers):
-                changed()
 
     async def _give(self, most: int) -> None:
         """Let others have partitions in which nothing is under way: what runs here would run there once more."""
@@ -401,6 +373,7 @@ class Worker:
         self._delivered = {
             inbox_id: partition for inbox_id, partition in self._delivered.items() if partition not in partitions
         }
+        self._look_at = 0  # some of them may be watched
 
     async def _acquire(self, now: Timestamp, at_most: int) -> None:
         epochs = self.partition.epochs
