@@ -100,7 +100,7 @@ def drive(measurement: Measurement, directory: Path) -> dict[str, object] | None
     try:
         done = subprocess.run(
             command,
-            env=environment() | on_server(measurement, directory),
+            env=environment(measurement.workload) | on_server(measurement, directory),
             capture_output=True,
             text=True,
             check=False,
@@ -134,9 +134,11 @@ def postgres() -> PostgresServer:
     return server
 
 
-def environment() -> dict[str, str]:
+def environment(workload: str = "") -> dict[str, str]:
     server = next(PEERS.glob("npm/node_modules/@restatedev/restate-server-*/bin/restate-server"), None)
-    return os.environ | ({"RESTATE_SERVER": str(server)} if server else {})
+    # At its default of a minute, with a thousand at once, ten thousand that wait take ten minutes to lie down.
+    patience = {"RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": "1s"} if workload in ("waiting", "resume") else {}
+    return os.environ | patience | ({"RESTATE_SERVER": str(server)} if server else {})
 
 
 def python_of(engine: str) -> Path:

@@ -195,6 +195,8 @@ class Batch:
     """Messages on their way to an instance; they are handed over when the batch is durable."""
     parked: list[Message] = field(default_factory=list[Message])
     """Messages that a held instance cannot take yet; they stay in the inbox (G7)."""
+    inbox_kept: list[Message] = field(default_factory=list[Message])
+    """Messages of the inbox that were judged, and stay in their place until their instance is held no more."""
     inbox_closed: list[int] = field(default_factory=list[int])
 
     requests: dict[tuple[str, str], RequestKey] = field(default_factory=dict[tuple[str, str], RequestKey])
@@ -223,6 +225,7 @@ class Batch:
             or self.instances
             or self.inbox
             or self.parked
+            or self.inbox_kept
             or self.inbox_closed
             or self.activities_started
             or self.activities_closed

@@ -131,6 +131,12 @@ class Changes:
         path = verdict.path if isinstance(verdict, MisfitError) else ""
         self.batch.remote_verdicts.append(RemoteVerdict(message.reply_to, message.inbox_id, error, text, path))
 
+    def keep(self, message: Message, judged: Message) -> None:
+        """A message stays in the inbox, in its place, but it has been judged: that is not done again."""
+        if message != judged:
+            self.batch.inbox_kept.append(judged)
+            self.fence(partition_of(message.instance_id))
+
     def close_source(self, message: Message, partition: int) -> None:
         """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""
         if message.inbox_id:

@@ -515,8 +515,9 @@ class Partition:
             generation = instance.generation
         if instance.held is None:
             self._changes.send(instance.id, message.fact, generation)
-        elif message == Message(instance.id, message.fact, generation, message.inbox_id or -1):
-            return ACCEPTED  # it lies in the inbox as it must
+        elif message.inbox_id:
+            self._changes.keep(message, Message(instance.id, message.fact, generation, message.inbox_id))
+            return ACCEPTED
         else:
             self._changes.batch.parked.append(Message(instance.id, message.fact, generation))
         return self._drop(message)

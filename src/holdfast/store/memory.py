@@ -176,6 +176,7 @@ class MemoryStore:
             self._waits.pop(wait, None)
         for inbox_id in batch.inbox_closed:
             self._inbox.pop(inbox_id, None)
+        self._inbox.update((message.inbox_id, message) for message in batch.inbox_kept)
 
     # --- work that waits for its owner
 

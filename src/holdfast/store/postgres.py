@@ -100,7 +100,7 @@ _REQUESTS = """
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at IS NULL OR r.expires_at > $3
 """
-_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 22))})"
+_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 23))})"
 _SEND = "SELECT put_messages($1, NULL)"
 _INBOX = """
     SELECT id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
@@ -470,6 +470,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         batch.at,
         [audit_row(entry) for entry in batch.audit],
         batch.inbox_closed,
+        [(message.inbox_id, encode(message)) for message in batch.inbox_kept],
         [_message_row(message) for message in (*batch.inbox, *batch.parked)],
         [astuple(verdict) for verdict in batch.remote_verdicts],
     )

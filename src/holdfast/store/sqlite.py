@@ -85,6 +85,7 @@ _PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact, message) VALUE
 _PUT_VERDICT = "INSERT INTO verdicts (worker, inbox_id, error, text, path) VALUES (?, ?, ?, ?, ?)"
 _TAKE_VERDICTS = "DELETE FROM verdicts WHERE worker = ? RETURNING worker, inbox_id, error, text, path"
 _FORGET_VERDICTS = "DELETE FROM verdicts WHERE worker NOT IN (SELECT name FROM workers)"
+_KEEP_MESSAGE = "UPDATE inbox SET generation = ?, message = NULL WHERE id = ?"
 _CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
 _UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
 _PUT_REQUEST = """
@@ -480,6 +481,7 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
     yield _PUT_VERDICT, [astuple(each) for each in batch.remote_verdicts]
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
+    yield _KEEP_MESSAGE, [(message.generation, message.inbox_id) for message in batch.inbox_kept]
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
 
 

@@ -375,6 +375,18 @@ class StoreExam(ListExam):
 
         self.ask(tmp_path, question)
 
+    def test_a_message_that_is_kept_stays_in_its_place(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            request = RequestKey("key", b"digest", LATER)
+            first = Message("a", EventRaised("Item", Raw(b"1")), request=request, reply_to="one")
+            ids = await store.send([first, event("a", 2)])
+            judged = Message("a", first.fact, 3, ids[0])
+            await put(store, epochs, inbox_kept=[judged])
+            assert await store.inbox(ALL, 0, 10) == [judged, replace(event("a", 2), inbox_id=ids[1])]
+
+        self.ask(tmp_path, question)
+
     def test_each_verdict_is_given_once_to_whom_it_is_for(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             mine = [RemoteVerdict("one", 1), RemoteVerdict("one", 2, "MisfitError", "it does not fit", "$.a")]

@@ -192,6 +192,7 @@ CREATE TYPE wait_row AS (
 );
 CREATE TYPE wait_key AS (instance_id text, id integer);
 CREATE TYPE message_row AS (partition smallint, instance_id text, message bytea);
+CREATE TYPE kept_row AS (id bigint, message bytea);
 CREATE TYPE verdict_row AS (worker text, inbox_id bigint, error text, text text, path text);
 CREATE TYPE request_row AS (instance_id text, key text, digest bytea, expires_at bigint);
 CREATE TYPE audit_row AS (
@@ -217,7 +218,7 @@ CREATE FUNCTION commit_batch(
     tags_in tag_row[], history_in history_row[], forgotten place[], activities_in activity_row[], started task_key[],
     activities_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
     waits_closed wait_key[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
-    inbox_closed bigint[], inbox_in message_row[], verdicts_in verdict_row[]
+    inbox_closed bigint[], inbox_kept kept_row[], inbox_in message_row[], verdicts_in verdict_row[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -307,6 +308,9 @@ BEGIN
     END IF;
     IF inbox_closed <> '{}' THEN
         DELETE FROM inbox WHERE id = ANY (inbox_closed);
+    END IF;
+    IF inbox_kept <> '{}' THEN
+        UPDATE inbox AS i SET message = k.message FROM unnest(inbox_kept) AS k WHERE i.id = k.id;
     END IF;
     IF verdicts_in <> '{}' THEN
         INSERT INTO verdicts SELECT * FROM unnest(verdicts_in);
