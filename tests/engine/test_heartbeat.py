@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from holdfast import SystemClock
+from holdfast import App, Settings, SystemClock
+from holdfast.app import run
 from holdfast.core.registry import Registry
 from holdfast.engine.heartbeat import Heartbeat, code_version, presence_of
+from holdfast.instance import PARTITIONS
 from holdfast.presence import SILENCE, Presence
 from holdfast.store.memory import MemoryStore
+from holdfast.store.sqlite import SqliteStore
 from holdfast.testing.faults import FaultyStore, Moment
 
 
@@ -58,6 +61,22 @@ def test_a_worker_is_alive_until_it_ends_or_falls_silent() -> None:
         return kept
 
     assert not asyncio.run(main()).alive(presence.seen_at)
+
+
+def test_a_worker_that_was_killed_keeps_no_part_of_a_file_from_the_next(tmp_path: Path) -> None:
+    settings = Settings(db=str(tmp_path / "hub.db"))
+
+    async def main() -> int:
+        store = SqliteStore(Path(settings.db))
+        await store.open()
+        await store.announce(presence_of("killed a moment ago", Registry(), SystemClock()))
+        await store.close()
+        async with run(App(), settings, SystemClock()) as hub:
+            while not hub.client.ready:
+                await asyncio.sleep(0)
+            return len(hub.worker.partition.epochs)
+
+    assert asyncio.run(main()) == PARTITIONS
 
 
 def test_other_code_is_another_version(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from holdfast.errors import (
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
 from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
+from holdfast.presence import Presence
 from holdfast.query import NEVER, InstanceCursor
 from holdfast.store.protocol import Store
 
@@ -344,7 +345,7 @@ class Worker:
     async def _balance(self, now: Timestamp) -> None:
         """Own a fair share of the partitions: take what is free, or give some to those who have too few."""
         self._poll_at = now + self.options.poll
-        others = [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
+        others = await self._others(now)
         self._watchers.others_changed(sum(each.changes for each in others))
         share = -(-PARTITIONS // (sum(not each.failing for each in others) + 1))
         surplus = len(self.partition.epochs) - share
@@ -352,6 +353,12 @@ class Worker:
             await self._give(surplus)
         elif surplus < 0:
             await self._acquire(now, -surplus)
+
+    async def _others(self, now: Timestamp) -> list[Presence]:
+        """The workers to share with. Where one has the store for itself, whoever seems to live has been killed."""
+        if not self._store.shared:
+            return []
+        return [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
 
     async def _give(self, most: int) -> None:
         """Let others have partitions in which nothing is under way: what runs here would run there once more."""
