@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import App, Settings, SystemClock
+from holdfast import App, OrchestrationContext, Settings, SystemClock
 from holdfast.app import run
 from holdfast.core.registry import Registry
 from holdfast.engine.heartbeat import Heartbeat, code_version, presence_of
@@ -65,15 +65,19 @@ def test_a_worker_is_alive_until_it_ends_or_falls_silent() -> None:
 
 def test_a_worker_that_was_killed_keeps_no_part_of_a_file_from_the_next(tmp_path: Path) -> None:
     settings = Settings(db=str(tmp_path / "hub.db"))
+    app = App()
+
+    @app.orchestrator
+    async def nothing(ctx: OrchestrationContext) -> None:
+        pass
 
     async def main() -> int:
         store = SqliteStore(Path(settings.db))
         await store.open()
         await store.announce(presence_of("killed a moment ago", Registry(), SystemClock()))
         await store.close()
-        async with run(App(), settings, SystemClock()) as hub:
-            while not hub.client.ready:
-                await asyncio.sleep(0)
+        async with run(app, settings, SystemClock()) as hub:
+            await hub.client.start("nothing")
             return len(hub.worker.partition.epochs)
 
     assert asyncio.run(main()) == PARTITIONS
