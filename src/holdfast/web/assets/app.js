@@ -137,7 +137,7 @@ const Help = ({ close, phone }) => html`<${Dialog} title="Keys" close=${close}><
 function keyboard({ help, redraw, phone }) {
   let going = false;
   const pressed = (event) => {
-    if (event.metaKey || event.ctrlKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+    if (event.metaKey || event.ctrlKey || event.altKey || event.target.closest("input, textarea, select, dialog[open]")) return;
     const { key } = event;
     const done = going ? goTo(key, phone) : single(key, { help, redraw });
     going = !going && key === "g";
