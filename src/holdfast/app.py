@@ -99,9 +99,9 @@ class App:
         """Declare an activity: a function that does something in the world. `async def` runs on the event loop,
         `def` in a thread.
 
-        With `once`, its body is never repeated blindly after a crash (G5): `reconcile(call)` is asked first, and
-        answers `Done(result)`, `NotDone()` or `Unknown()`. The errors in `unknown_on`, and running out of
-        `timeout`, count as a crash: nobody knows what was done.
+        With `once`, its body is never repeated blindly after a crash (G5): `reconcile(call)`, `async def` or `def`
+        as well, is asked first, and answers `Done(result)`, `NotDone()` or `Unknown()`. The errors in
+        `unknown_on`, and running out of `timeout`, count as a crash: nobody knows what was done.
 
         `timeout` limits one attempt; `max_concurrent` how many run at once in one worker. The function stays as
         it is. Raises `ValueError` for `reconcile` or `unknown_on` without `once`.

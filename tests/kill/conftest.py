@@ -70,13 +70,26 @@ class Process:
                 self._command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
+    def send(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(what)
+
     def end(self, how: signal.Signals) -> int:
         assert self._process is not None
-        self._process.send_signal(how)
+        self.send(how)
         return self._process.wait(30)
 
     def kill(self) -> None:
         self.end(signal.SIGKILL)
+
+    def kill_if_running(self) -> None:
+        if self.running:
+            self.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -179,5 +192,4 @@ def server(tmp_path: Path, carrier: Carrier) -> Iterator[Server]:
     sample = Server(tmp_path, carrier)
     sample.start()
     yield sample
-    if sample.process.running:
-        sample.process.kill()
+    sample.process.kill_if_running()

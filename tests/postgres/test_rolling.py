@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from random import Random
 
 import pytest
 
-from tests.kill.conftest import Process, eventually, free_port, request
+from tests.kill.conftest import eventually
+from tests.postgres.serving import Worker
 
 pytestmark = [pytest.mark.postgres, pytest.mark.kill]
 
@@ -56,52 +56,50 @@ async def greet(ctx: OrchestrationContext, name: str) -> str:
 
 
 class Fleet:
-    """The workers that may be asked, as a load balancer knows them."""
+    """The workers that may be asked, as a load balancer knows them; the oldest first."""
 
     def __init__(self, directory: Path, url: str) -> None:
         self._directory = directory
         self._url = url
         self._random = Random(7)
-        self._workers: dict[int, Process] = {}
-        self._asked: list[int] = []
+        self._running: list[Worker] = []
+        self._asked: list[Worker] = []
         (directory / "old.py").write_text(OLD)
         (directory / "new.py").write_text(NEW)
 
-    def start(self, version: str) -> None:
-        port = free_port()
-        command = [sys.executable, "-m", "holdfast.cli", "serve", str(self._directory / f"{version}.py")]
-        command += ["--port", str(port), "--db", self._url]
-        process = Process(command, self._directory / f"{version}-{port}.log", HOLDFAST_LEAVE_S="1")
-        process.start()
-        eventually(f"{version} is ready", lambda: is_ready(port) or None)
-        self._workers[port] = process
-        self._asked.append(port)
+    def start(self, version: str) -> Worker:
+        worker = Worker(self._directory / f"{version}.py", self._url, HOLDFAST_LEAVE_S="1")
+        self._running.append(worker)
+        worker.wait_ready()
+        self._asked.append(worker)
+        return worker
 
     def replace_first(self) -> None:
         """Start one with the new code, then end the oldest: SIGTERM, and the balancer sees it in /readyz."""
-        self.start("new")
-        time.sleep(1)
-        port = self._asked[0]
-        ending = threading.Thread(target=self._end, args=(port,))
+        self._wait_for_share(self.start("new"))
+        oldest = self._asked[0]
+        ending = threading.Thread(target=self._end, args=(oldest,))
         ending.start()
-        eventually("/readyz says that it leaves", lambda: None if is_ready(port) else True)
-        self._asked.remove(port)
+        eventually("/readyz says that it leaves", lambda: None if oldest.is_ready() else True)
+        self._asked.remove(oldest)
         ending.join()
 
-    def _end(self, port: int) -> None:
-        assert self._workers.pop(port).end(signal.SIGTERM) == 0
+    def _wait_for_share(self, worker: Worker) -> None:
+        begun, workers = time.monotonic(), len(self._running)
+        eventually("the new worker has its share", lambda: worker.shares_are_fair(workers) or None)
+        print(f"\na worker more: it had its share, and was seen to, after {time.monotonic() - begun:.1f} s")
+
+    def _end(self, worker: Worker) -> None:
+        self._running.remove(worker)
+        assert worker.process.end(signal.SIGTERM) == 0
 
     def end_all(self) -> None:
-        for port in [*self._workers]:
-            self._end(port)
+        for worker in [*self._running]:
+            self._end(worker)
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, object]:
         """Ask any worker that is ready. No failure is forgiven."""
-        return request(method, f"http://127.0.0.1:{self._random.choice(self._asked)}{path}", body)
-
-
-def is_ready(port: int) -> bool:
-    return request("GET", f"http://127.0.0.1:{port}/readyz")[0] == 200
+        return self._random.choice(self._asked).ask(method, path, body)
 
 
 @pytest.fixture

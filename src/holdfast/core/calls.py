@@ -64,7 +64,7 @@ class Unknown:
 
 
 Outcome: TypeAlias = Done | NotDone | Unknown
-Reconcile: TypeAlias = Callable[[ActivityCall], Awaitable[Outcome]]
+Reconcile: TypeAlias = Callable[[ActivityCall], Outcome | Awaitable[Outcome]]
 
 _current: ContextVar[ActivityCall] = ContextVar("holdfast_activity_call")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
 
@@ -204,37 +204,35 @@ class ActivityRunner:
 
         Never a third time: what is cut off again and again must not send again and again.
         """
-        try:
-            if cut_off:
-                raise _CutOff("a crash cut it off")
-            return await self._body(definition, activity, call)
-        except _CutOff as cut:
-            why = str(cut)
-        outcome = await self._reconcile(definition, activity, call)
-        match outcome:
-            case Done(result):
-                return _completed(definition, activity, result)
-            case NotDone():
-                try:
-                    return await self._body(definition, activity, call)
-                except _CutOff as cut:
-                    return _unknown(activity, str(cut))
-            case Unknown():
-                return _unknown(activity, why)
+        runs, why = (1, "a crash cut it off") if cut_off else (0, "")
+        while True:
+            if runs:
+                match await self._reconcile(definition, activity, call):
+                    case Done(result):
+                        return _completed(definition, activity, result)
+                    case NotDone() if runs == 1:
+                        pass
+                    case _:
+                        return _unknown(activity, why)
+            try:
+                return await self._body(definition, activity, call)
+            except _CutOff as cut:
+                runs, why = runs + 1, str(cut)
 
     async def _body(
         self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
     ) -> TaskCompleted | TaskFailed:
         """One run of the body. Raises `_CutOff` if nobody knows what a once-activity did."""
         enter(call)
+        function = partial(definition.signature.call, definition.function, call.arguments)
         limit = None if definition.timeout is None else definition.timeout.total_seconds()
         deadline = None if limit is None else asyncio.timeout(limit)
         try:
             if deadline is None:
-                result = await self._call(definition, call)
+                result = await self._call(function, is_async=definition.is_async)
             else:
                 async with deadline:
-                    result = await self._call(definition, call)
+                    result = await self._call(function, is_async=definition.is_async)
             return _completed(definition, activity, result)
         except BaseException as error:  # whatever the body raises is its outcome
             if _from_outside(error):
@@ -249,10 +247,11 @@ class ActivityRunner:
                 return TaskFailed(activity.task_id, Failure("TimeoutError", text, kind="timeout"))
             return TaskFailed(activity.task_id, failure_of(error))
 
-    async def _call(self, definition: ActivityDefinition, call: ActivityCall) -> Any:
-        if definition.is_async:
-            return await definition.signature.call(definition.function, call.arguments)
-        body = partial(copy_context().run, partial(_in_thread, definition, call))
+    async def _call(self, function: Callable[[], Any], *, is_async: bool) -> Any:
+        """What a user's function gives. One that is not `async def` has a thread, so that it may block."""
+        if is_async:
+            return await function()
+        body = partial(copy_context().run, partial(_in_thread, function))
         result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
         return await result if inspect.isawaitable(result) else result
 
@@ -262,7 +261,8 @@ class ActivityRunner:
         if definition.reconcile is None:
             return Unknown()
         try:
-            outcome = cast("object", await definition.reconcile(call))  # a user's, and perhaps untyped
+            is_async = inspect.iscoroutinefunction(definition.reconcile)
+            outcome = await self._call(partial(definition.reconcile, call), is_async=is_async)
             if isinstance(outcome, Done | NotDone | Unknown):
                 return outcome
             raise TypeError(f"reconcile answers Done, NotDone or Unknown, not {type(outcome).__qualname__}")
@@ -296,9 +296,9 @@ def _from_outside(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
-def _in_thread(definition: ActivityDefinition, call: ActivityCall) -> Any:
+def _in_thread(function: Callable[[], Any]) -> Any:
     try:
-        return definition.signature.call(definition.function, call.arguments)
+        return function()
     except StopIteration as error:  # no future takes it: nobody would ever hear of it
         raise RuntimeError("The activity raised StopIteration") from error
 
