@@ -245,15 +245,21 @@ class World:
         if worker is None:
             return
         assert worker.process is not None
-        pid, killed = worker.process.pid, time.monotonic()
+        pid, killed, outages = worker.process.pid, time.monotonic(), self.outages
         worker.process.kill()
         worker.process.wait()
         await asyncio.sleep(self.random.uniform(1, 3))
         worker.start()
         while await self.owned_by(pid):  # noqa: ASYNC110 - the database tells
             await asyncio.sleep(0.25)
-        self.takeovers.append(time.monotonic() - killed)
+        if self.outages == outages:  # else it took as long as the database was away
+            self.takeovers.append(time.monotonic() - killed)
         worker.impaired = False
+
+    @property
+    def outages(self) -> int:
+        """How often the database has gone."""
+        return self.faults["restart"] + self.faults["failover"]
 
     async def owned_by(self, pid: int) -> bool:
         """Whether partitions are still leased to that process. While the database is away, they are."""
