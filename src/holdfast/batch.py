@@ -191,6 +191,8 @@ class Batch:
     timers_closed: list[Timer] = field(default_factory=list[Timer])
     waits: dict[tuple[str, int], Wait] = field(default_factory=dict[tuple[str, int], Wait])
     waits_closed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    returned: list[Message] = field(default_factory=list[Message])
+    """Messages of instances between two generations: they come before all that is in the inbox."""
     inbox: list[Message] = field(default_factory=list[Message])
     """Messages on their way to an instance; they are handed over when the batch is durable."""
     parked: list[Message] = field(default_factory=list[Message])
@@ -223,6 +225,7 @@ class Batch:
         return not (
             self.history
             or self.instances
+            or self.returned
             or self.inbox
             or self.parked
             or self.inbox_kept

@@ -20,6 +20,7 @@ from holdfast import (
 )
 from holdfast.engine.worker import WorkerOptions
 from holdfast.instance import PARTITIONS
+from holdfast.store.protocol import BEFORE_ALL
 from holdfast.testing.harness import Durable
 
 
@@ -309,7 +310,7 @@ def test_a_terminated_instance_leaves_nothing_behind(app: App, durable: Durable)
     assert durable.waiting(instance) == []
     assert durable.run(store.timers(everywhere, 2**62)) == []
     assert durable.run(store.activities(everywhere)) == []
-    assert durable.run(store.inbox(everywhere, 0, 10)) == []
+    assert durable.run(store.inbox(everywhere, BEFORE_ALL, 10)) == []
     durable.replay_all()
 
 

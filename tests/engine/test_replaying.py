@@ -9,6 +9,7 @@ import pytest
 from holdfast import App, OrchestrationContext, RuntimeStatus, when_all
 from holdfast.engine.worker import WorkerOptions
 from holdfast.instance import PARTITIONS
+from holdfast.store.protocol import BEFORE_ALL
 from holdfast.testing.harness import Durable
 
 
@@ -215,7 +216,7 @@ def test_an_instance_that_never_began_can_be_terminated(app: App, durable: Durab
     assert durable.status(instance).status is RuntimeStatus.FAILED
     durable.crash()
     assert durable.status("kid").status is RuntimeStatus.TERMINATED
-    assert durable.run(durable._store.inbox(range(PARTITIONS), 0, 10)) == []
+    assert durable.run(durable._store.inbox(range(PARTITIONS), BEFORE_ALL, 10)) == []
 
 
 def test_a_held_instance_does_not_disturb_others(misfit: str, durable: Durable) -> None:

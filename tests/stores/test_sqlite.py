@@ -17,7 +17,7 @@ from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerC
 from holdfast.store import listing
 from holdfast.store.files import backup, migrate, status
 from holdfast.store.listing import SQLITE
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import BEFORE_ALL, Store
 from holdfast.store.sqlite import SqliteStore
 from holdfast.testing.conformance import everything, instance, nothing_of, own_all, put
 
@@ -195,7 +195,7 @@ def test_history_is_never_written_twice(path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             await store.commit(everything("a", epochs))
         assert len(await store.history("a")) == 1
-        assert len(await store.inbox(range(PARTITIONS), 0, 10)) == 2
+        assert len(await store.inbox(range(PARTITIONS), BEFORE_ALL, 10)) == 2
 
     opened(path, question)
 

@@ -109,6 +109,10 @@ class Changes:
         """A message to an instance, delivered once this batch is durable."""
         self.batch.inbox.append(Message(instance_id, fact, generation))
 
+    def put_back(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
+        """A message that the next generation takes, in this order, and before whatever else is on its way."""
+        self.batch.returned.append(Message(instance_id, fact, generation))
+
     def audit(self, message: Message, asked: Audit, verdict: Verdict, *, repeated: bool) -> None:
         """Keep who asked, and what became of it."""
         result = type(verdict).__name__ if verdict is not ACCEPTED else "repeated" if repeated else "accepted"

@@ -426,9 +426,9 @@ class Partition:
         )
         live.history_length = 0
         self._changes.batch.forgotten[instance.id] = live.instance.generation
-        self._changes.send(instance.id, start, live.instance.generation)
+        self._changes.put_back(instance.id, start, live.instance.generation)
         for event in kept:
-            self._changes.send(instance.id, event)
+            self._changes.put_back(instance.id, event)
 
     def _leave(self, live: _Live) -> None:
         """Let go of a generation: its code, and everything it waited for."""
@@ -514,7 +514,7 @@ class Partition:
         if isinstance(message.fact, ExecutionStarted):
             generation = instance.generation
         if instance.held is None:
-            self._changes.send(instance.id, message.fact, generation)
+            self._changes.put_back(instance.id, message.fact, generation)
         elif message.inbox_id:
             self._changes.keep(message, Message(instance.id, message.fact, generation, message.inbox_id))
             return ACCEPTED

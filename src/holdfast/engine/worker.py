@@ -41,7 +41,7 @@ from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
 from holdfast.presence import Presence
 from holdfast.query import NEVER, InstanceCursor
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import BEFORE_ALL, Store
 
 log = logging.getLogger("holdfast.worker")
 
@@ -276,12 +276,13 @@ class Worker:
             started(None)
         for inbox_id in batch.inbox_closed:
             self._delivered.pop(inbox_id, None)
-        self._deliver(
-            [
-                Message(message.instance_id, message.fact, message.generation, inbox_id)
-                for message, inbox_id in zip(batch.inbox, inbox_ids, strict=True)
-            ]
-        )
+        put = [
+            Message(message.instance_id, message.fact, message.generation, inbox_id)
+            for message, inbox_id in zip((*batch.returned, *batch.inbox), inbox_ids, strict=True)
+        ]
+        first = len(batch.returned)
+        self._deliver(put[first:])
+        self._put_first(put[:first])
         for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
             if reply is not None:
                 reply(verdict)
@@ -313,6 +314,11 @@ class Worker:
         mine = [message for message in messages if partition_of(message.instance_id) in epochs]
         self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in mine)
         self._inbox.extend(mine)
+
+    def _put_first(self, messages: Sequence[Message]) -> None:
+        """Take what this worker's own instances gave back, before all others."""
+        self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in messages)
+        self._inbox.extendleft(reversed(messages))
 
     async def _show(self, instance_ids: Collection[str]) -> None:
         """Tell watchers of what was committed without being confirmed."""
@@ -458,7 +464,7 @@ class Worker:
                 reply = self._asked.pop(each.inbox_id, None)
                 if reply is not None:
                     reply(each.verdict)
-        after = 0
+        after = BEFORE_ALL
         while page := await self._store.inbox(self.partition.epochs.keys(), after, self.options.max_step):
             after = page[-1].inbox_id
             self._deliver([message for message in page if message.inbox_id not in self._delivered])

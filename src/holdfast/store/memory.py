@@ -148,7 +148,7 @@ class MemoryStore:
         self._verdicts += batch.remote_verdicts
         for entry in batch.audit:
             await self.note(entry)
-        ids = await self.send(batch.inbox)
+        ids = [*self._put_first(batch.returned), *await self.send(batch.inbox)]
         await self.send(batch.parked)
         return ids
 
@@ -187,6 +187,13 @@ class MemoryStore:
         )
         return ids
 
+    def _put_first(self, messages: Sequence[Message]) -> list[int]:
+        ids = [-next(self._ids) for _ in messages][::-1]
+        self._inbox.update(
+            (inbox_id, replace(message, inbox_id=inbox_id)) for inbox_id, message in zip(ids, messages, strict=True)
+        )
+        return ids
+
     async def verdicts(self, worker: str) -> list[RemoteVerdict]:
         found = [each for each in self._verdicts if each.worker == worker]
         self._verdicts = [each for each in self._verdicts if each.worker != worker]
@@ -195,7 +202,7 @@ class MemoryStore:
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         found = [
             message
-            for inbox_id, message in self._inbox.items()
+            for inbox_id, message in sorted(self._inbox.items())
             if inbox_id > after and partition_of(message.instance_id) in partitions
         ]
         return found[:limit]

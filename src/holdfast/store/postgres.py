@@ -265,8 +265,9 @@ class PostgresStore:
 
     async def commit(self, batch: Batch) -> list[int]:
         rows = await self._write(_COMMIT, *_parameters(batch))
-        ids: list[int] = rows[0][0][: len(batch.inbox)]  # after them come the parked ones
-        return ids
+        ids: list[int] = rows[0][0]
+        first, last = len(batch.returned), len(batch.returned) + len(batch.inbox)
+        return [*(-inbox_id for inbox_id in reversed(ids[:first])), *ids[first:last]]  # then come the parked ones
 
     # --- work that waits for its owner
 
@@ -471,7 +472,9 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         [audit_row(entry) for entry in batch.audit],
         batch.inbox_closed,
         [(message.inbox_id, encode(message)) for message in batch.inbox_kept],
-        [_message_row(message) for message in (*batch.inbox, *batch.parked)],
+        # Of those that come before all others, each is put before the one that was put last: so in reverse.
+        [_message_row(message, first=True) for message in reversed(batch.returned)]
+        + [_message_row(message) for message in (*batch.inbox, *batch.parked)],
         [astuple(verdict) for verdict in batch.remote_verdicts],
     )
 
@@ -491,8 +494,8 @@ def _wait_row(wait: Wait) -> tuple[Any, ...]:
     return (instance_id, wait_id, name, name.lower(), since, deadline, schema)
 
 
-def _message_row(message: Message) -> tuple[int, str, bytes]:
-    return (partition_of(message.instance_id), message.instance_id, encode(message))
+def _message_row(message: Message, *, first: bool = False) -> tuple[int, str, bytes, bool]:
+    return (partition_of(message.instance_id), message.instance_id, encode(message), first)
 
 
 def _lease_lost(error: BaseException) -> bool:

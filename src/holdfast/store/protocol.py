@@ -8,8 +8,9 @@ Rules that every store keeps, and `holdfast.testing.conformance` examines:
   knows and loads again.
 * The fence is checked inside the writing transaction (G6): every epoch in `Batch.epochs` must be the partition's
   present one.
-* Ids of inbox rows only grow and are never used twice, so that a message taken out of order is never mistaken for
-  another. Within one instance, the order of ids is the order of delivery.
+* Ids of inbox rows are never used twice, so that a message taken out of order is never mistaken for another. They
+  grow; those of `Batch.returned` are negative, and fall from batch to batch. Within one instance, the order of ids
+  is the order of delivery.
 * Payloads come back byte for byte.
 """
 
@@ -24,6 +25,9 @@ from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
 from holdfast.presence import Presence
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
+
+BEFORE_ALL = -(1 << 63)
+"""An id in the inbox below all others: where reading begins."""
 
 
 class Store(Protocol):
@@ -94,7 +98,8 @@ class Store(Protocol):
         ...
 
     async def commit(self, batch: Batch) -> list[int]:
-        """Write the batch. Returns the ids of the rows of `batch.inbox`, in order. Raises `LeaseLostError`.
+        """Write the batch. Returns the ids of the messages put into the inbox: those of `batch.returned`, which are
+        lower than all others, then those of `batch.inbox`. Raises `LeaseLostError`.
 
         Requests whose time has passed at `batch.at` are deleted on the way, some with each commit.
         """

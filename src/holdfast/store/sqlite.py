@@ -82,6 +82,7 @@ _PUT_WAIT = """
 """
 _CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
 _PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact, message) VALUES (?, ?, ?, ?)"
+_PUT_FIRST = "UPDATE inbox SET id = ?1 WHERE id = -?1"
 _PUT_VERDICT = "INSERT INTO verdicts (worker, inbox_id, error, text, path) VALUES (?, ?, ?, ?, ?)"
 _TAKE_VERDICTS = "DELETE FROM verdicts WHERE worker = ? RETURNING worker, inbox_id, error, text, path"
 _FORGET_VERDICTS = "DELETE FROM verdicts WHERE worker NOT IN (SELECT name FROM workers)"
@@ -454,7 +455,7 @@ def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
             db.executemany(statement, rows)
     if batch.requests:
         db.execute(_EXPIRE_REQUESTS, (batch.at, 2 * len(batch.requests)))
-    ids = _put_messages(db, batch.inbox)
+    ids = [*_put_first(db, batch.returned), *_put_messages(db, batch.inbox)]
     _put_messages(db, batch.parked)
     return ids
 
@@ -488,6 +489,13 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
 def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
     rows = db.execute("SELECT partition, epoch FROM partitions WHERE owner = ?", (owner,))
     return {partition for partition, epoch in rows if epochs.get(partition) == epoch}
+
+
+def _put_first(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
+    """Put messages before all others: under the negatives of new ids, so that none is used twice."""
+    ids = [-inbox_id for inbox_id in _put_messages(db, reversed(messages))]
+    db.executemany(_PUT_FIRST, [(inbox_id,) for inbox_id in ids])
+    return ids[::-1]
 
 
 def _put_messages(db: sqlite3.Connection, messages: Iterable[Message]) -> list[int]:

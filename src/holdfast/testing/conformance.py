@@ -24,7 +24,7 @@ from holdfast.clock import SECOND
 from holdfast.errors import LeaseLostError
 from holdfast.history import EventRaised, ExecutionStarted, Parent, TaskCompleted, TaskScheduled, TimerCreated
 from holdfast.instance import PARTITIONS, RuntimeStatus, Wait, partition_of
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import BEFORE_ALL, Store
 from holdfast.testing.exam_lists import ListExam
 from holdfast.testing.exam_rows import (
     ALL,
@@ -162,13 +162,13 @@ class StoreExam(ListExam):
         async def question(store: Store) -> None:
             old = await own_all(store, "one")
             await put(store, old, "kept", inbox=[event("kept", 1)])
-            (row,) = await store.inbox(ALL, 0, 10)
+            (row,) = await store.inbox(ALL, BEFORE_ALL, 10)
             stale = dict(await own_all(store, "two", LATER + 1))
             stale[partition_of("new")] = old[partition_of("new")]
             with pytest.raises(LeaseLostError):
                 await store.commit(everything("new", stale, closes=row.inbox_id))
             await nothing_of(store, "new")
-            assert numbers(await store.inbox(ALL, 0, 10)) == [1]
+            assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [1]
 
         self.ask(tmp_path, question)
 
@@ -199,7 +199,7 @@ class StoreExam(ListExam):
             assert [call.key for call in await store.activities(ALL)] == [("a", 0, 1)]
             assert [timer.key for timer in await store.timers(ALL, FOREVER)] == [("a", 0, 2)]
             assert [wait.id for wait in await store.waits("a")] == [3]
-            assert numbers(await store.inbox(ALL, 0, 10)) == [1, 2]
+            assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [1, 2]
 
         self.ask(tmp_path, question)
 
@@ -314,7 +314,7 @@ class StoreExam(ListExam):
                 assert [call.task_id for call in await store.activities(ALL)] == [6]
                 assert await store.timers(ALL, FOREVER) == timers[1:]
                 assert await store.waits("a") == waits[1:]
-                assert numbers(await store.inbox(ALL, 0, 10)) == [2]
+                assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [2]
 
         self.ask(tmp_path, question)
 
@@ -341,7 +341,7 @@ class StoreExam(ListExam):
             answer = Message("b", TaskCompleted(3, Raw(b'"x"')), generation=2)
             ids = await put(store, epochs, inbox=[event("a", 1), answer], parked=[event("a", 3)])
             sent = await store.send([event("c", 4)])
-            found = await store.inbox(ALL, 0, 10)
+            found = await store.inbox(ALL, BEFORE_ALL, 10)
             assert [message.inbox_id for message in found] == sorted(message.inbox_id for message in found)
             assert [message.inbox_id for message in found[:2]] == ids
             assert found[3].inbox_id == sent[0]
@@ -356,7 +356,7 @@ class StoreExam(ListExam):
 
         async def question(store: Store) -> None:
             await store.send([Message("a", start)])
-            assert (await store.inbox(ALL, 0, 1))[0].fact == start
+            assert (await store.inbox(ALL, BEFORE_ALL, 1))[0].fact == start
 
         self.ask(tmp_path, question)
 
@@ -371,7 +371,7 @@ class StoreExam(ListExam):
             ]
             ids = await store.send(sent)
             expected = [replace(each, inbox_id=inbox_id) for each, inbox_id in zip(sent, ids, strict=True)]
-            assert await store.inbox(ALL, 0, 10) == expected
+            assert await store.inbox(ALL, BEFORE_ALL, 10) == expected
 
         self.ask(tmp_path, question)
 
@@ -383,7 +383,7 @@ class StoreExam(ListExam):
             ids = await store.send([first, event("a", 2)])
             judged = Message("a", first.fact, 3, ids[0])
             await put(store, epochs, inbox_kept=[judged])
-            assert await store.inbox(ALL, 0, 10) == [judged, replace(event("a", 2), inbox_id=ids[1])]
+            assert await store.inbox(ALL, BEFORE_ALL, 10) == [judged, replace(event("a", 2), inbox_id=ids[1])]
 
         self.ask(tmp_path, question)
 
@@ -416,10 +416,29 @@ class StoreExam(ListExam):
 
         self.ask(tmp_path, question, question)
 
+    def test_what_an_instance_gives_back_comes_before_all_others(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            await store.send([event("a", 6), event("b", 7)])
+            ids = await put(
+                store, epochs, returned=[event("a", 3), event("b", 4), event("a", 5)], inbox=[event("a", 8)]
+            )
+            assert ids == sorted(ids)
+            ids += await put(store, epochs, returned=[event("a", 1), event("a", 2)])
+            found = await store.inbox(ALL, BEFORE_ALL, 10)
+            assert numbers(found) == [1, 2, 3, 4, 5, 6, 7, 8]
+            assert [each.inbox_id for each in found if each.inbox_id in ids] == sorted(ids)
+            await put(store, epochs, inbox_closed=[each.inbox_id for each in found[:5]])
+            (again,) = await put(store, epochs, returned=[event("a", 9)])
+            assert again < min(ids)
+            assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [9, 6, 7, 8]
+
+        self.ask(tmp_path, question)
+
     def test_the_inbox_is_read_page_by_page(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             ids = await store.send([event("a", number) for number in range(10)])
-            pages = [await store.inbox(ALL, after, 4) for after in (0, ids[3], ids[7], ids[9])]
+            pages = [await store.inbox(ALL, after, 4) for after in (BEFORE_ALL, ids[3], ids[7], ids[9])]
             assert [numbers(page) for page in pages] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], []]
 
         self.ask(tmp_path, question)
@@ -427,9 +446,9 @@ class StoreExam(ListExam):
     def test_a_page_is_full_of_what_was_asked_for(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             await store.send([event(name, n) for n in range(20) for name in ("a", "b")])
-            page = await store.inbox([partition_of("a")], 0, 15)
+            page = await store.inbox([partition_of("a")], BEFORE_ALL, 15)
             assert (numbers(page), {message.instance_id for message in page}) == (list(range(15)), {"a"})
-            assert await store.inbox([], 0, 15) == []
+            assert await store.inbox([], BEFORE_ALL, 15) == []
 
         self.ask(tmp_path, question)
 
@@ -496,7 +515,7 @@ class StoreExam(ListExam):
             mine = [partition_of("b")]
             assert {call.instance_id for call in await store.activities(mine)} == {"b"}
             assert {timer.instance_id for timer in await store.timers(mine, FOREVER)} == {"b"}
-            assert {message.instance_id for message in await store.inbox(mine, 0, 10)} == {"b"}
+            assert {message.instance_id for message in await store.inbox(mine, BEFORE_ALL, 10)} == {"b"}
 
         self.ask(tmp_path, question)
 
@@ -562,7 +581,7 @@ class StoreExam(ListExam):
             assert (await store.history("a"))[0].facts == (EventRaised("x", raw), asked)
             assert (await store.activities(ALL))[0] == call
             assert (await store.waits("a"))[0] == wait
-            assert (await store.inbox(ALL, 0, 1))[0].fact == EventRaised("x", raw)
+            assert (await store.inbox(ALL, BEFORE_ALL, 1))[0].fact == EventRaised("x", raw)
 
         self.ask(tmp_path, question)
 
@@ -583,7 +602,7 @@ class StoreExam(ListExam):
             assert (await store.load(["a"]))["a"].instance == instance("a")
             assert len(await store.history("a")) == len(await store.waits("a")) == 1
             assert len(await store.activities(ALL)) == len(await store.timers(ALL, FOREVER)) == 1
-            assert numbers(await store.inbox(ALL, 0, 10)) == [1, 2]
+            assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [1, 2]
             with pytest.raises(LeaseLostError):
                 await put(store, epochs, "late")
 

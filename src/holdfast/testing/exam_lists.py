@@ -25,7 +25,7 @@ from holdfast.query import (
     timer_cursor,
     wait_cursor,
 )
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import BEFORE_ALL, Store
 from holdfast.testing.exam_rows import (
     ALL,
     FOREVER,
@@ -341,7 +341,7 @@ class ListExam:
             await put(store, epochs, purged=["a"], instances={"a": fresh}, history=[new], inbox=[event("a", 7)])
             assert await store.instance("a") == fresh
             assert [each.facts for each in await store.history("a")] == [(ExecutionStarted("pay"),)]
-            assert len(await store.inbox(ALL, 0, 9)) == 1
+            assert len(await store.inbox(ALL, BEFORE_ALL, 9)) == 1
             assert await store.instances(InstanceFilter(tags={"n": "1"}), None, 9) == []
             assert await store.instances(InstanceFilter(tags={"n": "2"}), None, 9) == [fresh]
 

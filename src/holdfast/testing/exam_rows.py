@@ -12,7 +12,7 @@ from holdfast.batch import Batch, HistoryRow, Message, ScheduledActivity, Timer
 from holdfast.clock import SECOND, Timestamp
 from holdfast.history import EventRaised, ExecutionStarted, Fact
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import BEFORE_ALL, Store
 
 Question: TypeAlias = Callable[[Store], Awaitable[None]]
 
@@ -110,4 +110,4 @@ async def nothing_of(store: Store, instance_id: str) -> None:
     assert await store.waits(instance_id) == []
     assert [row for row in await store.activities(own) if row.instance_id == instance_id] == []
     assert [row for row in await store.timers(own, FOREVER) if row.instance_id == instance_id] == []
-    assert [row for row in await store.inbox(own, 0, 1000) if row.instance_id == instance_id] == []
+    assert [row for row in await store.inbox(own, BEFORE_ALL, 1000) if row.instance_id == instance_id] == []

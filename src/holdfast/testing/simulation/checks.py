@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.core.replay import check_replay
 from holdfast.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated, Step
 from holdfast.instance import PARTITIONS, Instance, RuntimeStatus
+from holdfast.store.protocol import BEFORE_ALL
 from holdfast.testing.simulation.clients import Client, code_for_instance
 from holdfast.testing.simulation.ledger import Past, Sent
 from holdfast.testing.simulation.workload import registry
@@ -82,7 +83,7 @@ async def _check_rows(world: World) -> None:
     report.check("rows", not timers, f"timers of ended instances: {timers[:3]}")
     activities = await store.activities(_ALL)
     report.check("rows", not activities, f"activities of ended instances: {activities[:3]}")
-    inbox = await store.inbox(_ALL, 0, 1000)
+    inbox = await store.inbox(_ALL, BEFORE_ALL, 1000)
     report.check("rows", not inbox, f"messages that nobody took: {inbox[:3]}")
     for instance_id in world.ledger.pasts:
         waits = await store.waits(instance_id)

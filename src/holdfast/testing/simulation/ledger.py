@@ -115,7 +115,7 @@ class Ledger:
             self._step(row)
         if unfit:
             self._check_held(batch, unfit)
-        self.queued([*batch.inbox, *batch.parked])
+        self.queued([*batch.returned, *batch.inbox, *batch.parked])
 
     def queued(self, messages: Sequence[Message], *, relayed: bool = False) -> None:
         for message in messages:

@@ -1,0 +1,59 @@
+"""Events reach an instance in their order, also while it goes from one generation to the next."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from holdfast import App, OrchestrationContext
+from holdfast.batch import Message
+from holdfast.engine.activities import ActivityRunner
+from holdfast.engine.worker import Worker, WorkerOptions
+from holdfast.history import EventRaised, ExecutionStarted
+from holdfast.links import SignedLinks
+from holdfast.metrics import Metrics
+from holdfast.store.memory import MemoryStore
+from holdfast.testing.clock import ManualClock
+
+SECRET = bytes(32)
+
+app = App()
+
+
+@app.orchestrator
+async def collect(ctx: OrchestrationContext, got: list[int]) -> list[int]:
+    got = [*got, await ctx.wait_for_external_event("Item", int)]
+    if len(got) < 4:
+        ctx.continue_as_new(got)
+    return got
+
+
+def item(number: int) -> Message:
+    return Message("a", EventRaised("Item", msgspec.Raw(str(number).encode())))
+
+
+def test_what_comes_between_two_generations_is_not_overtaken_by_what_another_worker_sends() -> None:
+    """One message a step, so that others wait in the inbox at each step's end."""
+    clock, metrics, store = ManualClock(), Metrics(0), MemoryStore()
+    runner = ActivityRunner(app.registry, SECRET, clock, metrics)
+    links = SignedLinks(SECRET, "http://localhost")
+    worker = Worker(store, app.registry, clock, runner, "one", links, metrics, WorkerOptions(max_step=1))
+
+    async def left_by_another(*messages: Message) -> None:
+        await store.send(messages)
+        worker.mail_came()
+
+    async def main() -> bytes:
+        await left_by_another(
+            Message("a", ExecutionStarted("collect", msgspec.Raw(b"[]"))), item(1), item(2), item(3)
+        )
+        for _ in range(3):  # the start, the event that ends the first generation, and the one behind it
+            assert await worker.turn()
+        await left_by_another(item(4))
+        while await worker.turn():
+            pass
+        (row,) = await store.rows(["a"])
+        return bytes(row.output_json)
+
+    assert asyncio.run(main()) == b"[1,2,3,4]"
