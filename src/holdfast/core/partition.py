@@ -8,8 +8,8 @@ Recently used instances are kept live, so that a step costs a `.send()`. The oth
 are replayed. `missing` tells which ids must be loaded for a list of messages.
 
 Every message is applied (its facts become a history row), dropped (a duplicate, or too late), refused (the verdict
-says why), or parked in the inbox: because the instance is held (G7), or because its next generation has not started
-yet. In each case the row it came from is closed in the same batch (G2).
+says why), parked in the inbox because the instance is held (G7), or put back until its next generation has started.
+In each case the row it came from is closed in the same batch (G2).
 """
 
 from __future__ import annotations
