@@ -23,8 +23,13 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def to(cls, port: int) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
+        connection = cls()
+        await connection.open(port)
         return connection
+
+    async def open(self, port: int) -> None:
+        """Connect anew, after `close`."""
+        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport

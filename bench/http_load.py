@@ -1,9 +1,10 @@
 """Phone verifications over HTTP: each is a start, an answer, and one read of the status.
 
-    python bench/http_load.py [--n 10000] [--in-flight 1 100 1000] [--runs 3]
+    python bench/http_load.py [--n 10000] [--in-flight 1 100 1000] [--runs 3] [--new-connections]
 
-A server is started in a process of its own; this one is the load generator, over kept connections and plain HTTP,
-on the same machine. 202 means that it is durable. Medians of the runs; the last line is one JSON object.
+A server is started in a process of its own; this one is the load generator, over plain HTTP on the same machine, by
+kept connections, or with a new one for each request. 202 means that it is durable. Medians of the runs; the last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ async def verify(ctx: OrchestrationContext, number: str) -> bool:
 CALLS = ("start", "answer", "status")
 
 
-async def load(port: int, n: int, in_flight: int) -> dict[str, float]:
+async def load(port: int, n: int, in_flight: int, *, keep: bool = True) -> dict[str, float]:
     numbers = iter(range(n))
     spans: dict[str, list[float]] = {call: [] for call in CALLS}
 
     async def timed(call: str, connection: Connection, method: str, path: str, body: bytes = b"") -> bytes:
         begun = time.perf_counter()
+        if not keep:
+            connection.close()
+            await connection.open(port)
         answer = await connection.ask(method, path, body)
         spans[call].append(time.perf_counter() - begun)
         return answer
@@ -105,6 +109,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=10_000, help="verifications in a run; a tenth of it one by one")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 100, 1000])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--new-connections", action="store_true", help="one for each request")
     parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
     options = parser.parse_args()
     found: dict[str, list[float]] = {}
@@ -113,7 +118,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.dir) as name, server(Path(name)) as port:
             run(load(port, 1_000, 100))  # warm up
             for in_flight in options.in_flight:
-                figures, _ = run(load(port, options.n if in_flight > 1 else options.n // 10, in_flight))
+                n = options.n if in_flight > 1 else options.n // 10
+                figures, _ = run(load(port, n, in_flight, keep=not options.new_connections))
                 for figure, value in figures.items():
                     found.setdefault(figure, []).append(value)
     medians = {figure: round(statistics.median(values), 2) for figure, values in found.items()}

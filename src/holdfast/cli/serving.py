@@ -31,6 +31,10 @@ from holdfast.http.protocol import ServerConfig
 from holdfast.keys import key_ring, keys_path
 from holdfast.store.address import safe_url
 
+_ACCEPTED_AT_ONCE = 32
+"""New connections taken in one turn of the loop. uvloop takes one for each listening socket, so under load callers
+would wait for as many turns as there are callers before them: it gets the same socket so many times."""
+
 
 def listen(settings: Settings) -> socket.socket:
     """The socket to serve on.
@@ -152,7 +156,7 @@ async def _serve(
     async with api.lifespan():
         with _stopping_on_signals(partial(_leave, api, server)):
             ready()
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))])
 
 
 def _leave(api: DurableApi, server: uvicorn.Server, received: signal.Signals | None = None) -> None:
