@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
@@ -72,8 +72,11 @@ class Harness:
         assert (await (await self.connect()).rest()).startswith(b"HTTP/1.1 408 ")
 
 
-@asynccontextmanager
-async def served(parser: str, settings: Settings, answer: Answer, **options: Any) -> AsyncIterator[Harness]:
+def protocols(
+    parser: str, settings: Settings, answer: Answer, **options: Any
+) -> tuple[Callable[[], asyncio.Protocol], ServerState]:
+    """What makes the server's side of each connection, and what all of them share."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         await (await answer(request))(scope, receive, send)
@@ -84,10 +87,13 @@ async def served(parser: str, settings: Settings, answer: Answer, **options: Any
     config.load()
     state = ServerState()
     protocol: Any = config.http_protocol_class
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-    )
+    return lambda: protocol(config=config, server_state=state, app_state={}), state
+
+
+@asynccontextmanager
+async def served(parser: str, settings: Settings, answer: Answer, **options: Any) -> AsyncIterator[Harness]:
+    protocol, state = protocols(parser, settings, answer, **options)
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     harness = Harness(server.sockets[0].getsockname()[1])
     try:
         yield harness
@@ -383,3 +389,72 @@ def test_a_websocket_is_let_alone(parser: str) -> None:
         assert await caller.rest() == b"bye"
 
     play(parser, SHORT, script, ws=Echo)
+
+
+class Wire(asyncio.Transport):
+    """The server's side of a connection, which keeps each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.written.append(b"")
+
+    def is_closing(self) -> bool:
+        return b"" in self.written
+
+
+def written(parser: str, request: bytes, answer: Answer) -> list[bytes]:
+    """What the server writes in answer to a request, piece by piece. An empty piece: it closes the connection."""
+
+    async def run() -> list[bytes]:
+        made, state = protocols(parser, LONG, answer)
+        protocol, wire = made(), Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(request)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*state.tasks)
+        pieces = [*wire.written]
+        protocol.connection_lost(None)
+        return pieces
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_an_answer_goes_out_in_one_piece(parser: str) -> None:
+    (piece,) = written(parser, GET, ok)
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_an_answer_without_a_body_goes_out_before_the_connection_is_closed(parser: str) -> None:
+    piece, *end = written(parser, b"HEAD / HTTP/1.0\r\nHost: localhost\r\n\r\n", ok)
+    assert piece.endswith(b"\r\n\r\n")
+    assert end == [b""]
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_a_head_does_not_wait_for_a_body_that_takes_long(parser: str) -> None:
+    seen = asyncio.Event()
+
+    async def late(request: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            await seen.wait()
+            yield b"late"
+
+        return StreamingResponse(body())
+
+    async def script(harness: Harness) -> None:
+        caller = await harness.connect()
+        caller.send(GET)
+        assert (await caller.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        seen.set()
+        assert await caller.reader.readuntil(b"0\r\n\r\n") == b"4\r\nlate\r\n0\r\n\r\n"
+
+    play(parser, LONG, script, late)

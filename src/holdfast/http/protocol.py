@@ -50,6 +50,40 @@ class Connection(Protocol):
         ...
 
 
+class JoinedWrites(asyncio.Transport):
+    """What the answers on a connection are written to.
+
+    Each write is a system call, and a packet; so the head of an answer waits for its body, but no longer than until
+    the loop's next turn.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._held = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._held:
+            self._connection.transport.write(self._held + data)
+            self._held = b""
+        elif data:
+            self._held = bytes(data)
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Let out what waits."""
+        if self._held:
+            self._connection.transport.write(self._held)
+            self._held = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._connection.transport.close()
+
+    def is_closing(self) -> bool:
+        return self._connection.transport.is_closing()
+
+
 class Watch:
     """How long the server waits for the other side of a connection, and how much of a head it takes.
 
@@ -62,15 +96,14 @@ class Watch:
         self._settings = config.settings
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
-        self.in_head = False
+        self.in_head = True
         """Whether a head is expected, or arriving."""
-        self.head_begins()
+        self._wait()
 
     def head_begins(self) -> None:
-        """The first byte of another head has come."""
+        """The first byte of another head has come. Most come whole; where one does not, `look` begins to wait."""
         self.in_head = True
         self._rest()
-        self._wait()
 
     def head_ends(self) -> None:
         """The head is complete, and somebody works on the request."""
@@ -81,7 +114,7 @@ class Watch:
         """Bytes have come. `size` says how many of the present head are there, or of what else is not body."""
         if size > self._settings.max_header_bytes:
             self._refuse(431, f"The request has more than {self._settings.max_header_bytes} bytes of headers.")
-        elif not self.in_head and not self._is_answering:
+        elif self.in_head or not self._is_answering:
             self._wait()  # the rest of a body that nobody reads, and then another request, must not take for ever
 
     def refuse_garbage(self) -> None:

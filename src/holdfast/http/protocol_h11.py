@@ -10,7 +10,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from holdfast.http.protocol import Watch
+from holdfast.http.protocol import JoinedWrites, Watch
 
 
 class WatchedProtocol(H11Protocol):
@@ -23,6 +23,7 @@ class WatchedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.watch = Watch(self, config)
+        self.answers = JoinedWrites(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.stop()
@@ -37,10 +38,15 @@ class WatchedProtocol(H11Protocol):
         super().handle_events()
         if self.cycle is not before:
             self.watch.head_ends()
+            self.cycle.transport = self.answers
         size = self._head_size()
         if size and not self.watch.in_head:
             self.watch.head_begins()
         self.watch.look(size)
+
+    def on_response_complete(self) -> None:
+        self.answers.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         self.watch.look(self._head_size())  # a head that is too large is told so

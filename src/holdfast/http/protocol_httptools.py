@@ -9,7 +9,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from holdfast.http.protocol import Watch
+from holdfast.http.protocol import JoinedWrites, Watch
 
 _FRAMING = 16
 """What a piece of a chunked body may have around it: its length, and the ends of lines."""
@@ -25,6 +25,7 @@ class WatchedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.watch = Watch(self, config)
+        self.answers = JoinedWrites(self)
         self.in_message = False
         self.size = 0
         """Bytes that have come since the head began, or ended, and are not body: trailers count like headers."""
@@ -56,7 +57,14 @@ class WatchedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.size = 0
         self.watch.head_ends()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.transport = self.answers
+
+    def on_response_complete(self) -> None:
+        self.answers.flush()
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         self.size = max(0, self.size - len(body) - _FRAMING)
