@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from holdfast.batch import TaskKey, Timer
 from holdfast.clock import SECOND, Timestamp
 from holdfast.instance import partition_of
+from holdfast.store.protocol import BEFORE_ALL
 
 WINDOW: int = 20 * SECOND
 """How far ahead timers are read, in microseconds."""
@@ -17,28 +18,27 @@ class TimerWindow:
     """Open timers up to a horizon, in the order they are due."""
 
     def __init__(self) -> None:
-        self.horizon: Timestamp = 0
+        self.horizon: Timestamp = BEFORE_ALL
         self._open: dict[TaskKey, Timer] = {}
         self._heap: list[tuple[Timestamp, TaskKey]] = []
 
-    def load(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
-        """Start over with all open timers up to `horizon`."""
+    def extend(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
+        """Move the horizon on. `timers` are those that are due between the old one and the new one."""
         self.horizon = horizon
-        self._open = {timer.key: timer for timer in timers}
-        self._heap = [(timer.fire_at, timer.key) for timer in self._open.values()]
-        heapq.heapify(self._heap)
+        self.add(timers)
 
     @property
-    def refresh_at(self) -> Timestamp:
-        """When the window should be read again, so that it never runs out."""
+    def extend_at(self) -> Timestamp:
+        """When to read on, so that the window never runs out."""
         return self.horizon - WINDOW // 2
 
     @property
     def next_at(self) -> Timestamp:
-        """When there is something to do: a timer is due, or the window must be read again."""
-        return min(self._heap[0][0], self.refresh_at) if self._heap else self.refresh_at
+        """When there is something to do: a timer is due, or the window must be extended."""
+        return min(self._heap[0][0], self.extend_at) if self._heap else self.extend_at
 
     def add(self, timers: Iterable[Timer]) -> None:
+        """Take those that are due before the horizon; the others are read when it has come so far."""
         for timer in timers:
             if timer.fire_at <= self.horizon:
                 self._open[timer.key] = timer

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from holdfast.batch import Batch, Message, ScheduledActivity, TaskKey, Timer
+from holdfast.batch import Batch, Message, ScheduledActivity, TaskKey
 from holdfast.clock import SECOND, Clock, Timestamp
 from holdfast.core.context import ResponseLinks
 from holdfast.core.partition import Partition
@@ -397,7 +397,7 @@ class Worker:
         epochs.update(taken)
         if taken:
             self._void_claims(taken.keys())
-            await self._load_timers(now)
+            self._timers.add(await self._store.timers(taken.keys(), self._timers.horizon))
             have = {_result_key(message) for message, _ in self._entries}
             for activity in await self._store.activities(taken.keys()):
                 if activity.key not in have:
@@ -422,8 +422,10 @@ class Worker:
                 raise LeaseLostError("Another worker took a partition.")
             self._lease_until = until
             self._mail = True  # a worker that lost its partitions may have left something
-        if now >= self._timers.refresh_at:
-            await self._load_timers(now)
+        if now >= self._timers.extend_at:
+            horizon = now + WINDOW
+            found = await self._store.timers(epochs.keys(), horizon, after=self._timers.horizon)
+            self._timers.extend(found, horizon)
         if self._shares and now >= self._poll_at:
             await self._balance(now)
             self._mail = True
@@ -451,11 +453,6 @@ class Worker:
                 log.info("Deleted %d instances that had ended long enough ago", self._swept)
                 self._swept = 0
         return self._swept_to is not None
-
-    async def _load_timers(self, now: Timestamp) -> None:
-        horizon = now + WINDOW
-        timers: list[Timer] = await self._store.timers(self.partition.epochs.keys(), horizon)
-        self._timers.load(timers, horizon)
 
     async def _read_mail(self) -> None:
         self._mail = False

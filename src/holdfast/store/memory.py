@@ -38,6 +38,7 @@ from holdfast.query import (
     wait_cursor,
 )
 from holdfast.store.files import hub_secret
+from holdfast.store.protocol import BEFORE_ALL
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
@@ -207,11 +208,13 @@ class MemoryStore:
         ]
         return found[:limit]
 
-    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
+    async def timers(
+        self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
+    ) -> list[Timer]:
         due = [
             timer
             for timer in self._timers.values()
-            if timer.fire_at <= until and partition_of(timer.instance_id) in partitions
+            if after < timer.fire_at <= until and partition_of(timer.instance_id) in partitions
         ]
         return sorted(due, key=lambda timer: (timer.fire_at, timer.key))
 

@@ -31,6 +31,7 @@ from holdfast.store import listing
 from holdfast.store.connecting import ERRORS, PATIENCE_S, connect, options, unusable, words
 from holdfast.store.listing import POSTGRES, numbered
 from holdfast.store.postgres_schema import SCHEMA, make_ready
+from holdfast.store.protocol import BEFORE_ALL
 from holdfast.store.rows import (
     INSTANCE_COLUMNS,
     WAIT_COLUMNS,
@@ -108,7 +109,8 @@ _INBOX = """
 _VERDICTS = "DELETE FROM verdicts WHERE worker = $1 RETURNING worker, inbox_id, error, text, path"
 _TIMERS = """
     SELECT instance_id, generation, task_id, fire_at FROM timers
-    WHERE partition = ANY ($1::smallint[]) AND fire_at <= $2 ORDER BY fire_at, instance_id, generation, task_id
+    WHERE partition = ANY ($1::smallint[]) AND fire_at > $2 AND fire_at <= $3
+    ORDER BY fire_at, instance_id, generation, task_id
 """
 _ACTIVITIES = """
     SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at, started
@@ -285,8 +287,10 @@ class PostgresStore:
         rows = await self._write(_INBOX, [*partitions], after, limit)
         return [replace(decode_message(row[1]), inbox_id=row[0]) for row in rows]
 
-    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
-        rows = await self._write(_TIMERS, [*partitions], until)
+    async def timers(
+        self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
+    ) -> list[Timer]:
+        rows = await self._write(_TIMERS, [*partitions], after, until)
         return [Timer(*row) for row in rows]
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:

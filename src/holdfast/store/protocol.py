@@ -27,7 +27,7 @@ from holdfast.presence import Presence
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 
 BEFORE_ALL = -(1 << 63)
-"""An id in the inbox below all others: where reading begins."""
+"""Below all ids in the inbox, and before all instants: where reading begins."""
 
 
 class Store(Protocol):
@@ -119,8 +119,10 @@ class Store(Protocol):
         """Messages for these partitions with an id above `after`, in the order of ids."""
         ...
 
-    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
-        """Open timers due at `until` or before, earliest first."""
+    async def timers(
+        self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
+    ) -> list[Timer]:
+        """Open timers due later than `after`, and at `until` or before, earliest first."""
         ...
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:

@@ -31,6 +31,7 @@ from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerC
 from holdfast.store import listing
 from holdfast.store.files import connect, hub_secret, lock, migrate_schema
 from holdfast.store.listing import SQLITE
+from holdfast.store.protocol import BEFORE_ALL
 from holdfast.store.recent import Recent
 from holdfast.store.rows import (
     INSTANCE_COLUMNS,
@@ -295,11 +296,13 @@ class SqliteStore:
                 messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id))
         return messages
 
-    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
+    async def timers(
+        self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
+    ) -> list[Timer]:
         rows = self._read(
-            """SELECT instance_id, generation, task_id, fire_at FROM timers WHERE fire_at <= ?
+            """SELECT instance_id, generation, task_id, fire_at FROM timers WHERE fire_at > ? AND fire_at <= ?
                ORDER BY fire_at, instance_id, generation, task_id""",
-            (until,),
+            (after, until),
         )
         return [Timer(*row) for row in rows if partition_of(row[0]) in partitions]
 

@@ -477,6 +477,7 @@ class StoreExam(ListExam):
             assert [timer.fire_at - NOW for timer in await store.timers(ALL, FOREVER)] == [1, 5, 9]
             assert [timer.fire_at - NOW for timer in await store.timers(ALL, NOW + 5)] == [1, 5]
             assert await store.timers(ALL, NOW) == []
+            assert [timer.fire_at - NOW for timer in await store.timers(ALL, NOW + 9, NOW + 1)] == [5, 9]
 
         self.ask(tmp_path, question)
 

@@ -17,7 +17,7 @@ from holdfast.history import Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
 from holdfast.presence import Presence
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import BEFORE_ALL, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,8 +130,10 @@ class FaultyStore:
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         return await self._through("inbox", self._store.inbox, partitions, after, limit)
 
-    async def timers(self, partitions: Collection[int], until: Timestamp) -> list[Timer]:
-        return await self._through("timers", self._store.timers, partitions, until)
+    async def timers(
+        self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
+    ) -> list[Timer]:
+        return await self._through("timers", self._store.timers, partitions, until, after)
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         return await self._through("activities", self._store.activities, partitions)
