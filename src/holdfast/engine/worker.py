@@ -57,6 +57,10 @@ _LONG = (
     "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
 )
 
+_GATHERING = 3
+"""Turns of the event loop between two steps. In the meantime those who were answered send their next message,
+requests are read, and short activities end: one commit for all of it."""
+
 LOOK: int = SECOND // 10
 """How often to look at instances of other workers that somebody here watches."""
 
@@ -510,7 +514,8 @@ class Worker:
         """Turn until `stop` was called and everything accepted is done."""
         while not self._stopping or self._inbox or self._entries or self._starting or self._asked:
             if await self.turn():
-                await asyncio.sleep(0)  # let those who were answered send their next message: one commit for all
+                for _ in range(_GATHERING):
+                    await asyncio.sleep(0)
             else:
                 await self._idle()
 
