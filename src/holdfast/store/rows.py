@@ -1,4 +1,8 @@
-"""Rows of the tables, and the values they stand for."""
+"""Rows of the tables, and the values they stand for.
+
+Payloads go into the database as `bytearray`: for a parameter that is neither that nor exactly an int, a float or a
+str, `sqlite3` looks for an adapter first, which takes longer than to write it.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +37,12 @@ def instance_row(instance: Instance) -> tuple[Any, ...]:
     return (
         instance.id,
         instance.name,
-        instance.status.value,
+        str(instance.status),
         instance.created_at,
         instance.updated_at,
-        bytes(instance.input_json),
-        bytes(instance.output_json),
-        bytes(instance.custom_status_json),
+        bytearray(instance.input_json),
+        bytearray(instance.output_json),
+        bytearray(instance.custom_status_json),
         instance.generation,
         None if instance.parent is None else encode(instance.parent),
         instance.held,
@@ -73,7 +77,7 @@ def activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
         call.generation,
         call.task_id,
         call.name,
-        bytes(call.input_json),
+        bytearray(call.input_json),
         call.attempt,
         call.idempotency_key,
         call.scheduled_at,
@@ -94,7 +98,7 @@ def wait_of(row: Sequence[Any]) -> Wait:
 
 
 def wait_row(wait: Wait) -> tuple[Any, ...]:
-    return (wait.instance_id, wait.id, wait.name, wait.since, wait.deadline, bytes(wait.schema_json))
+    return (wait.instance_id, wait.id, wait.name, wait.since, wait.deadline, bytearray(wait.schema_json))
 
 
 def audit_row(entry: AuditEntry) -> tuple[Any, ...]:

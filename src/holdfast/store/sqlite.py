@@ -59,11 +59,13 @@ _LOOKED_AT = 1_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
 _PUT_INSTANCE = f"""
-    INSERT INTO instances ({INSTANCE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO instances ({INSTANCE_COLUMNS})
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''))
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
         custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held
 """  # noqa: S608 - the names of columns
+_EMPTY = bytearray()
 _PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 - the names of columns
 _PUT_HISTORY = "INSERT INTO history (instance_id, generation, seq, at, facts) VALUES (?, ?, ?, ?, ?)"
@@ -468,14 +470,14 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     for statement in _PURGE if batch.purged else ():
         yield statement, [(instance_id,) for instance_id in batch.purged]
     yield _UNDO, [(instance_id, *place) for instance_id, place in batch.undone.items()]
-    yield _PUT_INSTANCE, [instance_row(instance) for instance in batch.instances.values()]
+    yield _PUT_INSTANCE, [_instance_row(instance) for instance in batch.instances.values()]
     yield _PUT_TAG, [tag for instance in batch.instances.values() for tag in tag_rows(instance)]
     yield (
         _PUT_HISTORY,
-        [(row.instance_id, row.generation, row.seq, row.at, row.facts_json) for row in batch.history],
+        [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in batch.history],
     )
     yield _FORGET, list(batch.forgotten.items())
-    yield _PUT_ACTIVITY, [activity_row(call) for call in batch.activities.values()]
+    yield _PUT_ACTIVITY, [(*activity_row(call)[:-1], int(call.started)) for call in batch.activities.values()]
     yield _START_ACTIVITY, [call.key for call in batch.activities_started]
     yield _CLOSE_ACTIVITY, batch.activities_closed
     yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
@@ -487,6 +489,12 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
     yield _KEEP_MESSAGE, [(message.generation, message.inbox_id) for message in batch.inbox_kept]
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
+
+
+def _instance_row(instance: Instance) -> tuple[Any, ...]:
+    """NULL as an empty value, which the statement makes NULL: `sqlite3` looks for an adapter for None, too."""
+    row = instance_row(instance)
+    return (*row[:9], row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY)
 
 
 def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
