@@ -8,8 +8,8 @@ takes which event (G4: first in, first out, by name regardless of case) is writt
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TypeAlias, cast
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeAlias, cast
 
 from holdfast.history import (
     EventAwaited,
@@ -97,7 +97,7 @@ class OpenWork:
 
     def settle(self, fact: Fact) -> int | None:
         """Take a message. Returns the id of the request it settles, or None."""
-        if isinstance(fact, EventRaised):
+        if type(fact) is EventRaised:
             return self._give(fact)
         if type(fact) not in _SETTLES:
             return None
@@ -107,24 +107,40 @@ class OpenWork:
 
     def ask(self, fact: Fact) -> EventRaised | None:
         """Take what an orchestrator asks for. Returns the kept event that a new wait gets at once, if any."""
-        match fact:
-            case EventAwaited():
-                kept = self._kept.get(key := fact.name.lower())
-                if kept:
-                    return self._next(kept, key)
-                self.requests[fact.id] = fact
-                self._waiting.setdefault(key, deque()).append(fact.id)
-            case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
-                self.requests[fact.id] = fact
-            case TimerCancelled():
-                self.requests.pop(fact.id, None)
-            case EventWaitCancelled():
-                wait = self.requests.pop(fact.id, None)
-                if isinstance(wait, EventAwaited):
-                    self._waiting[wait.name.lower()].remove(fact.id)
-            case _:
-                pass
+        take = self._takes.get(type(fact))
+        return None if take is None else take(self, fact)
+
+    def open(self, request: Request) -> None:
+        """An activity, a timer or a sub-orchestration."""
+        self.requests[request.id] = request
+
+    def open_wait(self, wait: EventAwaited) -> EventRaised | None:
+        """Returns the kept event that the wait gets at once, if any."""
+        key = wait.name.lower()
+        if key in self._kept:
+            return self._next(key)
+        self.requests[wait.id] = wait
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._waiting[key] = deque((wait.id,))
+        else:
+            waiting.append(wait.id)
         return None
+
+    def give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
+        """A timer or a wait. Does nothing if it is closed already."""
+        request = self.requests.pop(fact.id, None)
+        if type(request) is EventAwaited:
+            self._waiting[request.name.lower()].remove(request.id)
+
+    _takes: ClassVar[dict[type[Fact], Callable[[OpenWork, Any], EventRaised | None]]] = {
+        TaskScheduled: open,
+        TimerCreated: open,
+        SubOrchestrationInstanceCreated: open,
+        EventAwaited: open_wait,
+        TimerCancelled: give_up,
+        EventWaitCancelled: give_up,
+    }
 
     def next_wait(self, name: str) -> int | None:
         """The id of the wait that the next event of that name will settle, or None."""
@@ -146,7 +162,8 @@ class OpenWork:
         del self.requests[wait_id]
         return wait_id
 
-    def _next(self, kept: deque[EventRaised], key: str) -> EventRaised:
+    def _next(self, key: str) -> EventRaised:
+        kept = self._kept[key]
         event = kept.popleft()
         if not kept:
             del self._kept[key]

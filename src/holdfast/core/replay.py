@@ -359,9 +359,7 @@ class Execution:
                 if delay is None:
                     settle(call.task, None, task_error(call.request, fact.failure))
                 else:
-                    timer = TimerCreated(self._next_id(), self.at + delay)
-                    self._ask(timer)
-                    self._open[timer.id] = call
+                    self._open_request(TimerCreated(self._next_id(), self.at + delay), call)
             case _:  # the timer before the next attempt
                 self._retry(call)
 
@@ -381,14 +379,13 @@ class Execution:
     def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
         self._close_row(wait)
         self.answered.append(self.at - wait.since)
-        if wait.timer_id:
-            self._cancel_timer(wait.timer_id)
+        self._cancel_timeout(wait)
         self._settle_decoded(wait.event, wait.decode, event.input)
 
     def _time_out(self, wait: _OpenWait) -> None:
         del self._open[wait.id]
         self._close_row(wait)
-        self._ask(EventWaitCancelled(wait.id))
+        self._give_up(EventWaitCancelled(wait.id))
         message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
         failure = Failure("holdfast.errors.EventTimeoutError", message, kind="timeout")
         settle(wait.event, None, EventTimeoutError(message, failure))
@@ -407,8 +404,7 @@ class Execution:
 
     def create_timer(self, fire_at: Timestamp) -> DurableTimer:
         timer = DurableTimer(self, self._next_id(), fire_at)
-        self._ask(TimerCreated(self._last_id, fire_at))
-        self._open[self._last_id] = timer
+        self._open_request(TimerCreated(timer.id_, fire_at), timer)
         return timer
 
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
@@ -416,7 +412,9 @@ class Execution:
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
         wait = _OpenWait(wait_id, event, wanted, self.at)
         self._definition.note_event(name, wanted)
-        kept = self._ask(EventAwaited(wait_id, name))
+        request = EventAwaited(wait_id, name)
+        self._asked.append(request)
+        kept = self.work.open_wait(request)
         if kept is not None:
             self._answer(wait, kept)
             return event
@@ -425,12 +423,11 @@ class Execution:
         if fire_at is not None:
             wait.timer_id = self._next_id()
             wait.timeout_at = wait.deadline = fire_at
-            self._ask(TimerCreated(wait.timer_id, fire_at))
-            self._open[wait.timer_id] = wait
+            self._open_request(TimerCreated(wait.timer_id, fire_at), wait)
         return event
 
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
-        self._ask(EventSent(self._next_id(), instance_id, name, input_json))
+        self._asked.append(EventSent(self._next_id(), instance_id, name, input_json))
 
     def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
         link_id = self._next_id()
@@ -439,7 +436,7 @@ class Execution:
             url = recorded.url
         else:
             url = self._links.url(self.instance_id, name, f"{self.generation}.{link_id}", once, expires_at)
-        self._ask(ResponseLinkCreated(link_id, name, url))
+        self._asked.append(ResponseLinkCreated(link_id, name, url))
         return url
 
     def set_custom_status(self, status_json: Raw) -> None:
@@ -449,25 +446,19 @@ class Execution:
         """Give up an open timer or wait. Does nothing if it is closed already."""
         target = self._open.pop(task_id, None)
         if isinstance(target, DurableTimer):
-            self._ask_timer_off(task_id)
+            self._give_up(TimerCancelled(task_id, target.fire_at_))
         elif isinstance(target, _OpenWait):
             self._close_row(target)
-            self._ask(EventWaitCancelled(task_id))
-            if target.timer_id:
-                self._cancel_timer(target.timer_id)
+            self._give_up(EventWaitCancelled(task_id))
+            self._cancel_timeout(target)
 
-    def _cancel_timer(self, timer_id: int) -> None:
-        del self._open[timer_id]
-        self._ask_timer_off(timer_id)
-
-    def _ask_timer_off(self, timer_id: int) -> None:
-        request = self.work.requests[timer_id]
-        assert isinstance(request, TimerCreated)
-        self._ask(TimerCancelled(timer_id, request.fire_at))
+    def _cancel_timeout(self, wait: _OpenWait) -> None:
+        if wait.timeout_at is not None:
+            del self._open[wait.timer_id]
+            self._give_up(TimerCancelled(wait.timer_id, wait.timeout_at))
 
     def _schedule(self, call: _Call) -> Task[Any]:
-        self._ask(call.request)
-        self._open[call.request.id] = call
+        self._open_request(call.request, call)
         return call.task
 
     def _retry(self, call: _Call) -> None:
@@ -485,9 +476,15 @@ class Execution:
     def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.generation}/{task_id}").hex
 
-    def _ask(self, request: Fact) -> EventRaised | None:
+    def _open_request(self, request: Request, target: _Call | _OpenWait | DurableTimer) -> None:
+        """Ask for what `target` will be told of."""
         self._asked.append(request)
-        return self.work.ask(request)
+        self.work.open(request)
+        self._open[request.id] = target
+
+    def _give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
+        self._asked.append(fact)
+        self.work.give_up(fact)
 
     def _next_id(self) -> int:
         self._last_id += 1

@@ -115,14 +115,12 @@ class _Combination(Task[T]):
         super().__init__()
         self.children_: tuple[Task[Any], ...] = children
 
-    def watch_(self) -> int:
-        """Follow every child that is not done. Returns how many those are."""
-        missing = [child for child in dict.fromkeys(self.children_) if not child.done_]
-        for child in missing:
-            if child.watchers_ is None:
-                child.watchers_ = []
+    def watch_(self, child: Task[Any]) -> None:
+        """Hear of a child that is not done."""
+        if child.watchers_ is None:
+            child.watchers_ = [self]
+        else:
             child.watchers_.append(self)
-        return len(missing)
 
     def child_done_(self, child: Task[Any]) -> None:
         raise NotImplementedError
@@ -142,8 +140,11 @@ class _WhenAll(_Combination[T]):
 
     def __init__(self, children: tuple[Task[Any], ...]) -> None:
         super().__init__(children)
-        self.missing_ = self.watch_()
-        if not self.missing_:
+        missing = [child for child in dict.fromkeys(children) if not child.done_]
+        for child in missing:
+            self.watch_(child)
+        self.missing_ = len(missing)
+        if not missing:
             self._finish()
 
     def child_done_(self, child: Task[Any]) -> None:
@@ -171,10 +172,11 @@ def when_any(*tasks: Task[Any]) -> Task[Any]:
         raise ValueError("when_any needs at least one task: nothing could ever be first")
     either: _WhenAny[Any] = _WhenAny(tasks)
     for task in tasks:
-        if task.is_completed:
+        if task.done_:
             settle(either, task)
             return either
-    either.watch_()
+    for task in tasks:
+        either.watch_(task)
     return either
 
 
