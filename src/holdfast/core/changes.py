@@ -145,13 +145,17 @@ class Changes:
         """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""
         if message.inbox_id:
             self.batch.inbox_closed.append(message.inbox_id)
-        fact = message.fact
-        if isinstance(fact, TaskCompleted | TaskFailed):
-            self._close_activity(message.instance_id, message.generation or 0, fact.id)
-        elif isinstance(fact, TimerFired):
-            self._close_timer(message.instance_id, message.generation or 0, fact)
-            self.batch.fired.append(fact.fire_at)
-        self.fence(partition)
+        close = self._sources.get(type(message.fact))
+        if close is not None:
+            close(self, message, message.fact)
+        self.batch.epochs[partition] = self._epochs[partition]
+
+    def _close_task(self, message: Message, fact: TaskCompleted | TaskFailed) -> None:
+        self._close_activity(message.instance_id, message.generation or 0, fact.id)
+
+    def _close_fired(self, message: Message, fact: TimerFired) -> None:
+        self._close_timer(message.instance_id, message.generation or 0, fact)
+        self.batch.fired.append(fact.fire_at)
 
     def _set_timer(self, instance: Instance, fact: TimerCreated) -> None:
         timer = Timer(instance.id, instance.generation, fact.id, fact.fire_at)
@@ -205,3 +209,10 @@ class Changes:
         EventSent: _send_event,
     }
     """What an orchestrator asks for -> the rows that say so."""
+
+    _sources: ClassVar[dict[type[Fact], Callable[[Changes, Message, Any], None]]] = {
+        TaskCompleted: _close_task,
+        TaskFailed: _close_task,
+        TimerFired: _close_fired,
+    }
+    """A message -> the row that it came from, where that is not in the inbox."""

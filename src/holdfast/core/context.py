@@ -40,6 +40,9 @@ class CallOptions:
     instance_id: str | None = None
 
 
+_AS_IT_IS = CallOptions()
+
+
 class ResponseLinks(Protocol):
     """Where links come from under which people answer."""
 
@@ -167,7 +170,7 @@ class OrchestrationContext(Calls):
     __slots__ = ("_input_json", "_logger", "_random", "_signature", "_uuids")
 
     def __init__(self, execution: Execution, input_json: Raw, signature: Signature) -> None:
-        super().__init__(execution, CallOptions())
+        super().__init__(execution, _AS_IT_IS)
         self._input_json = input_json
         self._signature = signature
         self._uuids = 0

@@ -205,8 +205,9 @@ class Partition:
         live = self._live.pop(message.instance_id, None)
         if live is not None:
             self._live[message.instance_id] = live  # the most recently used is last
-        if isinstance(message.fact, ExecutionStarted):
-            return self._take_start(message, message.fact, live)
+        fact = message.fact
+        if type(fact) is ExecutionStarted:
+            return self._take_start(message, fact, live)
         if live is None:
             return self._drop(message, InstanceNotFoundError(message.instance_id))
         return self._take_fact(message, live)
@@ -240,12 +241,13 @@ class Partition:
                 execution = self._revive(live)
             except (Exception, RunawayStep) as error:  # code that does not fit, or is gone, or spins
                 return self._hold(message, live, _reason(error))
-        if not execution.work.expects(message.fact):
-            return self._drop(message)
-        if isinstance(message.fact, EventRaised) and not message.accepted:
-            refusal = execution.refusal(message.fact)
+        fact = message.fact
+        if type(fact) is EventRaised:
+            refusal = None if message.accepted else execution.refusal(fact)
             if refusal is not None:
                 return self._drop(message, refusal)
+        elif not execution.work.expects(fact):
+            return self._drop(message)
         return self._advance(message, live, execution, status)
 
     def _take_start(self, message: Message, fact: ExecutionStarted, live: _Live | None) -> Verdict:
@@ -336,9 +338,10 @@ class Partition:
     # --- stepping
 
     def _advance(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
+        changes = self._changes
         self._stepping = (execution,)
         try:
-            asked = execution.advance(message.fact, self._changes.batch.at)
+            asked = execution.advance(message.fact, changes.batch.at)
             facts_json = encode_facts((message.fact, *asked))
         except (Exception, RunawayStep) as error:  # contained: it must not stop the other instances
             live.run_by(None, execution.work)
@@ -346,22 +349,20 @@ class Partition:
         finally:
             self._stepping = None
         live.run_by(execution, execution.work)
-        self._changes.close_source(message, live.partition)
+        changes.close_source(message, live.partition)
         self._record(live, facts_json, asked)
         if execution.has_wait_changes:
-            self._changes.waits(live.instance.id, execution.take_wait_changes())
+            changes.waits(live.instance.id, execution.take_wait_changes())
         if execution.answered:
-            self._changes.batch.answered += execution.answered
+            changes.batch.answered += execution.answered
             execution.answered.clear()
-        match asked[-1] if asked else None:
-            case ExecutionCompleted() as end:
-                output = end.result if end.failure is None else encode(end.failure.message)
-                self._finish(live, ended(end), output, end.failure, execution.custom_status_json)
-            case ContinuedAsNew() as again:
-                start = ExecutionStarted(live.instance.name, again.input, live.instance.parent)
-                self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
-            case _:
-                self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
+        ending = asked[-1] if asked else None
+        if type(ending) is ExecutionCompleted:
+            self._complete(live, ending, execution.custom_status_json)
+        elif type(ending) is ContinuedAsNew:
+            self._continue(live, ending)
+        else:
+            self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
         return ACCEPTED
 
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
@@ -378,6 +379,14 @@ class Partition:
         batch.epochs[live.partition] = self.epochs[live.partition]
 
     # --- ending
+
+    def _complete(self, live: _Live, end: ExecutionCompleted, custom_status: Raw) -> None:
+        output = end.result if end.failure is None else encode(end.failure.message)
+        self._finish(live, ended(end), output, end.failure, custom_status)
+
+    def _continue(self, live: _Live, again: ContinuedAsNew) -> None:
+        start = ExecutionStarted(live.instance.name, again.input, live.instance.parent)
+        self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
 
     def _terminate(self, message: Message, live: _Live) -> Verdict:
         fact = message.fact

@@ -66,6 +66,7 @@ _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
 
 _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
+_CODE = (CoroutineType, GeneratorType)
 
 
 class _Call:
@@ -256,7 +257,7 @@ class Execution:
         except BaseException as raised:  # whatever the code raises is its outcome
             self._end(raised)
             return
-        if isinstance(code, CoroutineType | GeneratorType):
+        if isinstance(code, _CODE):
             self._code = cast("_Code", code)
             self._send(self._code, None)
         else:
@@ -313,13 +314,13 @@ class Execution:
     def _end(self, raised: BaseException) -> None:
         """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
         match raised:
-            case RunawayStep() | KeyboardInterrupt():
-                raise raised
             case StopIteration(value=result):
                 try:
                     ending: Fact = ExecutionCompleted(encode(result))
                 except PayloadError as error:
                     ending = ExecutionCompleted(failure=failure_of(error))
+            case RunawayStep() | KeyboardInterrupt():
+                raise raised
             case ContinueAsNew():
                 ending = ContinuedAsNew(raised.input_json, raised.keep_events)
             case _:
