@@ -54,12 +54,13 @@ class Execution(Protocol):
 
     instance_id: str
     generation: int
-    name: str
     parent: Parent | None
     at: Timestamp
     is_replaying: bool
     registry: Registry
 
+    @property
+    def name(self) -> str: ...
     def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
     def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
     def create_timer(self, fire_at: Timestamp) -> DurableTimer: ...

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias, cast
 
+from msgspec import Struct
+
 from holdfast.history import (
     EventAwaited,
     EventRaised,
@@ -45,20 +47,17 @@ _SETTLES: dict[type[Fact], type[Request]] = {
 """Answer -> the kind of request that it settles."""
 
 
-class OpenWork:
+class OpenWork(Struct, eq=False):
     """The open requests of one generation, by id, and the events that came before anybody waited.
 
     `parked` is what came while the instance was suspended. It settles nothing before the code is there to see it:
     until then the code may give up the very wait or timer that it answers.
     """
 
-    __slots__ = ("_kept", "_waiting", "parked", "requests")
-
-    def __init__(self) -> None:
-        self.requests: dict[int, Request] = {}
-        self.parked: deque[Fact] = deque()
-        self._waiting: dict[str, deque[int]] = {}
-        self._kept: dict[str, deque[EventRaised]] = {}
+    requests: dict[int, Request] = {}
+    parked: list[Fact] = []
+    _waiting: dict[str, list[int]] = {}
+    _kept: dict[str, deque[EventRaised]] = {}
 
     @classmethod
     def of(cls, history: Iterable[Step]) -> OpenWork:
@@ -76,7 +75,7 @@ class OpenWork:
                 case ExecutionResumed():
                     suspended = False
                     while work.parked:
-                        work.settle(work.parked.popleft())
+                        work.settle(work.parked.pop(0))
                 case fact if suspended:
                     work.parked.append(fact)
                 case fact:
@@ -122,7 +121,7 @@ class OpenWork:
         self.requests[wait.id] = wait
         waiting = self._waiting.get(key)
         if waiting is None:
-            self._waiting[key] = deque((wait.id,))
+            self._waiting[key] = [wait.id]
         else:
             waiting.append(wait.id)
         return None
@@ -158,7 +157,7 @@ class OpenWork:
         if not waiting:
             self._kept.setdefault(key, deque()).append(event)
             return None
-        wait_id = waiting.popleft()
+        wait_id = waiting.pop(0)
         del self.requests[wait_id]
         return wait_id
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.json import decode
 from msgspec.structs import replace
 
@@ -60,22 +60,17 @@ from holdfast.instance import ALL_PARTITIONS, TRANSITIONS, Instance, RuntimeStat
 from holdfast.payload import encode
 
 
-class _Live:
+class _Live(Struct, eq=False):
     """An instance in memory. Without `execution` it is not replayed yet, held, or has ended."""
 
-    __slots__ = ("_work", "execution", "history_length", "instance", "long_at", "partition", "snapshot")
-
-    def __init__(self, instance: Instance, long_at: int, snapshot: Snapshot | None = None) -> None:
-        """`long_at` is the length at which a history is long; what has that is told again when it has doubled."""
-        self.instance = instance
-        self.partition = partition_of(instance.id)
-        self.history_length = len(snapshot.history) if snapshot else 0
-        while long_at <= self.history_length:
-            long_at *= 2
-        self.long_at = long_at
-        self.snapshot = snapshot
-        self.execution: Execution | None = None
-        self._work: OpenWork | None = None
+    instance: Instance
+    partition: int
+    long_at: int
+    """The length at which its history is long."""
+    history_length: int = 0
+    snapshot: Snapshot | None = None
+    execution: Execution | None = None
+    _work: OpenWork | None = None
 
     @property
     def work(self) -> OpenWork:
@@ -145,11 +140,17 @@ class Partition:
         self._changes.start(starting)
         self._requests = dict(remembered or {})
         for instance_id, snapshot in loaded.items():
-            self._live[instance_id] = _Live(snapshot.instance, self._long_history, snapshot)
+            self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
         batch.verdicts = [self._judge(message) for message in messages]
         self._evict({message.instance_id for message in messages})
         return batch
+
+    def _loaded(self, snapshot: Snapshot) -> _Live:
+        length, long_at = len(snapshot.history), self._long_history
+        while long_at <= length:  # it was told of; the next time is when it has doubled
+            long_at *= 2
+        return _Live(snapshot.instance, partition_of(snapshot.instance.id), long_at, length, snapshot)
 
     def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
         """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
@@ -263,7 +264,7 @@ class Partition:
                 parent=fact.parent,
                 tags=fact.tags,
             )
-            live = self._live[instance.id] = _Live(instance, self._long_history)
+            live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history)
             return self._begin(message, fact, live)
         if message.generation is not None:  # the start of a further generation, or one that was held
             due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation

@@ -13,7 +13,7 @@ from types import CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, ClassVar, TypeAlias, TypeGuard, cast
 from uuid import UUID, uuid5
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from holdfast.clock import Timestamp, to_datetime
 from holdfast.core.context import CallOptions, OrchestrationContext, ResponseLinks
@@ -46,6 +46,7 @@ from holdfast.history import (
     Fact,
     Failure,
     Parent,
+    Request,
     ResponseLinkCreated,
     Step,
     SubOrchestrationInstanceCompleted,
@@ -69,97 +70,58 @@ _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
 _CODE = (CoroutineType, GeneratorType)
 
 
-class _Call:
+class _Call(Struct, eq=False):
     """An activity or sub-orchestration that is under way, through all its attempts."""
 
-    __slots__ = ("began", "decode", "request", "retry", "task")
-
-    def __init__(
-        self,
-        request: TaskScheduled | SubOrchestrationInstanceCreated,
-        decode: Decode,
-        retry: RetryPolicy | None,
-        began: Timestamp,
-    ) -> None:
-        self.task: Task[Any] = Task()
-        self.request = request
-        self.decode = decode
-        self.retry = retry
-        self.began = began
+    request: TaskScheduled | SubOrchestrationInstanceCreated
+    task: Task[Any]
+    decode: Decode
+    retry: RetryPolicy | None
+    began: Timestamp
 
 
-class _OpenWait:
+class _OpenWait(Struct, eq=False):
     """A wait for an event, with the timer that ends it (0: none)."""
 
-    __slots__ = ("deadline", "decode", "event", "id", "since", "timeout_at", "timer_id", "wanted", "written")
-
-    def __init__(self, wait_id: int, event: ExternalEvent[Any], wanted: Any, since: Timestamp) -> None:
-        self.id = wait_id
-        self.event = event
-        self.wanted = wanted
-        self.decode = decoder(wanted)
-        self.since = since
-        self.timer_id = 0
-        self.timeout_at: Timestamp | None = None
-        self.deadline: Timestamp | None = None
-        self.written = False
+    id: int
+    event: ExternalEvent[Any]
+    wanted: Any
+    decode: Decode
+    since: Timestamp
+    timer_id: int = 0
+    timeout_at: Timestamp | None = None
+    deadline: Timestamp | None = None
+    written: bool = False
 
 
-class Execution:
+class Execution(Struct, eq=False):
     """The live code of one generation of an instance."""
 
-    __slots__ = (
-        "_asked",
-        "_awaited",
-        "_code",
-        "_definition",
-        "_last_id",
-        "_links",
-        "_open",
-        "_recorded_links",
-        "_wait_changes",
-        "answered",
-        "at",
-        "custom_status_json",
-        "generation",
-        "instance_id",
-        "is_replaying",
-        "name",
-        "parent",
-        "registry",
-        "suspended",
-        "work",
-    )
+    registry: Registry
+    definition: OrchestratorDefinition
+    instance_id: str
+    generation: int
+    links: ResponseLinks
+    work: OpenWork = field(default_factory=OpenWork)
+    parent: Parent | None = None
+    at: Timestamp = 0
+    is_replaying: bool = False
+    suspended: bool = False
+    custom_status_json: Raw = NULL
+    answered: list[int] = []
+    """How long each wait that was answered had been open. Whoever counts them empties it."""
+    _code: _Code | None = None
+    _awaited: Task[Any] | None = None
+    _asked: list[Fact] = []
+    _last_id: int = 0
+    _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
+    _wait_changes: dict[int, _OpenWait | None] = {}
+    _recorded_links: dict[int, ResponseLinkCreated] = {}
 
-    def __init__(
-        self,
-        registry: Registry,
-        definition: OrchestratorDefinition,
-        instance_id: str,
-        generation: int,
-        links: ResponseLinks,
-    ) -> None:
-        self.registry = registry
-        self.name = definition.name
-        self.instance_id = instance_id
-        self.generation = generation
-        self.parent: Parent | None = None
-        self.at: Timestamp = 0
-        self.is_replaying = False
-        self.suspended = False
-        self.custom_status_json = NULL
-        self.work = OpenWork()
-        self._definition = definition
-        self._links = links
-        self._recorded_links: dict[int, ResponseLinkCreated] = {}
-        self._code: _Code | None = None
-        self._awaited: Task[Any] | None = None
-        self._asked: list[Fact] = []
-        self._last_id = 0
-        self._open: dict[int, _Call | _OpenWait | DurableTimer] = {}
-        self._wait_changes: dict[int, _OpenWait | None] = {}
-        self.answered: list[int] = []
-        """How long each wait that was answered had been open. Whoever counts them empties it."""
+    @property
+    def name(self) -> str:
+        """The orchestrator's registered name."""
+        return self.definition.name
 
     # --- driving
 
@@ -221,7 +183,7 @@ class Execution:
         frame = _user_frame(self._code)
         if frame is not None:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        code: CodeType = self._definition.function.__code__
+        code: CodeType = self.definition.function.__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
     def close(self) -> None:
@@ -247,10 +209,10 @@ class Execution:
 
     def _begin(self, fact: ExecutionStarted) -> None:
         self.parent = fact.parent
-        context = OrchestrationContext(self, fact.input, self._definition.signature)
+        context = OrchestrationContext(self, fact.input, self.definition.signature)
         try:
-            signature = self._definition.signature
-            code = signature.call(self._definition.function, signature.decode(fact.input), context)
+            signature = self.definition.signature
+            code = signature.call(self.definition.function, signature.decode(fact.input), context)
         except StopIteration as raised:  # in `_end` it means that the code returned
             self._end(RuntimeError(f"The orchestrator raised {raised!r}"))
             return
@@ -275,7 +237,7 @@ class Execution:
         """Let the code see what came while it was suspended, one by one, as long as it goes on."""
         parked = self.work.parked
         while parked and self._code is not None:
-            fact = parked.popleft()
+            fact = parked.pop(0)
             if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
                 self._deliver(fact)
 
@@ -395,13 +357,13 @@ class Execution:
 
     def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
         request = TaskScheduled(self._next_id(), name, input_json)
-        return self._schedule(_Call(request, decoder(result), options.retry, self.at))
+        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
 
     def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
         task_id = self._next_id()
         child_id = options.instance_id or self._child_id(task_id)
         request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
-        return self._schedule(_Call(request, decoder(result), options.retry, self.at))
+        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
 
     def create_timer(self, fire_at: Timestamp) -> DurableTimer:
         timer = DurableTimer(self, self._next_id(), fire_at)
@@ -411,8 +373,8 @@ class Execution:
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
         wait_id = self._next_id()
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
-        wait = _OpenWait(wait_id, event, wanted, self.at)
-        self._definition.note_event(name, wanted)
+        wait = _OpenWait(wait_id, event, wanted, decoder(wanted), self.at)
+        self.definition.note_event(name, wanted)
         request = EventAwaited(wait_id, name)
         self._asked.append(request)
         kept = self.work.open_wait(request)
@@ -436,7 +398,7 @@ class Execution:
         if recorded is not None:
             url = recorded.url
         else:
-            url = self._links.url(self.instance_id, name, f"{self.generation}.{link_id}", once, expires_at)
+            url = self.links.url(self.instance_id, name, f"{self.generation}.{link_id}", once, expires_at)
         self._asked.append(ResponseLinkCreated(link_id, name, url))
         return url
 
