@@ -461,8 +461,8 @@ def scheduled(name: str, task_id: int = 1, *, started: bool = False) -> Schedule
 
 async def rest(runner: ActivityRunner) -> None:
     """Wait until nothing runs."""
-    if runner.running:
-        await asyncio.wait(list(runner.running.values()), timeout=5)
+    if runner.tasks:
+        await asyncio.wait(runner.tasks, timeout=5)
     await asyncio.sleep(0)
     assert not runner.running
 

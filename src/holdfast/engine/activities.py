@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast.batch import Message, ScheduledActivity, TaskKey
@@ -68,6 +69,17 @@ class Activities(Protocol):
         ...
 
 
+class _Run(Struct, eq=False):
+    """One activity that runs, or waits for a slot."""
+
+    activity: ScheduledActivity
+    recovered: bool
+    """Whether it was scheduled before this worker owned it."""
+    task: asyncio.Task[None] | None = None
+    began: Timestamp = 0
+    """When its body began. 0: it has not."""
+
+
 class ActivityRunner:
     """Implements `Activities`."""
 
@@ -88,103 +100,104 @@ class ActivityRunner:
         self._slots = asyncio.Semaphore(max_concurrent)
         self._slots_of: dict[str, asyncio.Semaphore] = {}
         self._threads = ThreadPoolExecutor(max_threads, "holdfast-activity")
-        self._running: dict[TaskKey, asyncio.Task[None]] = {}
-        self._begun: dict[TaskKey, Timestamp] = {}
-        """When the bodies began."""
+        self._running: dict[TaskKey, _Run] = {}
         self._draining = False
         self._post: Post | None = None
         self._claim: Claim | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def connect(self, post: Post, claim: Claim) -> None:
         self._post, self._claim = post, claim
 
     def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
         key = activity.key
-        if self._draining or key in self._begun:
+        running = self._running.get(key)
+        if self._draining or (running is not None and (running.began or not recovered)):
             return
-        if key in self._running:
-            if not recovered:
-                return
+        if running is not None:
             self.cancel([key])
-        self._running[key] = asyncio.create_task(self._run(key, activity, recovered))
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        run = self._running[key] = _Run(activity, recovered)
+        run.task = self._loop.create_task(self._run(key, run))
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:
         for key in keys:
-            task = self._running.get(key)
-            if task is not None:
-                self._forget(key)  # by itself it would not, if it has not begun
-                task.cancel()
-
-    def _forget(self, key: TaskKey) -> None:
-        del self._running[key]
-        self._begun.pop(key, None)
+            run = self._running.pop(key, None)  # by itself it would not go, if it has not begun
+            if run is not None and run.task is not None:
+                run.task.cancel()
 
     async def drain(self, timeout_s: float) -> None:
         """Let running activities end; cancel those that have not after `timeout_s`. They run again later."""
         self._draining = True
         if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=timeout_s)
-        cut_off = list(self._running.values())
+            await asyncio.wait(self.tasks, timeout=timeout_s)
+        cut_off = self.tasks
         self.cancel(list(self._running))
         if cut_off:
             await asyncio.wait(cut_off, timeout=_CLEAN_UP_S)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def running(self) -> Mapping[TaskKey, asyncio.Task[None]]:
+    def running(self) -> Collection[TaskKey]:
         """The activities that are running or wait for a slot."""
-        return self._running
+        return self._running.keys()
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """In which they run, or wait."""
+        return [run.task for run in self._running.values() if run.task is not None]
 
     # --- one activity
 
-    async def _run(self, key: TaskKey, activity: ScheduledActivity, recovered: bool) -> None:
+    async def _run(self, key: TaskKey, run: _Run) -> None:
         assert self._post is not None, "connect() comes first"
+        activity = run.activity
         try:
-            fact = await self._fact(activity, recovered)
-            began = self._begun.get(key)
-            if began is not None:
-                fact = replace(fact, started_at=began)
+            fact = await self._fact(run)
             self._post(Message(activity.instance_id, fact, activity.generation))
         except LeaseLostError:
             pass  # it is another worker's now
         except Exception:
             log.exception("Activity %s of instance %s could not be run", activity.name, activity.instance_id)
         finally:
-            if self._running.get(key) is asyncio.current_task():
-                self._forget(key)
+            if self._running.get(key) is run:
+                del self._running[key]
 
-    async def _fact(self, activity: ScheduledActivity, recovered: bool) -> TaskCompleted | TaskFailed:
+    async def _fact(self, run: _Run) -> TaskCompleted | TaskFailed:
         """What becomes of an activity, once it is its turn."""
+        activity = run.activity
         try:
             definition = self._registry.activity(activity.name)
         except FunctionNotFoundError as error:
             return TaskFailed(activity.task_id, failure_of(error))
         if definition.max_concurrent is None:
-            async with self._slots:
-                return await self._outcome(definition, activity, recovered)
+            return await self._in_slot(definition, run)
         # Its own limit comes before the worker's, so that a crowded one takes none of the worker's slots.
         own = self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent))
-        async with own, self._slots:
-            return await self._outcome(definition, activity, recovered)
+        async with own:
+            return await self._in_slot(definition, run)
 
-    async def _outcome(
-        self, definition: ActivityDefinition, activity: ScheduledActivity, recovered: bool
-    ) -> TaskCompleted | TaskFailed:
+    async def _in_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        await self._slots.acquire()
         try:
-            call = self._call_of(definition, activity)
-            if definition.once and not activity.started:
-                await self._mark_started(activity)
-            self._begin(activity)
-            if definition.once:
-                return await self._once(definition, activity, call, cut_off=recovered and activity.started)
-            return await self._body(definition, activity, call)
+            fact = await self._outcome(definition, run)
         except PayloadError as error:
-            return TaskFailed(activity.task_id, failure_of(error))
+            fact = TaskFailed(run.activity.task_id, failure_of(error))
+        finally:
+            self._slots.release()
+        return fact if fact.started_at == run.began else replace(fact, started_at=run.began)
 
-    def _begin(self, activity: ScheduledActivity) -> None:
-        now = self._clock.now()
-        self._begun[activity.key] = now
+    async def _outcome(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        activity = run.activity
+        call = self._call_of(definition, activity)
+        if definition.once and not activity.started:
+            await self._mark_started(activity)
+        now = run.began = self._clock.now()
         self._metrics.schedule_to_start.add(now, now - activity.scheduled_at)
+        if definition.once:
+            return await self._once(definition, run, call)
+        return await self._body(definition, run, call)
 
     async def _mark_started(self, activity: ScheduledActivity) -> None:
         """Return once the mark is durable. Raises `LeaseLostError` if the activity is another worker's now."""
@@ -198,29 +211,30 @@ class ActivityRunner:
                 continue  # the body has not run: marking it again is safe
 
     async def _once(
-        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall, *, cut_off: bool
+        self, definition: ActivityDefinition, run: _Run, call: ActivityCall
     ) -> TaskCompleted | TaskFailed:
         """Run the body; if it is cut off, ask `reconcile`, and run it once more if that is certain it was not done.
 
         Never a third time: what is cut off again and again must not send again and again.
         """
-        runs, why = (1, "a crash cut it off") if cut_off else (0, "")
+        activity = run.activity
+        runs, why = (1, "a crash cut it off") if run.recovered and activity.started else (0, "")
         while True:
             if runs:
                 match await self._reconcile(definition, activity, call):
                     case Done(result):
-                        return _completed(definition, activity, result)
+                        return _completed(definition, run, result)
                     case NotDone() if runs == 1:
                         pass
                     case _:
                         return _unknown(activity, why)
             try:
-                return await self._body(definition, activity, call)
+                return await self._body(definition, run, call)
             except _CutOff as cut:
                 runs, why = runs + 1, str(cut)
 
     async def _body(
-        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
+        self, definition: ActivityDefinition, run: _Run, call: ActivityCall
     ) -> TaskCompleted | TaskFailed:
         """One run of the body. Raises `_CutOff` if nobody knows what a once-activity did."""
         enter(call)
@@ -233,7 +247,7 @@ class ActivityRunner:
             else:
                 async with deadline:
                     result = await self._call(function, is_async=definition.is_async)
-            return _completed(definition, activity, result)
+            return _completed(definition, run, result)
         except BaseException as error:  # whatever the body raises is its outcome
             if _from_outside(error):
                 raise
@@ -244,14 +258,16 @@ class ActivityRunner:
                 ) from error
             if late:
                 text = f"The activity did not end within {limit:g} s."
-                return TaskFailed(activity.task_id, Failure("TimeoutError", text, kind="timeout"))
-            return TaskFailed(activity.task_id, failure_of(error))
+                return TaskFailed(run.activity.task_id, Failure("TimeoutError", text, kind="timeout"))
+            return TaskFailed(run.activity.task_id, failure_of(error))
 
-    async def _call(self, function: Callable[[], Any], *, is_async: bool) -> Any:
-        """What a user's function gives. One that is not `async def` has a thread, so that it may block."""
-        if is_async:
-            return await function()
-        body = partial(copy_context().run, partial(_in_thread, function))
+    def _call(self, function: Callable[[], Any], *, is_async: bool) -> Awaitable[Any]:
+        """What a user's function gives."""
+        return cast("Awaitable[Any]", function()) if is_async else self._in_thread(function)
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        """What a function gives that is not `async def`, and may block."""
+        body = partial(copy_context().run, partial(_without_stop_iteration, function))
         result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
         return await result if inspect.isawaitable(result) else result
 
@@ -296,7 +312,7 @@ def _from_outside(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
-def _in_thread(function: Callable[[], Any]) -> Any:
+def _without_stop_iteration(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except StopIteration as error:  # no future takes it: nobody would ever hear of it
@@ -312,16 +328,14 @@ def _answer(future: asyncio.Future[None], error: HoldfastError | None) -> None:
         future.set_exception(error)
 
 
-def _completed(
-    definition: ActivityDefinition, activity: ScheduledActivity, result: object
-) -> TaskCompleted | TaskFailed:
+def _completed(definition: ActivityDefinition, run: _Run, result: object) -> TaskCompleted | TaskFailed:
     """A once-activity whose result cannot be kept was done all the same: no retry may do it again (G5)."""
     try:
-        return TaskCompleted(activity.task_id, encode(result))
+        return TaskCompleted(run.activity.task_id, encode(result), run.began)
     except PayloadError as error:
         if definition.once:
-            return _unknown(activity, f"it ended, but its result is lost: {error}")
-        return TaskFailed(activity.task_id, failure_of(error))
+            return _unknown(run.activity, f"it ended, but its result is lost: {error}")
+        return TaskFailed(run.activity.task_id, failure_of(error))
 
 
 def _unknown(activity: ScheduledActivity, why: str) -> TaskFailed:

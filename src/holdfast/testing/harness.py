@@ -446,7 +446,7 @@ class Durable:
             if not self._worker.ready:
                 raise RuntimeError("The worker failed; its log says why.")
             pending: set[asyncio.Future[Any]] = {task} if not task.done() else set()
-            pending.update(self._runner.running.values())
+            pending.update(self._runner.tasks)
             if task.done() and len(pending) == self._held():
                 return await task
             await self._something(pending, deadline - loop.time())
