@@ -55,10 +55,10 @@ class RuntimeStatus(StrEnum):
 
     @property
     def finished(self) -> bool:
-        return self in _FINISHED
+        return self in FINISHED
 
 
-_FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStatus.TERMINATED})
+FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStatus.TERMINATED})
 
 _PENDING, _RUNNING, _SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
 

@@ -27,7 +27,8 @@ class Histogram:
 
     def add(self, value: int) -> None:
         bucket = bucket_of(value)
-        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        counts = self.counts
+        counts[bucket] = counts.get(bucket, 0) + 1
         self.count += 1
         if value > self.most:
             self.most = value
@@ -114,6 +115,10 @@ class Ends:
         self.started = 0
         self.ended: dict[RuntimeStatus, int] = {}
 
+    def count(self, status: RuntimeStatus) -> None:
+        """One has ended so."""
+        self.ended[status] = self.ended.get(status, 0) + 1
+
 
 class Metrics:
     """What a process counts. Spans are in microseconds."""
@@ -128,14 +133,8 @@ class Metrics:
         """From when a timer is due until what it caused is durable."""
         self.ends: deque[Ends] = deque(maxlen=KEPT_MINUTES)
 
-    def instance_started(self, now: Timestamp) -> None:
-        self._ends_of(now).started += 1
-
-    def instance_ended(self, now: Timestamp, status: RuntimeStatus) -> None:
-        ended = self._ends_of(now).ended
-        ended[status] = ended.get(status, 0) + 1
-
-    def _ends_of(self, now: Timestamp) -> Ends:
+    def ends_of(self, now: Timestamp) -> Ends:
+        """What is counted in the minute of this moment. Time does not go back."""
         minute = now - now % MINUTE
         if not self.ends or self.ends[-1].at < minute:
             self.ends.append(Ends(minute))

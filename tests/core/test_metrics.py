@@ -49,9 +49,9 @@ def test_a_series_keeps_the_last_minutes_and_all_in_all() -> None:
 def test_starts_and_ends_are_counted_by_the_minute() -> None:
     metrics = Metrics(0)
     for at in (0, SECOND, MINUTE):
-        metrics.instance_started(at)
-    metrics.instance_ended(MINUTE, RuntimeStatus.FAILED)
-    metrics.instance_ended(MINUTE + 1, RuntimeStatus.FAILED)
+        metrics.ends_of(at).started += 1
+    metrics.ends_of(MINUTE).count(RuntimeStatus.FAILED)
+    metrics.ends_of(MINUTE + 1).count(RuntimeStatus.FAILED)
     assert [(each.at, each.started, dict(each.ended)) for each in metrics.ends] == [
         (0, 2, {}),
         (MINUTE, 1, {RuntimeStatus.FAILED: 2}),

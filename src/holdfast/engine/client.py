@@ -121,7 +121,7 @@ class Client:
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input)
         check_input(definition, input_json)
-        fact = ExecutionStarted(definition.name, input_json, tags=check_tags(tags or {}))
+        fact = ExecutionStarted(definition.name, input_json, tags=check_tags(tags) if tags else {})
         request = self._request("start", idempotency_key, definition.name, input_json)
         if instance_id is not None:
             started_id = check_instance_id(instance_id)
@@ -265,7 +265,7 @@ class Client:
 
     async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
-        ended: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[Instance] = self._worker.loop.create_future()
 
         def look(instance: Instance) -> None:
             if instance.status.finished and not ended.done():
@@ -348,7 +348,7 @@ class Client:
     async def _send(self, message: Message, verb: str, reason: str = "") -> None:
         if self._caller is not None:
             message = replace(message, audit=Audit(verb, self._caller, self._address, reason))
-        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        accepted: asyncio.Future[None] = self._worker.loop.create_future()
         self._worker.submit(message, partial(_settle, accepted))
         await accepted
 

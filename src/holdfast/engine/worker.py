@@ -37,7 +37,7 @@ from holdfast.errors import (
     StoreUnavailableError,
 )
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
-from holdfast.instance import PARTITIONS, Instance, partition_of
+from holdfast.instance import FINISHED, PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
 from holdfast.presence import Presence
 from holdfast.query import NEVER, InstanceCursor
@@ -142,6 +142,14 @@ class Worker:
         self._refusing = False
         self._stopping = False
         self._wake: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which it runs. Asking asyncio for it is a call to the system each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     # --- messages in
 
@@ -306,11 +314,12 @@ class Worker:
                 metrics.timer_lateness.add(durable_at, durable_at - due)
         for waited in batch.answered:
             metrics.response_time.add(now, waited)
+        ends = metrics.ends_of(now)
         for instance in batch.instances.values():
             if instance.created_at == now:
-                metrics.instance_started(now)
-            if instance.status.finished:
-                metrics.instance_ended(now, instance.status)
+                ends.started += 1
+            if instance.status in FINISHED:
+                ends.count(instance.status)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Take messages of the inbox, unless they are another worker's."""
@@ -556,7 +565,7 @@ class Worker:
         return min(at, self._poll_at) if self._shares else at
 
     async def _idle(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self.loop
         self._wake = loop.create_future()
         delay_s = max(0, self.next_at() - self._clock.now()) / SECOND
         alarm = loop.call_later(delay_s, self._wake_up)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from holdfast.batch import Batch
 from holdfast.instance import Instance
 
@@ -12,30 +10,41 @@ _SMALL_BYTES = 2_000
 
 
 class Recent:
-    """Rows as the database has them. For stores that nobody else writes to."""
+    """Rows as the database has them. For stores that nobody else writes to.
 
-    __slots__ = ("_most", "_rows")
+    There are two shelves. A full one becomes the old one, whose rows are then forgotten all at once: so nobody
+    has to know which row is the oldest.
+    """
+
+    __slots__ = ("_most", "_new", "_old")
 
     def __init__(self, most: int) -> None:
+        """`most` is how many rows a shelf takes; one batch may have more."""
         self._most = most
-        self._rows: dict[str, Instance] = {}
+        self._new: dict[str, Instance] = {}
+        self._old: dict[str, Instance] = {}
 
     def get(self, instance_id: str) -> Instance | None:
         """The row, or None if it is not known here."""
-        return self._rows.get(instance_id)
+        return self._new.get(instance_id) or self._old.get(instance_id)
 
     def note(self, batch: Batch) -> None:
         """Take the rows of a batch that is durable."""
-        rows = self._rows
         for instance_id in batch.purged:
-            rows.pop(instance_id, None)
+            self._forget(instance_id)
+        rows = self._new
         for instance_id, row in batch.instances.items():
-            rows.pop(instance_id, None)  # the last to change is last to go
             if len(row.input_json) + len(row.output_json) + len(row.custom_status_json) < _SMALL_BYTES:
                 rows[instance_id] = row
-        for instance_id in list(islice(rows, max(0, len(rows) - self._most))):
-            del rows[instance_id]
+            else:
+                self._forget(instance_id)
+        if len(rows) > self._most:
+            self._old, self._new = rows, {}
+
+    def _forget(self, instance_id: str) -> None:
+        self._new.pop(instance_id, None)
+        self._old.pop(instance_id, None)
 
     def clear(self) -> None:
         """Forget all."""
-        self._rows.clear()
+        self._new, self._old = {}, {}

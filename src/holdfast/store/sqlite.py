@@ -54,7 +54,7 @@ from holdfast.store.rows import (
 
 T = TypeVar("T")
 
-_RECENT = 10_000
+_RECENT = 5_000
 _LOOKED_AT = 1_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
