@@ -108,7 +108,7 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 4"):
+    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 5"):
         opened(path, nothing)
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 4")

@@ -13,11 +13,12 @@ import msgspec
 from msgspec import Raw
 
 from holdfast.batch import AuditEntry, Message, ScheduledActivity
-from holdfast.history import Fact, Parent
+from holdfast.history import Fact, Parent, Step
 from holdfast.instance import Instance, RuntimeStatus, Wait
 from holdfast.presence import Presence
 
 decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
+decode_steps = msgspec.json.Decoder(list[Step]).decode
 decode_fact = msgspec.json.Decoder(Fact).decode
 decode_message = msgspec.json.Decoder(Message).decode
 decode_presence = msgspec.json.Decoder(Presence).decode

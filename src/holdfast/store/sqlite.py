@@ -21,7 +21,17 @@ from typing import Any, TypeVar
 
 from msgspec.structs import astuple, replace
 
-from holdfast.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
+from holdfast.batch import (
+    AuditEntry,
+    Batch,
+    HistoryRow,
+    Message,
+    RemoteVerdict,
+    RequestKey,
+    ScheduledActivity,
+    Snapshot,
+    Timer,
+)
 from holdfast.clock import Timestamp
 from holdfast.errors import LeaseLostError, StoreError
 from holdfast.history import Step
@@ -44,6 +54,7 @@ from holdfast.store.rows import (
     decode_facts,
     decode_message,
     decode_presence,
+    decode_steps,
     encode,
     instance_of,
     instance_row,
@@ -55,21 +66,29 @@ from holdfast.store.rows import (
 T = TypeVar("T")
 
 _RECENT = 5_000
+_SHORT = 8
+_SMALL_BYTES = 500
+"""The first steps of a history are in the instance's row, if they are small. See the essay in the schema."""
 _LOOKED_AT = 1_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
 _PUT_INSTANCE = f"""
-    INSERT INTO instances ({INSTANCE_COLUMNS})
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''))
+    INSERT INTO instances ({INSTANCE_COLUMNS}, steps)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
-        custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held
+        custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
+        steps = CAST(instances.steps || excluded.steps AS BLOB)
 """  # noqa: S608 - the names of columns
 _EMPTY = bytearray()
 _PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 - the names of columns
+_SNAPSHOT = f"SELECT {INSTANCE_COLUMNS}, steps FROM instances WHERE id"  # noqa: S608 - as above
 _PUT_HISTORY = "INSERT INTO history (instance_id, generation, seq, at, facts) VALUES (?, ?, ?, ?, ?)"
-_FORGET = "DELETE FROM history WHERE instance_id = ? AND generation < ?"
+_FORGET = (
+    "UPDATE instances SET steps = x'' WHERE id = ? AND generation < ?",
+    "DELETE FROM history WHERE instance_id = ? AND generation < ?",
+)
 _PUT_ACTIVITY = """
     INSERT INTO activities (instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at,
                             started)
@@ -229,16 +248,22 @@ class SqliteStore:
 
     def _load(self, ids: Sequence[str]) -> dict[str, Snapshot]:
         marks = ", ".join("?" * len(ids))
-        found = {row[0]: Snapshot(instance_of(row), []) for row in self._read(f"{_INSTANCE} IN ({marks})", ids)}
-        steps = self._read(
+        found = {
+            row[0]: Snapshot(instance_of(row), decode_steps(b"[%b]" % row[-1][:-1]))
+            for row in self._read(f"{_SNAPSHOT} IN ({marks})", ids)
+        }
+        marks = ", ".join("?" * len(found))
+        later = self._read(
             f"""SELECT instance_id, generation, seq, at, facts FROM history WHERE instance_id IN ({marks})
                 ORDER BY instance_id, generation, seq""",  # noqa: S608 - question marks only
-            ids,
+            list(found),
         )
-        for instance_id, generation, seq, at, facts in steps:
-            snapshot = found.get(instance_id)
-            if snapshot is not None and generation == snapshot.instance.generation:
+        for instance_id, generation, seq, at, facts in later:
+            snapshot = found[instance_id]
+            if generation == snapshot.instance.generation:
                 snapshot.history.append(Step(seq, at, decode_facts(facts)))
+        for snapshot in found.values():  # a large one among the first is behind them
+            snapshot.history.sort(key=_seq)
         return found
 
     async def requests(
@@ -454,7 +479,13 @@ def _transaction(db: sqlite3.Connection, change: Callable[[sqlite3.Connection], 
     return result
 
 
+def _seq(step: Step) -> int:
+    return step.seq
+
+
 def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
+    for instance_id, (_, seq) in batch.undone.items():
+        _undo_first(db, instance_id, seq)
     for statement, rows in _changes(batch):
         if rows:
             db.executemany(statement, rows)
@@ -470,13 +501,15 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     for statement in _PURGE if batch.purged else ():
         yield statement, [(instance_id,) for instance_id in batch.purged]
     yield _UNDO, [(instance_id, *place) for instance_id, place in batch.undone.items()]
-    yield _PUT_INSTANCE, [_instance_row(instance) for instance in batch.instances.values()]
+    for statement in _FORGET if batch.forgotten else ():
+        yield statement, list(batch.forgotten.items())
+    first, later = _steps(batch)
+    yield _PUT_INSTANCE, [_instance_row(instance, first) for instance in batch.instances.values()]
     yield _PUT_TAG, [tag for instance in batch.instances.values() for tag in tag_rows(instance)]
     yield (
         _PUT_HISTORY,
-        [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in batch.history],
+        [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in later],
     )
-    yield _FORGET, list(batch.forgotten.items())
     yield _PUT_ACTIVITY, [(*activity_row(call)[:-1], int(call.started)) for call in batch.activities.values()]
     yield _START_ACTIVITY, [call.key for call in batch.activities_started]
     yield _CLOSE_ACTIVITY, batch.activities_closed
@@ -491,10 +524,37 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
 
 
-def _instance_row(instance: Instance) -> tuple[Any, ...]:
+def _steps(batch: Batch) -> tuple[dict[str, bytearray], list[HistoryRow]]:
+    """What is appended to the rows of instances, and what has rows of its own."""
+    first: dict[str, bytearray] = {}
+    later: list[HistoryRow] = []
+    for row in batch.history:
+        instance = batch.instances.get(row.instance_id)
+        if row.seq >= _SHORT or len(row.facts_json) > _SMALL_BYTES or instance is None:
+            later.append(row)
+        elif row.generation == instance.generation:  # else it is over, and forgotten
+            text = b'{"seq":%d,"at":%d,"facts":%b},' % (row.seq, row.at, row.facts_json)
+            steps = first.get(row.instance_id)
+            if steps is None:
+                first[row.instance_id] = bytearray(text)
+            else:
+                steps += text
+    return first, later
+
+
+def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
+    """Take back those of the first steps that a rewind undoes."""
+    for (steps,) in db.execute("SELECT steps FROM instances WHERE id = ?", (instance_id,)).fetchall():
+        left = [step for step in decode_steps(b"[%b]" % steps[:-1]) if step.seq < seq]
+        text = b"".join(b"%b," % encode(step) for step in left)
+        db.execute("UPDATE instances SET steps = ? WHERE id = ?", (text, instance_id))
+
+
+def _instance_row(instance: Instance, first: Mapping[str, bytearray]) -> tuple[Any, ...]:
     """NULL as an empty value, which the statement makes NULL: `sqlite3` looks for an adapter for None, too."""
     row = instance_row(instance)
-    return (*row[:9], row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY)
+    steps = first.get(instance.id, _EMPTY)
+    return (*row[:9], row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY, steps)
 
 
 def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
