@@ -9,9 +9,12 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import Raw
 
 from holdfast.errors import SchemaTooNewError, StoreError, StoreInUseError
+from holdfast.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
 from holdfast.instance import PARTITIONS, RuntimeStatus
 from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from holdfast.store import listing
@@ -20,7 +23,9 @@ from holdfast.store.listing import SQLITE
 from holdfast.store.protocol import BEFORE_ALL, Store
 from holdfast.store.sqlite import SqliteStore
 from holdfast.testing.conformance import everything, instance, nothing_of, own_all, put
+from holdfast.testing.exam_rows import step
 
+SMALL, LARGE = Raw(b'"small"'), Raw(b'"' + b"large" * 200 + b'"')
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
@@ -111,7 +116,7 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 5"):
         opened(path, nothing)
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA user_version = 5")
     db.close()
     opened(path, nothing)  # the refusal let go of the lock
 
@@ -139,7 +144,7 @@ def test_an_empty_file_gets_its_tables(path: Path) -> None:
 
     opened(path, question)
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (4,)
+        assert db.execute("PRAGMA user_version").fetchone() == (5,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert {"instances", "history", "activities", "timers", "waits", "inbox", "partitions"} <= tables
@@ -178,11 +183,13 @@ def test_an_error_in_the_middle_of_a_commit_leaves_nothing(path: Path, table: st
     async def question(store: SqliteStore) -> None:
         epochs = await own_all(store)
         execute(path, f"CREATE TRIGGER boom BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'injected'); END")
+        batch = everything("a", epochs)
+        batch.history.append(step("a", 1, EventRaised("large", LARGE)))  # a small one is in its instance's row
         with pytest.raises(sqlite3.IntegrityError, match="injected"):
-            await store.commit(everything("a", epochs))
+            await store.commit(batch)
         await nothing_of(store, "a")
         execute(path, "DROP TRIGGER boom")
-        await store.commit(everything("a", epochs))
+        await store.commit(batch)
         assert await store.instance("a") == instance("a")
 
     opened(path, question, writer_thread=writer_thread)
@@ -196,6 +203,41 @@ def test_history_is_never_written_twice(path: Path) -> None:
             await store.commit(everything("a", epochs))
         assert len(await store.history("a")) == 1
         assert len(await store.inbox(range(PARTITIONS), BEFORE_ALL, 10)) == 2
+
+    opened(path, question)
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE])
+def test_a_step_is_written_once_wherever_it_is_kept(path: Path, data: Raw) -> None:
+    async def question(store: Store) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a", history=[step("a", 0, ExecutionStarted("order"))])
+        again = [step("a", 1, EventRaised("x", data))]
+        await put(store, epochs, "a", history=again)
+        with pytest.raises(sqlite3.IntegrityError):
+            await put(store, epochs, "a", history=again)
+        with pytest.raises(sqlite3.IntegrityError):
+            await put(store, epochs, "a", history=[step("a", 3, EventRaised("x", data))])  # one is missing
+        assert [each.seq for each in await store.history("a")] == [0, 1]
+
+    opened(path, question)
+
+
+def test_histories_are_in_order_wherever_their_steps_are_kept(path: Path) -> None:
+    """The first are in the instance's row, unless they are large; the others are not."""
+    facts: list[Fact] = [EventRaised("x", LARGE if seq in (1, 4, 20) else SMALL) for seq in range(30)]
+
+    async def question(store: Store) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a", history=[step("a", seq, fact) for seq, fact in enumerate(facts[:3])])
+        for seq, fact in enumerate(facts[3:], start=3):
+            await put(store, epochs, "a", history=[step("a", seq, fact)])
+        assert [each.facts for each in await store.history("a")] == [(fact,) for fact in facts]
+        for seq in (25, 6, 4, 1, 0):
+            again = [step("a", seq, ExecutionRewound())]
+            await put(store, epochs, "a", history=again, undone={"a": (0, seq)})
+            found = [each.facts[0] for each in await store.history("a")]
+            assert found == [*facts[:seq], ExecutionRewound()]
 
     opened(path, question)
 
@@ -243,17 +285,25 @@ def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
                VALUES ('old', 'order', 'Running', 1, 2, 'null', 'null', 'null', 0)"""
         )
         db.execute("INSERT INTO waits VALUES ('old', 1, 'Answer', 1, NULL, '{}')")
+        for seq in range(2):
+            facts = msgspec.json.encode([EventRaised("x", Raw(str(seq).encode()))])
+            db.execute("INSERT INTO history VALUES ('old', 0, ?, 1, ?)", (seq, facts))
     db.close()
-    assert (status(path).schema, status(path).newest_schema) == (1, 4)
-    assert migrate(path) == (1, 4)
-    assert migrate(path) == (4, 4)
+    assert (status(path).schema, status(path).newest_schema) == (1, 5)
+    assert migrate(path) == (1, 5)
+    assert migrate(path) == (5, 5)
 
     async def question(store: SqliteStore) -> None:
         (found,) = await store.instances(InstanceFilter(), None, 10)
         assert (found.id, found.tags) == ("old", {})
         (wait,) = await store.open_waits(WaitFilter(), None, 10)
         assert (wait.instance_id, wait.orchestrator) == ("old", "order")
-        await put(store, await own_all(store), "new")
+        epochs = await own_all(store)
+        await put(store, epochs, "new")
+        await put(store, epochs, "old", history=[step("old", 2, EventRaised("x", Raw(b"2")))])
+        assert [each.facts for each in await store.history("old")] == [
+            (EventRaised("x", Raw(str(seq).encode())),) for seq in range(3)
+        ]
 
     opened(path, question)
 

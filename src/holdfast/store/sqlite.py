@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import astuple, replace
 
 from holdfast.batch import (
@@ -73,12 +74,14 @@ _LOOKED_AT = 1_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
 _PUT_INSTANCE = f"""
-    INSERT INTO instances ({INSTANCE_COLUMNS}, steps)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?)
+    INSERT INTO instances ({INSTANCE_COLUMNS}, steps, length)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?13, ?14)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
         custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
-        steps = CAST(instances.steps || excluded.steps AS BLOB)
+        length = max(instances.length, excluded.length),
+        steps = CASE ?15 WHEN -1 THEN instances.steps
+                         WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
 """  # noqa: S608 - the names of columns
 _EMPTY = bytearray()
 _PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -86,7 +89,7 @@ _INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 -
 _SNAPSHOT = f"SELECT {INSTANCE_COLUMNS}, steps FROM instances WHERE id"  # noqa: S608 - as above
 _PUT_HISTORY = "INSERT INTO history (instance_id, generation, seq, at, facts) VALUES (?, ?, ?, ?, ?)"
 _FORGET = (
-    "UPDATE instances SET steps = x'' WHERE id = ? AND generation < ?",
+    "UPDATE instances SET steps = x'', length = 0 WHERE id = ? AND generation < ?",
     "DELETE FROM history WHERE instance_id = ? AND generation < ?",
 )
 _PUT_ACTIVITY = """
@@ -503,12 +506,15 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _UNDO, [(instance_id, *place) for instance_id, place in batch.undone.items()]
     for statement in _FORGET if batch.forgotten else ():
         yield statement, list(batch.forgotten.items())
-    first, later = _steps(batch)
-    yield _PUT_INSTANCE, [_instance_row(instance, first) for instance in batch.instances.values()]
+    added, own_rows = _added(batch)
+    yield (
+        _PUT_INSTANCE,
+        [_instance_row(each, added.get(each.id, _NONE_ADDED)) for each in batch.instances.values()],
+    )
     yield _PUT_TAG, [tag for instance in batch.instances.values() for tag in tag_rows(instance)]
     yield (
         _PUT_HISTORY,
-        [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in later],
+        [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in own_rows],
     )
     yield _PUT_ACTIVITY, [(*activity_row(call)[:-1], int(call.started)) for call in batch.activities.values()]
     yield _START_ACTIVITY, [call.key for call in batch.activities_started]
@@ -524,22 +530,35 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
 
 
-def _steps(batch: Batch) -> tuple[dict[str, bytearray], list[HistoryRow]]:
-    """What is appended to the rows of instances, and what has rows of its own."""
-    first: dict[str, bytearray] = {}
-    later: list[HistoryRow] = []
+class _Added(Struct):
+    """The steps that a batch adds to one history: those from `first` up to and without `end`."""
+
+    first: int
+    end: int
+    text: bytearray
+    """Those that belong into the instance's row."""
+
+
+_NONE_ADDED = _Added(-1, 0, bytearray())
+
+
+def _added(batch: Batch) -> tuple[dict[str, _Added], list[HistoryRow]]:
+    """The new steps of each instance, and those that have rows of their own."""
+    added: dict[str, _Added] = {}
+    own: list[HistoryRow] = []
     for row in batch.history:
         instance = batch.instances.get(row.instance_id)
-        if row.seq >= _SHORT or len(row.facts_json) > _SMALL_BYTES or instance is None:
-            later.append(row)
-        elif row.generation == instance.generation:  # else it is over, and forgotten
-            text = b'{"seq":%d,"at":%d,"facts":%b},' % (row.seq, row.at, row.facts_json)
-            steps = first.get(row.instance_id)
-            if steps is None:
-                first[row.instance_id] = bytearray(text)
-            else:
-                steps += text
-    return first, later
+        if instance is not None and row.generation < instance.generation:
+            continue  # this generation is over, and forgotten
+        steps = added.get(row.instance_id)
+        if steps is None:
+            steps = added[row.instance_id] = _Added(row.seq, 0, bytearray())
+        steps.end = row.seq + 1
+        if row.seq < _SHORT and len(row.facts_json) <= _SMALL_BYTES and instance is not None:
+            steps.text += b'{"seq":%d,"at":%d,"facts":%b},' % (row.seq, row.at, row.facts_json)
+        else:
+            own.append(row)
+    return added, own
 
 
 def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
@@ -547,14 +566,14 @@ def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
     for (steps,) in db.execute("SELECT steps FROM instances WHERE id = ?", (instance_id,)).fetchall():
         left = [step for step in decode_steps(b"[%b]" % steps[:-1]) if step.seq < seq]
         text = b"".join(b"%b," % encode(step) for step in left)
-        db.execute("UPDATE instances SET steps = ? WHERE id = ?", (text, instance_id))
+        db.execute("UPDATE instances SET steps = ?, length = ? WHERE id = ?", (text, seq, instance_id))
 
 
-def _instance_row(instance: Instance, first: Mapping[str, bytearray]) -> tuple[Any, ...]:
+def _instance_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
     """NULL as an empty value, which the statement makes NULL: `sqlite3` looks for an adapter for None, too."""
     row = instance_row(instance)
-    steps = first.get(instance.id, _EMPTY)
-    return (*row[:9], row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY, steps)
+    nulls = (row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY)
+    return (*row[:9], *nulls, added.text, added.end, added.first)
 
 
 def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:

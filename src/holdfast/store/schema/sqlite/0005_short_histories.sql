@@ -16,13 +16,17 @@ CREATE TABLE instances_with_steps (
     parent        BLOB,             -- JSON of a Parent; NULL: started from outside
     held          TEXT,             -- why it does not go on although it has messages; NULL: it does
     tags          BLOB,             -- a JSON object; NULL: none
-    steps         BLOB NOT NULL DEFAULT x''  -- the first steps of the present generation, if they are small: JSON,
-                                             -- each followed by a comma. All others are in `history`.
+    length        INTEGER NOT NULL, -- how many steps the history of the present generation has
+    steps         BLOB NOT NULL     -- the first of them, if they are small: JSON, each followed by a comma. All
+                                    -- others are in `history`.
 );
 
 INSERT INTO instances_with_steps
-    (id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags)
-    SELECT id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags
+    (id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags, length,
+     steps)
+    SELECT id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags,
+        (SELECT count(*) FROM history
+         WHERE history.instance_id = instances.id AND history.generation = instances.generation), x''
     FROM instances ORDER BY created_at;
 DROP TABLE instances;
 ALTER TABLE instances_with_steps RENAME TO instances;
