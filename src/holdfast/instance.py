@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from zlib import crc32
 
 from msgspec import Raw, Struct
@@ -157,6 +158,7 @@ def check_instance_id(instance_id: str) -> str:
     return instance_id
 
 
+@lru_cache(1024)
 def check_event_name(name: str) -> str:
     """The name itself, if it can be one: 1 to 200 printable characters. Raises `PayloadError`."""
     if not 0 < len(name) <= 200 or not name.isprintable():

@@ -7,11 +7,11 @@ their names. So the same activity can be called from Python, by name, and over H
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw
@@ -22,7 +22,6 @@ from holdfast.history import NULL
 from holdfast.payload import decoder, encode, schema
 
 Function: TypeAlias = Callable[..., Any]
-D = TypeVar("D")
 
 MAX_EVENTS = 100
 """Code may make up the names of events, without end."""
@@ -168,42 +167,43 @@ class Registry:
     def __init__(self) -> None:
         self.orchestrators: dict[str, OrchestratorDefinition] = {}
         self.activities: dict[str, ActivityDefinition] = {}
-        self._names: dict[Function, str] = {}
+        self._orchestrators: dict[str | Function, OrchestratorDefinition] = {}
+        self._activities: dict[str | Function, ActivityDefinition] = {}
 
     def add_orchestrator(self, name: str, function: Function) -> None:
         """Raises `ValueError` if the name is taken, `TypeError` if the parameters cannot travel as JSON."""
-        self._claim(name, function, self.orchestrators)
-        self.orchestrators[name] = OrchestratorDefinition(name, function, Signature(function, skip=1))
+        _check_name(name, self.orchestrators)
+        definition = OrchestratorDefinition(name, function, Signature(function, skip=1))
+        self.orchestrators[name] = self._orchestrators[name] = self._orchestrators[function] = definition
 
     def add_activity(self, definition: ActivityDefinition) -> None:
         """Raises `ValueError` if the name is taken."""
-        self._claim(definition.name, definition.function, self.activities)
-        self.activities[definition.name] = definition
+        name, function = definition.name, definition.function
+        _check_name(name, self.activities)
+        self.activities[name] = self._activities[name] = self._activities[function] = definition
 
     def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
         """Raises `FunctionNotFoundError`."""
-        return _find(wanted, self._names, self.orchestrators, "orchestrator")
+        found = self._orchestrators.get(wanted)
+        return found if found is not None else _missing(wanted, self.orchestrators, "orchestrator")
 
     def activity(self, wanted: str | Function) -> ActivityDefinition:
         """Raises `FunctionNotFoundError`."""
-        return _find(wanted, self._names, self.activities, "activity")
-
-    def _claim(self, name: str, function: Function, taken: dict[str, Any]) -> None:
-        if not name:
-            raise ValueError("A function needs a name.")
-        if name in taken:
-            raise ValueError(f"The name '{name}' is taken by {taken[name].function.__qualname__}.")
-        self._names[function] = name
+        found = self._activities.get(wanted)
+        return found if found is not None else _missing(wanted, self.activities, "activity")
 
 
-def _find(wanted: str | Function, names: Mapping[Function, str], among: Mapping[str, D], kind: str) -> D:
-    name = wanted if isinstance(wanted, str) else names.get(wanted, "")
-    found = among.get(name)
-    if found is None:
-        shown = name or getattr(wanted, "__qualname__", repr(wanted))
-        known = ", ".join(sorted(among)) or "none"
-        raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
-    return found
+def _check_name(name: str, taken: Mapping[str, OrchestratorDefinition | ActivityDefinition]) -> None:
+    if not name:
+        raise ValueError("A function needs a name.")
+    if name in taken:
+        raise ValueError(f"The name '{name}' is taken by {taken[name].function.__qualname__}.")
+
+
+def _missing(wanted: str | Function, among: Iterable[str], kind: str) -> NoReturn:
+    shown = wanted if isinstance(wanted, str) else getattr(wanted, "__qualname__", repr(wanted))
+    known = ", ".join(sorted(among)) or "none"
+    raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
 
 
 def check_input(definition: OrchestratorDefinition, text: Raw) -> None:

@@ -302,16 +302,14 @@ class Execution(Struct, eq=False):
 
     def _resolve(self, task_id: int, fact: Fact) -> None:
         target = self._open.pop(task_id)
-        match target:
-            case DurableTimer():
-                settle(target, None)
-            case _OpenWait():
-                if isinstance(fact, EventRaised):
-                    self._answer(target, fact)
-                else:
-                    self._time_out(target)
-            case _Call():
-                self._resolve_call(target, fact)
+        if isinstance(target, _Call):
+            self._resolve_call(target, fact)
+        elif isinstance(target, DurableTimer):
+            settle(target, None)
+        elif isinstance(fact, EventRaised):
+            self._answer(target, fact)
+        else:
+            self._time_out(target)
 
     def _resolve_call(self, call: _Call, fact: Fact) -> None:
         match fact:
@@ -457,6 +455,8 @@ class Execution(Struct, eq=False):
 
     def _note_deadlines(self, awaited: Task[Any]) -> None:
         """A wait is due when the timer fires that it is raced against now; a reminder that has fired is over."""
+        if type(awaited) is Task:
+            return  # a call: no wait is raced against anything
         waits, raced_until = race(awaited)
         for wait_id in waits:
             wait = self._open[wait_id]

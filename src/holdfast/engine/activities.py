@@ -154,8 +154,10 @@ class ActivityRunner:
         assert self._post is not None, "connect() comes first"
         activity = run.activity
         try:
-            fact = await self._fact(run)
-            self._post(Message(activity.instance_id, fact, activity.generation))
+            self._post(Message(activity.instance_id, await self._in_turn(run), activity.generation))
+        except FunctionNotFoundError as error:
+            missing = TaskFailed(activity.task_id, failure_of(error))
+            self._post(Message(activity.instance_id, missing, activity.generation))
         except LeaseLostError:
             pass  # it is another worker's now
         except Exception:
@@ -164,18 +166,16 @@ class ActivityRunner:
             if self._running.get(key) is run:
                 del self._running[key]
 
-    async def _fact(self, run: _Run) -> TaskCompleted | TaskFailed:
-        """What becomes of an activity, once it is its turn."""
-        activity = run.activity
-        try:
-            definition = self._registry.activity(activity.name)
-        except FunctionNotFoundError as error:
-            return TaskFailed(activity.task_id, failure_of(error))
-        if definition.max_concurrent is None:
-            return await self._in_slot(definition, run)
-        # Its own limit comes before the worker's, so that a crowded one takes none of the worker's slots.
-        own = self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent))
-        async with own:
+    def _in_turn(self, run: _Run) -> Awaitable[TaskCompleted | TaskFailed]:
+        """What becomes of an activity, once it is its turn. Raises `FunctionNotFoundError`."""
+        definition = self._registry.activity(run.activity.name)
+        limited = definition.max_concurrent is not None
+        return self._in_own_slot(definition, run) if limited else self._in_slot(definition, run)
+
+    async def _in_own_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        """An activity's own limit comes before the worker's, so that a crowded one takes none of its slots."""
+        assert definition.max_concurrent is not None, "it has a limit"
+        async with self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent)):
             return await self._in_slot(definition, run)
 
     async def _in_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:

@@ -195,7 +195,8 @@ class Worker:
 
     def owns(self, instance_id: str) -> bool:
         """Whether the instance is stepped here."""
-        return partition_of(instance_id) in self.partition.epochs
+        epochs = self.partition.epochs
+        return len(epochs) == PARTITIONS or partition_of(instance_id) in epochs
 
     @property
     def queued(self) -> int:

@@ -255,6 +255,8 @@ class SqliteStore:
             row[0]: Snapshot(instance_of(row), decode_steps(b"[%b]" % row[-1][:-1]))
             for row in self._read(f"{_SNAPSHOT} IN ({marks})", ids)
         }
+        if not found:
+            return {}
         marks = ", ".join("?" * len(found))
         later = self._read(
             f"""SELECT instance_id, generation, seq, at, facts FROM history WHERE instance_id IN ({marks})
@@ -511,7 +513,7 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
         _PUT_INSTANCE,
         [_instance_row(each, added.get(each.id, _NONE_ADDED)) for each in batch.instances.values()],
     )
-    yield _PUT_TAG, [tag for instance in batch.instances.values() for tag in tag_rows(instance)]
+    yield _PUT_TAG, [tag for each in batch.instances.values() if each.tags for tag in tag_rows(each)]
     yield (
         _PUT_HISTORY,
         [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in own_rows],
