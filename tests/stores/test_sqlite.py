@@ -223,6 +223,16 @@ def test_a_step_is_written_once_wherever_it_is_kept(path: Path, data: Raw) -> No
     opened(path, question)
 
 
+def test_a_step_of_an_instance_that_is_not_there_is_refused(path: Path) -> None:
+    async def question(store: Store) -> None:
+        epochs = await own_all(store)
+        with pytest.raises(StoreError, match="not in the database"):
+            await put(store, epochs, "a", history=[step("a", 1, EventRaised("x", SMALL))])
+        await nothing_of(store, "a")
+
+    opened(path, question)
+
+
 def test_histories_are_in_order_wherever_their_steps_are_kept(path: Path) -> None:
     """The first are in the instance's row, unless they are large; the others are not."""
     facts: list[Fact] = [EventRaised("x", LARGE if seq in (1, 4, 20) else SMALL) for seq in range(30)]

@@ -78,7 +78,7 @@ class WorkerOptions:
     """Steps in one history, from which on it is warned of."""
     max_inbox: int = 20_000
     """Messages waiting to be stepped. Beyond that, senders are told to try again."""
-    max_step: int = 1_000
+    max_step: int = 2_000
     """Messages in one commit."""
     lease: int = 15 * SECOND
     poll: int = SECOND

@@ -83,6 +83,13 @@ _PUT_INSTANCE = f"""
         steps = CASE ?15 WHEN -1 THEN instances.steps
                          WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
 """  # noqa: S608 - the names of columns
+_STEP_INSTANCE = """
+    UPDATE instances SET status = ?, updated_at = ?, output = ?, custom_status = ?, held = nullif(?, ''),
+        length = ?, steps = CASE length WHEN ? THEN CAST(steps || ? AS BLOB) END
+    WHERE id = ?
+"""
+"""What a step changes, if it is not the first of its generation. One that does not follow what is there, because it
+was written before or because another is missing, would make `steps` NULL, which is refused."""
 _EMPTY = bytearray()
 _PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 - the names of columns
@@ -492,8 +499,9 @@ def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
     for instance_id, (_, seq) in batch.undone.items():
         _undo_first(db, instance_id, seq)
     for statement, rows in _changes(batch):
-        if rows:
-            db.executemany(statement, rows)
+        changed = db.executemany(statement, rows).rowcount if rows else 0
+        if statement is _STEP_INSTANCE and changed != len(rows):
+            raise StoreError("An instance that was stepped is not in the database.")
     if batch.requests:
         db.execute(_EXPIRE_REQUESTS, (batch.at, 2 * len(batch.requests)))
     ids = [*_put_first(db, batch.returned), *_put_messages(db, batch.inbox)]
@@ -509,10 +517,9 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     for statement in _FORGET if batch.forgotten else ():
         yield statement, list(batch.forgotten.items())
     added, own_rows = _added(batch)
-    yield (
-        _PUT_INSTANCE,
-        [_instance_row(each, added.get(each.id, _NONE_ADDED)) for each in batch.instances.values()],
-    )
+    rows = [(each, added.get(each.id, _NONE_ADDED)) for each in batch.instances.values()]
+    yield _PUT_INSTANCE, [_instance_row(*row) for row in rows if row[1].first <= 0]
+    yield _STEP_INSTANCE, [_stepped_row(*row) for row in rows if row[1].first > 0]
     yield _PUT_TAG, [tag for each in batch.instances.values() if each.tags for tag in tag_rows(each)]
     yield (
         _PUT_HISTORY,
@@ -576,6 +583,20 @@ def _instance_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
     row = instance_row(instance)
     nulls = (row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY)
     return (*row[:9], *nulls, added.text, added.end, added.first)
+
+
+def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
+    return (
+        str(instance.status),
+        instance.updated_at,
+        bytearray(instance.output_json),
+        bytearray(instance.custom_status_json),
+        instance.held or "",
+        added.end,
+        added.first,
+        added.text,
+        instance.id,
+    )
 
 
 def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
