@@ -63,23 +63,26 @@ FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStat
 
 _PENDING, _RUNNING, _SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
 
-_WORK: tuple[type[Fact], ...] = (
-    EventRaised,
-    TaskCompleted,
-    TaskFailed,
-    TimerFired,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
+WORK: frozenset[type[Fact]] = frozenset(
+    (
+        EventRaised,
+        TaskCompleted,
+        TaskFailed,
+        TimerFired,
+        SubOrchestrationInstanceCompleted,
+        SubOrchestrationInstanceFailed,
+    )
 )
+"""What code waits for. It changes no status."""
 
 TRANSITIONS: dict[tuple[RuntimeStatus, type[Fact]], RuntimeStatus] = {
     (_PENDING, ExecutionStarted): _RUNNING,
     (_PENDING, ExecutionTerminated): RuntimeStatus.TERMINATED,
-    **{(_RUNNING, fact): _RUNNING for fact in _WORK},
+    **{(_RUNNING, fact): _RUNNING for fact in WORK},
     (_RUNNING, ExecutionSuspended): _SUSPENDED,
     (_RUNNING, ExecutionTerminated): RuntimeStatus.TERMINATED,
     (_RUNNING, ContinuedAsNew): _PENDING,  # the next generation's ExecutionStarted follows in the same commit
-    **{(_SUSPENDED, fact): _SUSPENDED for fact in _WORK},
+    **{(_SUSPENDED, fact): _SUSPENDED for fact in WORK},
     (_SUSPENDED, ExecutionResumed): _RUNNING,
     (_SUSPENDED, ExecutionTerminated): RuntimeStatus.TERMINATED,
     (RuntimeStatus.FAILED, ExecutionRewound): _RUNNING,

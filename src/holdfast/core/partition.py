@@ -56,7 +56,7 @@ from holdfast.history import (
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
 )
-from holdfast.instance import ALL_PARTITIONS, TRANSITIONS, Instance, RuntimeStatus, ended, partition_of
+from holdfast.instance import ALL_PARTITIONS, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
 from holdfast.payload import encode
 
 
@@ -211,19 +211,20 @@ class Partition:
             return self._take_start(message, fact, live)
         if live is None:
             return self._drop(message, InstanceNotFoundError(message.instance_id))
-        return self._take_fact(message, live)
-
-    def _take_fact(self, message: Message, live: _Live) -> Verdict:
-        instance = live.instance
-        if message.generation is not None and message.generation != instance.generation:
+        if message.generation is not None and message.generation != live.instance.generation:
             return self._drop(message)
-        status = TRANSITIONS.get((instance.status, type(message.fact)))
-        if live.execution is not None and status is not None and status is not RuntimeStatus.TERMINATED:
-            return self._apply(message, live, status)  # most messages: its code is here, and goes on
-        if isinstance(message.fact, ExecutionPurged):
+        if live.execution is not None and type(fact) in WORK:
+            return self._tell(message, live, live.execution, live.instance.status)
+        return self._manage(message, live)
+
+    def _manage(self, message: Message, live: _Live) -> Verdict:
+        """Take what is not for the code, or what is and finds no code in memory."""
+        instance, fact = live.instance, message.fact
+        if isinstance(fact, ExecutionPurged):
             return self._purge(message, live)
-        if isinstance(message.fact, ExecutionRewound):
-            return self._rewind(message, message.fact, live)
+        if isinstance(fact, ExecutionRewound):
+            return self._rewind(message, fact, live)
+        status = TRANSITIONS.get((instance.status, type(fact)))
         if status is RuntimeStatus.TERMINATED:
             return self._terminate(message, live)
         if instance.status.finished:
@@ -242,6 +243,10 @@ class Partition:
                 execution = self._revive(live)
             except (Exception, RunawayStep) as error:  # code that does not fit, or is gone, or spins
                 return self._hold(message, live, _reason(error))
+        return self._tell(message, live, execution, status)
+
+    def _tell(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
+        """Tell the code, if it is to hear of it."""
         fact = message.fact
         if type(fact) is EventRaised:
             refusal = None if message.accepted else execution.refusal(fact)

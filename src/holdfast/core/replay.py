@@ -244,7 +244,7 @@ class Execution(Struct, eq=False):
     def _deliver(self, fact: Fact) -> None:
         settled = self.work.settle(fact)
         if settled is None:
-            return
+            return  # it is kept until somebody waits for it
         self._resolve(settled, fact)
         awaited, code = self._awaited, self._code
         if awaited is not None and awaited.done_ and code is not None:
