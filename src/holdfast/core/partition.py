@@ -354,7 +354,8 @@ class Partition:
             return self._hold(message, live, _reason(error))
         finally:
             self._stepping = None
-        live.run_by(execution, execution.work)
+        if live.execution is not execution:
+            live.run_by(execution, execution.work)
         changes.close_source(message, live.partition)
         self._record(live, facts_json, asked)
         if execution.has_wait_changes:
