@@ -41,6 +41,7 @@ class Connection(Protocol):
     """What uvicorn's protocols have in common."""
 
     transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
 
     @property
     def cycle(self) -> _Cycle | None: ...
@@ -68,7 +69,7 @@ class JoinedWrites(asyncio.Transport):
             self._held = b""
         elif data:
             self._held = bytes(data)
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._connection.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Let out what waits."""
@@ -134,8 +135,7 @@ class Watch:
     def _wait(self) -> None:
         """The time counts from when the waiting began."""
         if self._timer is None and not self._stopped:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._settings.header_timeout_s, self._give_up)
+            self._timer = self._connection.loop.call_later(self._settings.header_timeout_s, self._give_up)
 
     def _rest(self) -> None:
         if self._timer is not None:
