@@ -143,7 +143,7 @@ class Partition:
             self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
         batch.verdicts = [self._judge(message) for message in messages]
-        self._evict({message.instance_id for message in messages})
+        self._evict(messages)
         return batch
 
     def _loaded(self, snapshot: Snapshot) -> _Live:
@@ -540,12 +540,12 @@ class Partition:
 
     # --- memory
 
-    def _evict(self, used: Iterable[str]) -> None:
+    def _evict(self, stepped: Iterable[Message]) -> None:
         """Let go of what has no code in memory, and of the least recently used beyond the bound."""
-        for instance_id in used:
-            live = self._live.get(instance_id)
+        for message in stepped:
+            live = self._live.get(message.instance_id)
             if live is not None and live.execution is None:
-                del self._live[instance_id]
+                del self._live[message.instance_id]
         while len(self._live) > self._max_live:
             live = self._live.pop(next(iter(self._live)))
             if live.execution is not None:

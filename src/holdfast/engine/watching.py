@@ -44,10 +44,14 @@ class Watchers:
 
     def tell(self, instances: Iterable[Instance]) -> None:
         """These were changed here."""
-        if self._of:
-            for instance in instances:
-                for key in (instance.id, None):
-                    self._tell(key, instance)
+        if not self._of:
+            return
+        of, of_all = self._of, None in self._of
+        for instance in instances:
+            if instance.id in of:
+                self._tell(instance.id, instance)
+            if of_all:
+                self._tell(None, instance)
 
     def show(self, instances: Iterable[Instance]) -> None:
         """This is how these are now, by whomever they were changed."""

@@ -579,10 +579,9 @@ def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
 
 
 def _instance_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
-    """NULL as an empty value, which the statement makes NULL: `sqlite3` looks for an adapter for None, too."""
-    row = instance_row(instance)
-    nulls = (row[9] or _EMPTY, row[10] or "", row[11] or _EMPTY)
-    return (*row[:9], *nulls, added.text, added.end, added.first)
+    """What may be NULL is an empty value, which the statement makes NULL: None would need an adapter, too."""
+    *row, parent, held, tags = instance_row(instance)
+    return (*row, parent or _EMPTY, held or "", tags or _EMPTY, added.text, added.end, added.first)
 
 
 def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
