@@ -2,12 +2,16 @@
 
     python bench/drive.py ENGINE[:SETTING] verify|hello [--in-flight 100] [--seconds 5]
     python bench/drive.py ENGINE[:SETTING] fan [--width 1000]
+    python bench/drive.py ENGINE[:SETTING] history|events|timers
     python bench/drive.py ENGINE[:SETTING] waiting|resume [--n 10000] --dir DIR
 
 verify: start, an activity that sends a code, a timer of 90 s, the answer, completed. hello: three activities in
 sequence. Both at a steady number in flight; what completes within the window counts, and the window is prolonged
-until 30 have (or a minute is over). fan: activities at once in one instance. waiting: N instances wait for an
-event; then the engine is killed. resume: it is started again on the same files, and all are answered.
+until 30 have (or a minute is over). fan: activities at once in one instance. history: one instance calls 100 and
+1,000 activities, one after the other. events: one instance takes 100 and 1,000 events, a hundred sent at once.
+timers: 1,000 instances whose timers are due within one second; how late an activity behind each runs. waiting: N
+instances wait for an event; then the engine is killed. resume: it is started again on the same files, and all are
+answered.
 
 Latency is from the answer (verify) or the start (hello) until the client knows of the end. CPU is that of all of
 the engine's processes, the driver's share included. The last line is one JSON object.
@@ -30,9 +34,12 @@ from typing import Any
 
 from engines import CITIES, PHONE, Engine, Outbox, cpu_seconds, memory_bytes
 
+WORKLOADS = ("verify", "hello", "fan", "history", "events", "timers", "waiting", "resume")
 Figures = dict[str, float]
 Job = Callable[[str], Awaitable[float]]
 ENOUGH, PATIENCE_S = 30, 60
+LENGTHS = (100, 1_000)
+TIMERS, TIME_TO_START_S = 1_000, 30
 
 
 def verify(engine: Engine, outbox: Outbox) -> Job:
@@ -102,6 +109,41 @@ async def fan(engine: Engine, options: argparse.Namespace) -> Figures:
     return {"ms": (time.perf_counter() - begun) * 1e3}
 
 
+async def history(engine: Engine, options: argparse.Namespace) -> Figures:
+    await engine.history("warm-up", 10)
+    figures: Figures = {}
+    for steps in LENGTHS:
+        begun = time.perf_counter()
+        assert await engine.history(f"history-{steps}", steps) == steps
+        figures[f"us_{steps}"] = (time.perf_counter() - begun) / steps * 1e6
+    return figures
+
+
+async def events(engine: Engine, options: argparse.Namespace) -> Figures:
+    figures: Figures = {}
+    for count in LENGTHS:
+        key = f"events-{count}"
+        handle = await engine.start_events(key, count)
+        begun = time.perf_counter()
+        for first in range(0, count, 100):
+            await asyncio.gather(*(engine.send_event(key, first + number) for number in range(100)))
+        assert await engine.total(handle) == sum(range(count))
+        figures[f"us_{count}"] = (time.perf_counter() - begun) / count * 1e6
+    return figures
+
+
+async def timers(engine: Engine, outbox: Outbox, options: argparse.Namespace) -> Figures:
+    first = time.time() + TIME_TO_START_S
+    dues = {f"timer-{number}": first + number / TIMERS for number in range(TIMERS)}
+    told = {key: outbox.expect(key) for key in dues}
+    keys = list(dues)
+    await each(TIMERS, options.in_flight, lambda number: engine.start_timer(keys[number], dues[keys[number]]))
+    if time.time() > first:
+        raise SystemExit(f"It did not start {TIMERS:,} instances within {TIME_TO_START_S} s.")
+    late = sorted([await told[key] - due for key, due in dues.items()])
+    return {"least_s": late[0], **{f"p{p}_s": late[TIMERS * p // 100] for p in (50, 99)}}
+
+
 async def each(n: int, in_flight: int, job: Callable[[int], Awaitable[None]]) -> float:
     """Do the job for each number; returns how many seconds it took."""
     numbers = iter(range(n))
@@ -152,6 +194,9 @@ async def measure(options: argparse.Namespace, directory: Path, begun: float) ->
         "verify": lambda: steadily(engine, verify(engine, outbox), options),
         "hello": lambda: steadily(engine, hello(engine, outbox), options),
         "fan": lambda: fan(engine, options),
+        "history": lambda: history(engine, options),
+        "events": lambda: events(engine, options),
+        "timers": lambda: timers(engine, outbox, options),
         "waiting": lambda: waiting(engine, options),
         "resume": lambda: resume(engine, options, begun),
     }
@@ -168,7 +213,7 @@ def main() -> None:
     begun = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engine", help="holdfast, toy, dbos:tuned, restate:tuned, ...")
-    parser.add_argument("workload", choices=["verify", "hello", "fan", "waiting", "resume"])
+    parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--in-flight", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5, help="how long the window is")
     parser.add_argument("--width", type=int, default=1_000, help="activities of the fan")

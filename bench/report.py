@@ -10,8 +10,9 @@ import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+NOTHING = "\N{EN DASH}"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 Row = dict[str, Any]
 Spread = tuple[float, float, float]
@@ -49,7 +50,7 @@ def short(value: float) -> str:
 
 def cell(found: Spread | None, scale: float = 1) -> str:
     if found is None:
-        return "\N{EN DASH}"
+        return NOTHING
     middle, least, most = (value * scale for value in found)
     return short(middle) if least == most else f"{short(middle)} ({short(least)}\N{EN DASH}{short(most)})"
 
@@ -70,39 +71,72 @@ def ours_beside(engine: str) -> str:
 
 
 def times(ours: Spread | None, theirs: Spread | None) -> str:
-    return (
-        "\N{EN DASH}" if ours is None or theirs is None else f"{short(ours[0] / theirs[0])}\N{MULTIPLICATION SIGN}"
-    )
+    return NOTHING if ours is None or theirs is None else f"{short(ours[0] / theirs[0])}\N{MULTIPLICATION SIGN}"
 
 
 # --- the tables
 
 
 def steady(rows: list[Row], workload: str) -> str:
-    """Verify and hello: rates, latencies, CPU."""
-    head = ["", "1 in flight", "100", "1,000", "ours by", "p50 at 1, ms", "p50, p99 at 100, ms", "CPU each, µs"]
+    """Verify and hello: rates, latencies, CPU, disk."""
+    head = [
+        "",
+        "1 in flight",
+        "100",
+        "1,000",
+        "ours by",
+        "p50 at 1, ms",
+        "p50, p95, p99 at 100, ms",
+        "CPU each, µs",
+    ]
 
     def line(engine: str) -> list[str]:
         rates = {n: spread(rows, f"{workload}-{n}", engine, "per_s") for n in (1, 100, 1_000)}
         ours = spread(rows, f"{workload}-100", ours_beside(engine), "per_s")
-        p50, p99 = (spread(rows, f"{workload}-100", engine, f"p{p}_ms") for p in (50, 99))
+        late = [spread(rows, f"{workload}-100", engine, f"p{p}_ms") for p in (50, 95, 99)]
         return [
             NAMES.get(engine, engine),
             *(cell(rates[n]) for n in (1, 100, 1_000)),
             times(ours, rates[100]),
             cell(spread(rows, f"{workload}-1", engine, "p50_ms")),
-            f"{short(p50[0])}, {short(p99[0])}" if p50 and p99 else "\N{EN DASH}",
+            ", ".join(short(each[0]) for each in late if each) or NOTHING,
             cell(spread(rows, f"{workload}-100", engine, "cpu_us")),
+            disk(spread(rows, f"{workload}-100", engine, "disk_bytes")),
         ]
 
+    return table([*head, "disk each, bytes"], (line(engine) for engine in engines_of(rows)))
+
+
+def disk(found: Spread | None) -> str:
+    """Files that were made large beforehand do not grow, and tell nothing."""
+    return cell(found) if found and found[0] else NOTHING
+
+
+class Column(NamedTuple):
+    head: str
+    figure: str
+    scale: float = 1
+
+
+SINGLE = {
+    "fan": [Column("1,000 activities at once, ms", "ms")],
+    "history": [Column("each of 100 activities in sequence, µs", "us_100"), Column("of 1,000", "us_1000")],
+    "events": [Column("each of 100 events, µs", "us_100"), Column("of 1,000", "us_1000")],
+    "timers": [Column("late by, p50, ms", "p50_s", 1e3), Column("p99, ms", "p99_s", 1e3)],
+}
+"""Workloads of one instance, or of one moment: what their tables show. The last column is the one to compare."""
+
+
+def single(rows: list[Row], workload: str) -> str:
+    columns = SINGLE[workload]
+
+    def line(engine: str) -> list[str]:
+        found = [(spread(rows, workload, engine, column.figure), column.scale) for column in columns]
+        ours = spread(rows, workload, ours_beside(engine), columns[-1].figure)
+        return [NAMES.get(engine, engine), *(cell(*each) for each in found), times(found[-1][0], ours)]
+
+    head = ["", *(column.head for column in columns), "ours by"]
     return table(head, (line(engine) for engine in engines_of(rows)))
-
-
-def fan(rows: list[Row]) -> str:
-    return table(
-        ["", "1,000 activities at once, ms"],
-        ([NAMES.get(engine, engine), cell(spread(rows, "fan", engine, "ms"))] for engine in engines_of(rows)),
-    )
 
 
 def waiting(rows: list[Row]) -> str:
@@ -218,8 +252,7 @@ def section(name: str, found: Row) -> list[str]:
         f"{found['at'][:10]}; {machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']} GB,"
         f" {machine['syncs_per_s']:,} synced writes a second. `make bench ARGS='--only {name}'`"
     )
-    tables = {"fan": fan, "waiting": waiting}
-    body = tables[name](rows) if name in tables else steady(rows, name)
+    body = single(rows, name) if name in SINGLE else waiting(rows) if name == "waiting" else steady(rows, name)
     return [f"### {name}", where, body]
 
 

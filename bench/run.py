@@ -1,7 +1,7 @@
 """Ours beside the peers, in turns, on the same workloads: `make bench`.
 
-    python bench/run.py [--only verify hello fan waiting alone] [--engines holdfast dbos:tuned ...]
-                        [--repeat 3] [--seconds 5] [--quick] [--dir DIR]
+    python bench/run.py [--only verify hello fan history events timers waiting alone]
+                        [--engines holdfast dbos:tuned ...] [--repeat 3] [--seconds 5] [--quick] [--dir DIR]
 
 Each peer gets an environment of its own in bench/.peers, by pip and npm; one that cannot be installed is left out,
 and that is said. Then round by round each engine does each workload once, in a process of its own (bench/drive.py),
@@ -81,9 +81,10 @@ def measurements(options: argparse.Namespace) -> Iterator[Measurement]:
             for engine in options.engines:
                 window = ("--seconds", str(options.seconds))
                 yield Measurement(engine, workload, ("--in-flight", str(in_flight), *window))
-    for engine in options.engines if "fan" in options.only else ():
-        if engine != "toy":
-            yield Measurement(engine, "fan")
+    for workload in ("fan", "history", "events", "timers"):
+        for engine in options.engines if workload in options.only else ():
+            if engine != "toy":
+                yield Measurement(engine, workload)
 
 
 def drive(measurement: Measurement, directory: Path) -> dict[str, object] | None:
@@ -260,7 +261,7 @@ def syncs_per_s(directory: Path | None) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    workloads = ["verify", "hello", "fan", "waiting", "alone"]
+    workloads = ["verify", "hello", "fan", "history", "events", "timers", "waiting", "alone"]
     parser.add_argument("--only", nargs="+", choices=workloads, default=workloads)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
     parser.add_argument("--repeat", type=int, default=3)

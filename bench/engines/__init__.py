@@ -39,7 +39,7 @@ class Outbox:
 class Engine:
     """What the driver asks for. Keys name instances; a waiting one waits for an event or a timer of one hour.
 
-    What an engine does not override it cannot do, and is not asked for (see WORKLOADS in run.py).
+    What an engine does not override it cannot do, and is not asked for (see `run.py`).
     """
 
     versions: ClassVar[dict[str, str]]
@@ -61,6 +61,24 @@ class Engine:
         raise NotImplementedError
 
     async def fan(self, key: str, width: int) -> int:
+        raise NotImplementedError
+
+    async def history(self, key: str, steps: int) -> int:
+        """One instance that calls `one` for each number, one after the other, and returns how many those were."""
+        raise NotImplementedError
+
+    async def start_events(self, key: str, count: int) -> Any:
+        """One instance that waits for so many numbers, and returns their sum. Returns a handle for `total`."""
+        raise NotImplementedError
+
+    async def send_event(self, key: str, number: int) -> None:
+        raise NotImplementedError
+
+    async def total(self, handle: Any) -> int:
+        raise NotImplementedError
+
+    async def start_timer(self, key: str, due: float) -> None:
+        """One instance that sleeps until that moment, and then delivers the time to the outbox by an activity."""
         raise NotImplementedError
 
     async def start_waiting(self, key: str) -> None:

@@ -76,6 +76,31 @@ async def fan(width: int) -> int:
 
 
 @DBOS.workflow()
+async def history(steps: int) -> int:
+    for number in range(steps):
+        await DBOS.run_step_async({}, one, number)
+    return steps
+
+
+@DBOS.workflow()
+async def events(count: int) -> int:
+    total = 0
+    for _ in range(count):
+        total += await DBOS.recv_async("Number", timeout_seconds=600)
+    return total
+
+
+async def tell_time() -> None:
+    outbox.deliver(str(DBOS.workflow_id), time.time())
+
+
+@DBOS.workflow()
+async def timer(due: float) -> None:
+    await DBOS.sleep_async(max(0.0, due - time.time()))  # kept as the moment at which it ends
+    await DBOS.run_step_async({}, tell_time)
+
+
+@DBOS.workflow()
 async def waiter() -> Any:
     return await DBOS.recv_async("go", timeout_seconds=3600)
 
@@ -125,6 +150,24 @@ class Engine(engines.Engine):
     async def fan(self, key: str, width: int) -> int:
         with SetWorkflowID(key):
             return await (await DBOS.start_workflow_async(fan, width)).get_result()
+
+    async def history(self, key: str, steps: int) -> int:
+        with SetWorkflowID(key):
+            return await (await DBOS.start_workflow_async(history, steps)).get_result()
+
+    async def start_events(self, key: str, count: int) -> Any:
+        with SetWorkflowID(key):
+            return await DBOS.start_workflow_async(events, count)
+
+    async def send_event(self, key: str, number: int) -> None:
+        await DBOS.send_async(key, number, topic="Number")
+
+    async def total(self, handle: Any) -> int:
+        return await handle.get_result()
+
+    async def start_timer(self, key: str, due: float) -> None:
+        with SetWorkflowID(key):
+            await DBOS.start_workflow_async(timer, due)
 
     async def start_waiting(self, key: str) -> None:
         with SetWorkflowID(key):

@@ -10,10 +10,11 @@ import importlib.metadata
 import json
 import logging
 import random
+import time
 import types
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,6 +65,28 @@ def fan(ctx: Any, width: int) -> Generator[Any, Any, int]:
     return sum((yield task.when_all([ctx.call_activity(one, input=number) for number in range(width)])))
 
 
+def history(ctx: Any, steps: int) -> Generator[Any, Any, int]:
+    for number in range(steps):
+        yield ctx.call_activity(one, input=number)
+    return steps
+
+
+def events(ctx: Any, count: int) -> Generator[Any, Any, int]:
+    total = 0
+    for _ in range(count):
+        total += yield ctx.wait_for_external_event("Number")
+    return total
+
+
+def tell_time(_: Any, key: str) -> None:
+    outbox.deliver(key, time.time())
+
+
+def timer(ctx: Any, due: float) -> Generator[Any, Any, None]:
+    yield ctx.create_timer(datetime.fromtimestamp(due, UTC).replace(tzinfo=None))
+    yield ctx.call_activity(tell_time, input=ctx.instance_id)
+
+
 def waiter(ctx: Any, _: Any) -> Generator[Any, Any, int]:
     go = ctx.wait_for_external_event("go")
     first = yield task.when_any([go, ctx.create_timer(timedelta(hours=1))])
@@ -87,9 +110,9 @@ class Engine(engines.Engine):
         self._backend = in_memory_backend.InMemoryOrchestrationBackend(port=port, max_history_size=10**6)
         self._backend.start()
         self._worker = worker.TaskHubGrpcWorker(host_address=f"127.0.0.1:{port}")
-        for orchestrator in (verify, hello, fan, waiter):
+        for orchestrator in (verify, hello, fan, history, events, timer, waiter):
             self._worker.add_orchestrator(orchestrator)
-        for activity in (send_challenge, say_hello, one):
+        for activity in (send_challenge, say_hello, one, tell_time):
             self._worker.add_activity(activity)
         self._worker.start()
         self._client = client.AsyncTaskHubGrpcClient(host_address=f"127.0.0.1:{port}")
@@ -112,6 +135,23 @@ class Engine(engines.Engine):
 
     async def fan(self, key: str, width: int) -> int:
         return await self._output(await self._client.schedule_new_orchestration(fan, input=width, instance_id=key))
+
+    async def history(self, key: str, steps: int) -> int:
+        return await self._output(
+            await self._client.schedule_new_orchestration(history, input=steps, instance_id=key)
+        )
+
+    async def start_events(self, key: str, count: int) -> str:
+        return await self._client.schedule_new_orchestration(events, input=count, instance_id=key)
+
+    async def send_event(self, key: str, number: int) -> None:
+        await self._client.raise_orchestration_event(key, "Number", data=number)
+
+    async def total(self, handle: str) -> int:
+        return await self._output(handle)
+
+    async def start_timer(self, key: str, due: float) -> None:
+        await self._client.schedule_new_orchestration(timer, input=due, instance_id=key)
 
     async def start_waiting(self, key: str) -> None:
         await self._client.schedule_new_orchestration(waiter, instance_id=key)

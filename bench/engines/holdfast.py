@@ -6,8 +6,9 @@ import asyncio
 import importlib.metadata
 import os
 import sqlite3
+import time
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -62,6 +63,32 @@ async def fan(ctx: OrchestrationContext, width: int) -> int:
 
 
 @app.orchestrator
+async def history(ctx: OrchestrationContext, steps: int) -> int:
+    for number in range(steps):
+        await ctx.call_activity(one, number)
+    return steps
+
+
+@app.orchestrator
+async def events(ctx: OrchestrationContext, count: int) -> int:
+    total = 0
+    for _ in range(count):
+        total += await ctx.wait_for_external_event("Number", int)
+    return total
+
+
+@app.activity
+async def tell_time() -> None:
+    outbox.deliver(current_call().instance_id, time.time())
+
+
+@app.orchestrator
+async def timer(ctx: OrchestrationContext, due: float) -> None:
+    await ctx.create_timer(datetime.fromtimestamp(due, UTC))
+    await ctx.call_activity(tell_time)
+
+
+@app.orchestrator
 async def waiter(ctx: OrchestrationContext) -> int:
     go, hour = ctx.wait_for_external_event("go", int), ctx.create_timer(timedelta(hours=1))
     await when_any(go, hour)
@@ -103,9 +130,24 @@ class Engine(engines.Engine):
         return found.output
 
     async def fan(self, key: str, width: int) -> int:
-        found = await self._client.wait(await self._client.start(fan, width, instance_id=key))
+        return await self.total(await self._client.start(fan, width, instance_id=key))
+
+    async def history(self, key: str, steps: int) -> int:
+        return await self.total(await self._client.start(history, steps, instance_id=key))
+
+    async def start_events(self, key: str, count: int) -> str:
+        return await self._client.start(events, count, instance_id=key)
+
+    async def send_event(self, key: str, number: int) -> None:
+        await self._client.raise_event(key, "Number", number)
+
+    async def total(self, handle: str) -> int:
+        found = await self._client.wait(handle)
         assert isinstance(found.output, int)
         return found.output
+
+    async def start_timer(self, key: str, due: float) -> None:
+        await self._client.start(timer, due, instance_id=key)
 
     async def start_waiting(self, key: str) -> None:
         await self._client.start(waiter, instance_id=key)

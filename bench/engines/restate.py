@@ -15,6 +15,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from engines import CITIES, Outbox, allocated_bytes, with_children
 outbox: Outbox
 verification = restate.Workflow("Verify")
 greeting = restate.Service("Hello")
+numbers = restate.Workflow("Numbers")
 waiting = restate.Workflow("Waiter")
 
 
@@ -75,6 +77,38 @@ async def fan(ctx: restate.Context, width: int) -> int:
     return sum([await future for future in await restate.gather(*futures)])
 
 
+@greeting.handler()
+async def history(ctx: restate.Context, steps: int) -> int:
+    async def one(number: int) -> int:
+        return number
+
+    for number in range(steps):
+        await ctx.run_typed("one", one, number=number)
+    return steps
+
+
+@greeting.handler()
+async def timer(ctx: restate.Context, given: dict[str, Any]) -> None:
+    def tell_time() -> None:
+        outbox.deliver(given["key"], time.time())
+
+    await ctx.sleep(timedelta(seconds=max(0.0, given["due"] - await ctx.time())))
+    await ctx.run_typed("tell_time", tell_time)
+
+
+@numbers.main()
+async def events(ctx: restate.WorkflowContext, count: int) -> int:
+    total = 0
+    for number in range(count):
+        total += await ctx.promise(f"Number-{number}", type_hint=int).value()
+    return total
+
+
+@numbers.handler()
+async def event(ctx: restate.WorkflowSharedContext, number: int) -> None:
+    await ctx.promise(f"Number-{number}", type_hint=int).resolve(number)
+
+
 @waiting.main()
 async def waiter(ctx: restate.WorkflowContext) -> int:
     go = ctx.promise("go", type_hint=int).value()
@@ -118,7 +152,7 @@ class Engine(engines.Engine):
         config.loglevel, config.accesslog = "ERROR", None
         config.h2_max_concurrent_streams = 20_000
         config.keep_alive_max_requests = 10**9  # at the default of 1,000 a connection's end runs steps again
-        app = restate.app(services=[verification, greeting, waiting])
+        app = restate.app(services=[verification, greeting, numbers, waiting])
         self._service = asyncio.create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait))
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300), timeout=aiohttp.ClientTimeout(total=900)
@@ -200,6 +234,21 @@ class Engine(engines.Engine):
 
     async def fan(self, key: str, width: int) -> int:
         return await self._call("Hello/fan", width)
+
+    async def history(self, key: str, steps: int) -> int:
+        return await self._call("Hello/history", steps)
+
+    async def start_events(self, key: str, count: int) -> asyncio.Task[Any]:
+        return asyncio.create_task(self._call(f"Numbers/{key}/events", count))
+
+    async def send_event(self, key: str, number: int) -> None:
+        await self._call(f"Numbers/{key}/event", number)
+
+    async def total(self, handle: asyncio.Task[Any]) -> int:
+        return await handle
+
+    async def start_timer(self, key: str, due: float) -> None:
+        await self._call("Hello/timer/send", {"key": key, "due": due})
 
     async def start_waiting(self, key: str) -> None:
         await self._call(f"Waiter/{key}/waiter/send")
