@@ -39,7 +39,7 @@ Figures = dict[str, float]
 Job = Callable[[str], Awaitable[float]]
 ENOUGH, PATIENCE_S = 30, 60
 LENGTHS = (100, 1_000)
-TIMERS, TIME_TO_START_S = 1_000, 30
+TIMERS, TIME_TO_START_S = 1_000, 15
 
 
 def verify(engine: Engine, outbox: Outbox) -> Job:
