@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -141,19 +142,21 @@ class Database:
 
 
 def memory_bytes(pids: list[int]) -> int:
-    """Proportional set size: pages that processes share count once."""
+    """Proportional set size: pages that processes share count once. A process that has ended meanwhile has none."""
     found = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                found += int(line.split()[1]) * 1024
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    found += int(line.split()[1]) * 1024
     return found
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time so far."""
+    """User and system time so far. That of a process that has ended is its parent's, and not counted."""
     ticks = 0
     for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")

@@ -176,6 +176,7 @@ class Batch:
     instances: dict[str, Instance] = field(default_factory=dict[str, Instance])
     """New and changed rows, as they are after this step."""
     history: list[HistoryRow] = field(default_factory=list[HistoryRow])
+    """New steps, in their order. Each comes with the row of its instance: a step changes that, too."""
     forgotten: dict[str, int] = field(default_factory=dict[str, int])
     """Instance id -> generation: the history of all earlier generations is deleted."""
     undone: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])

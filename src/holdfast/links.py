@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.clock import Timestamp
 from holdfast.tokens import ResponseGrant, sign
@@ -15,7 +15,7 @@ class SignedLinks:
     Implements `holdfast.core.context.ResponseLinks`.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     base_url: str
     """Scheme, host and path under which the API is served, without a slash at the end."""
 

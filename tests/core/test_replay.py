@@ -14,6 +14,7 @@ from holdfast.core.replay import Execution, replay
 from holdfast.history import (
     ContinuedAsNew,
     EventAwaited,
+    EventRaised,
     EventSent,
     EventWaitCancelled,
     ExecutionCompleted,
@@ -68,6 +69,23 @@ def failed(function: Callable[..., Any], *facts: Fact) -> Failure:
     assert isinstance(last, ExecutionCompleted)
     assert last.failure is not None
     return last.failure
+
+
+def test_what_an_execution_has_in_it_is_not_shown() -> None:
+    """Whoever shows a traceback with its variables must not show secrets and answers."""
+
+    async def one(ctx: OrchestrationContext, number: str) -> None:
+        await ctx.wait_for_external_event("x")
+
+    links = SignedLinks(b"the hub's secret", "http://127.0.0.1:7071")
+    app = App()
+    app.orchestrator(name="o")(one)
+    code = Execution(app.registry, app.registry.orchestrator("o"), "i", 0, links)
+    code.advance(ExecutionStarted("o", Raw(b'"+14255550100"')), 0)
+    code.advance(EventRaised("y", Raw(b'"0042"')), 1)
+    shown = repr((code, code.work, links))
+    assert not any(word in shown for word in ("secret'", "4255550100", "0042"))
+    code.close()
 
 
 # --- what is asked for

@@ -311,9 +311,12 @@ def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
         epochs = await own_all(store)
         await put(store, epochs, "new")
         await put(store, epochs, "old", history=[step("old", 2, EventRaised("x", Raw(b"2")))])
-        assert [each.facts for each in await store.history("old")] == [
-            (EventRaised("x", Raw(str(seq).encode())),) for seq in range(3)
-        ]
+        facts = [(EventRaised("x", Raw(str(seq).encode())),) for seq in range(3)]
+        assert [each.facts for each in await store.history("old")] == facts
+        for seq in (2, 1):  # in the row, and where the steps were before
+            again = step("old", seq, ExecutionRewound())
+            await put(store, epochs, "old", history=[again], undone={"old": (0, seq)})
+            assert [each.facts for each in await store.history("old")] == [*facts[:seq], (ExecutionRewound(),)]
 
     opened(path, question)
 

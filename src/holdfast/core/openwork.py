@@ -11,8 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias, cast
 
-from msgspec import Struct
-
+from holdfast.core.records import Record
 from holdfast.history import (
     EventAwaited,
     EventRaised,
@@ -47,7 +46,7 @@ _SETTLES: dict[type[Fact], type[Request]] = {
 """Answer -> the kind of request that it settles."""
 
 
-class OpenWork(Struct, eq=False):
+class OpenWork(Record):
     """The open requests of one generation, by id, and the events that came before anybody waited.
 
     `parked` is what came while the instance was suspended. It settles nothing before the code is there to see it:
@@ -74,8 +73,9 @@ class OpenWork(Struct, eq=False):
                     suspended = True
                 case ExecutionResumed():
                     suspended = False
-                    while work.parked:
-                        work.settle(work.parked.pop(0))
+                    parked, work.parked = work.parked, []
+                    for each in parked:
+                        work.settle(each)
                 case fact if suspended:
                     work.parked.append(fact)
                 case fact:

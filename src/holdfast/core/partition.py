@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.json import decode
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from holdfast.clock import Timestamp
 from holdfast.core.changes import Changes, encode_facts
 from holdfast.core.context import ResponseLinks
 from holdfast.core.openwork import OpenWork
+from holdfast.core.records import Record
 from holdfast.core.registry import Registry
 from holdfast.core.replay import Execution, replay
 from holdfast.core.rewinding import still_wanted, to_reopen, told_again, undone_from
@@ -60,7 +61,7 @@ from holdfast.instance import ALL_PARTITIONS, TRANSITIONS, WORK, Instance, Runti
 from holdfast.payload import encode
 
 
-class _Live(Struct, eq=False):
+class _Live(Record):
     """An instance in memory. Without `execution` it is not replayed yet, held, or has ended."""
 
     instance: Instance

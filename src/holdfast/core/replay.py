@@ -13,12 +13,13 @@ from types import CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, ClassVar, TypeAlias, TypeGuard, cast
 from uuid import UUID, uuid5
 
-from msgspec import Raw, Struct, field
+from msgspec import Raw, field
 
 from holdfast.clock import Timestamp, to_datetime
 from holdfast.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from holdfast.core.failures import failure_of, task_error
 from holdfast.core.openwork import OpenWork
+from holdfast.core.records import Record
 from holdfast.core.registry import OrchestratorDefinition, Registry
 from holdfast.core.tasks import DurableTimer, ExternalEvent, Task, race, settle
 from holdfast.errors import (
@@ -70,7 +71,7 @@ _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
 _CODE = (CoroutineType, GeneratorType)
 
 
-class _Call(Struct, eq=False):
+class _Call(Record):
     """An activity or sub-orchestration that is under way, through all its attempts."""
 
     request: TaskScheduled | SubOrchestrationInstanceCreated
@@ -80,7 +81,7 @@ class _Call(Struct, eq=False):
     began: Timestamp
 
 
-class _OpenWait(Struct, eq=False):
+class _OpenWait(Record):
     """A wait for an event, with the timer that ends it (0: none)."""
 
     id: int
@@ -94,7 +95,7 @@ class _OpenWait(Struct, eq=False):
     written: bool = False
 
 
-class Execution(Struct, eq=False):
+class Execution(Record):
     """The live code of one generation of an instance."""
 
     registry: Registry
@@ -235,9 +236,11 @@ class Execution(Struct, eq=False):
 
     def _catch_up(self) -> None:
         """Let the code see what came while it was suspended, one by one, as long as it goes on."""
-        parked = self.work.parked
-        while parked and self._code is not None:
-            fact = parked.pop(0)
+        parked, self.work.parked = self.work.parked, []
+        for number, fact in enumerate(parked):
+            if self._code is None:
+                self.work.parked = parked[number:]
+                break
             if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
                 self._deliver(fact)
 

@@ -16,13 +16,13 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast.batch import Message, ScheduledActivity, TaskKey
 from holdfast.clock import Clock, Timestamp
 from holdfast.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from holdfast.core.failures import failure_of
+from holdfast.core.records import Record
 from holdfast.core.registry import ActivityDefinition, Registry
 from holdfast.errors import (
     CommitUnknownError,
@@ -69,7 +69,7 @@ class Activities(Protocol):
         ...
 
 
-class _Run(Struct, eq=False):
+class _Run(Record):
     """One activity that runs, or waits for a slot."""
 
     activity: ScheduledActivity

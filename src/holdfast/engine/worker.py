@@ -315,12 +315,11 @@ class Worker:
                 metrics.timer_lateness.add(durable_at, durable_at - due)
         for waited in batch.answered:
             metrics.response_time.add(now, waited)
-        ends = metrics.ends_of(now)
         for instance in batch.instances.values():
             if instance.created_at == now:
-                ends.started += 1
+                metrics.ends_of(now).started += 1
             if instance.status in FINISHED:
-                ends.count(instance.status)
+                metrics.ends_of(now).count(instance.status)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Take messages of the inbox, unless they are another worker's."""

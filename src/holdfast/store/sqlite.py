@@ -68,8 +68,9 @@ T = TypeVar("T")
 
 _RECENT = 5_000
 _SHORT = 8
+"""So many of a history's first steps are in the instance's row, if they are small."""
 _SMALL_BYTES = 500
-"""The first steps of a history are in the instance's row, if they are small. See the essay in the schema."""
+"""What is small."""
 _LOOKED_AT = 1_000
 _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
 
@@ -257,6 +258,13 @@ class SqliteStore:
         return found
 
     def _load(self, ids: Sequence[str]) -> dict[str, Snapshot]:
+        self._read("BEGIN", ())  # the same moment for both queries: a thread may commit in between
+        try:
+            return self._snapshots(ids)
+        finally:
+            self._read("COMMIT", ())
+
+    def _snapshots(self, ids: Sequence[str]) -> dict[str, Snapshot]:
         marks = ", ".join("?" * len(ids))
         found = {
             row[0]: Snapshot(instance_of(row), decode_steps(b"[%b]" % row[-1][:-1]))
@@ -557,13 +565,15 @@ def _added(batch: Batch) -> tuple[dict[str, _Added], list[HistoryRow]]:
     own: list[HistoryRow] = []
     for row in batch.history:
         instance = batch.instances.get(row.instance_id)
-        if instance is not None and row.generation < instance.generation:
+        if instance is None:
+            raise StoreError("A step comes without the row of its instance.")
+        if row.generation < instance.generation:
             continue  # this generation is over, and forgotten
         steps = added.get(row.instance_id)
         if steps is None:
             steps = added[row.instance_id] = _Added(row.seq, 0, bytearray())
         steps.end = row.seq + 1
-        if row.seq < _SHORT and len(row.facts_json) <= _SMALL_BYTES and instance is not None:
+        if row.seq < _SHORT and len(row.facts_json) <= _SMALL_BYTES:
             steps.text += b'{"seq":%d,"at":%d,"facts":%b},' % (row.seq, row.at, row.facts_json)
         else:
             own.append(row)

@@ -245,7 +245,7 @@ class StoreExam(ListExam):
         async def question(store: Store) -> None:
             epochs = await own_all(store)
             await put(store, epochs, "a", history=[step("a", 0, ExecutionStarted("order"), TimerCreated(1, NOW))])
-            await put(store, epochs, history=[step("a", n, EventRaised("x")) for n in (1, 2)])
+            await put(store, epochs, "a", history=[step("a", n, EventRaised("x")) for n in (1, 2)])
             made = await store.history("a")
             assert [(row.seq, row.at) for row in made] == [(0, NOW), (1, NOW + 1), (2, NOW + 2)]
             assert made[0].facts == (ExecutionStarted("order"), TimerCreated(1, NOW))
@@ -557,7 +557,7 @@ class StoreExam(ListExam):
             epochs = await own_all(store)
             await put(store, epochs, "a", history=[step("a", 0, ExecutionStarted("order"))])
             loaded, read = (await store.load(["a"]))["a"], await store.history("a")
-            await put(store, epochs, history=[step("a", 1, EventRaised("x"))])
+            await put(store, epochs, "a", history=[step("a", 1, EventRaised("x"))])
             assert (len(loaded.history), len(read)) == (1, 1)
 
         self.ask(tmp_path, question)

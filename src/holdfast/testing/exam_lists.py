@@ -353,7 +353,7 @@ class ListExam:
             steps = [step(name, seq, EventRaised(f"old{seq}")) for name in "ab" for seq in range(4)]
             await put(store, epochs, "a", "b", history=steps)
             new = step("a", 2, EventRaised("new"))
-            await put(store, epochs, undone={"a": (0, 2)}, history=[new])
+            await put(store, epochs, "a", undone={"a": (0, 2)}, history=[new])
             names = [
                 fact.name
                 for each in await store.history("a")
