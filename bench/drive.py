@@ -136,8 +136,8 @@ async def timers(engine: Engine, outbox: Outbox, options: argparse.Namespace) ->
     first = time.time() + TIME_TO_START_S
     dues = {f"timer-{number}": first + number / TIMERS for number in range(TIMERS)}
     told = {key: outbox.expect(key) for key in dues}
-    keys = list(dues)
-    await each(TIMERS, options.in_flight, lambda number: engine.start_timer(keys[number], dues[keys[number]]))
+    todo = list(dues.items())
+    await each(TIMERS, options.in_flight, lambda number: engine.start_timer(*todo[number]))
     if time.time() > first:
         raise SystemExit(f"It did not start {TIMERS:,} instances within {TIME_TO_START_S} s.")
     late = sorted([await told[key] - due for key, due in dues.items()])

@@ -88,6 +88,7 @@ def steady(rows: list[Row], workload: str) -> str:
         "p50 at 1, ms",
         "p50, p95, p99 at 100, ms",
         "CPU each, µs",
+        "disk each, bytes",
     ]
 
     def line(engine: str) -> list[str]:
@@ -104,7 +105,7 @@ def steady(rows: list[Row], workload: str) -> str:
             disk(spread(rows, f"{workload}-100", engine, "disk_bytes")),
         ]
 
-    return table([*head, "disk each, bytes"], (line(engine) for engine in engines_of(rows)))
+    return table(head, (line(engine) for engine in engines_of(rows)))
 
 
 def disk(found: Spread | None) -> str:

@@ -133,9 +133,12 @@ class Engine(engines.Engine):
         self._dbos = DBOS(config=config)
         DBOS.launch()
 
-    async def start_verify(self, key: str, phone: str) -> Any:
+    async def _start(self, key: str, workflow: Any, *arguments: Any) -> Any:
         with SetWorkflowID(key):
-            return await DBOS.start_workflow_async(verify, phone)
+            return await DBOS.start_workflow_async(workflow, *arguments)
+
+    async def start_verify(self, key: str, phone: str) -> Any:
+        return await self._start(key, verify, phone)
 
     async def answer(self, key: str, code: int) -> None:
         await DBOS.send_async(key, code, topic="SmsChallengeResponse")
@@ -144,20 +147,16 @@ class Engine(engines.Engine):
         return await handle.get_result() is True
 
     async def hello(self, key: str) -> list[str]:
-        with SetWorkflowID(key):
-            return await (await DBOS.start_workflow_async(hello)).get_result()
+        return await (await self._start(key, hello)).get_result()
 
     async def fan(self, key: str, width: int) -> int:
-        with SetWorkflowID(key):
-            return await (await DBOS.start_workflow_async(fan, width)).get_result()
+        return await self.total(await self._start(key, fan, width))
 
     async def history(self, key: str, steps: int) -> int:
-        with SetWorkflowID(key):
-            return await (await DBOS.start_workflow_async(history, steps)).get_result()
+        return await self.total(await self._start(key, history, steps))
 
     async def start_events(self, key: str, count: int) -> Any:
-        with SetWorkflowID(key):
-            return await DBOS.start_workflow_async(events, count)
+        return await self._start(key, events, count)
 
     async def send_event(self, key: str, number: int) -> None:
         await DBOS.send_async(key, number, topic="Number")
@@ -166,12 +165,10 @@ class Engine(engines.Engine):
         return await handle.get_result()
 
     async def start_timer(self, key: str, due: float) -> None:
-        with SetWorkflowID(key):
-            await DBOS.start_workflow_async(timer, due)
+        await self._start(key, timer, due)
 
     async def start_waiting(self, key: str) -> None:
-        with SetWorkflowID(key):
-            await DBOS.start_workflow_async(waiter)
+        await self._start(key, waiter)
 
     async def all_waiting(self, count: int) -> None:
         while len(self._dbos._sys_db.notifications_map._dict) < count:  # noqa: ASYNC110 - nothing public tells

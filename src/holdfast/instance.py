@@ -56,10 +56,10 @@ class RuntimeStatus(StrEnum):
 
     @property
     def finished(self) -> bool:
-        return self in FINISHED
+        return self in _FINISHED
 
 
-FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStatus.TERMINATED})
+_FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStatus.TERMINATED})
 
 _PENDING, _RUNNING, _SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
 

@@ -27,8 +27,7 @@ class Histogram:
 
     def add(self, value: int) -> None:
         bucket = bucket_of(value)
-        counts = self.counts
-        counts[bucket] = counts.get(bucket, 0) + 1
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.count += 1
         if value > self.most:
             self.most = value

@@ -148,7 +148,7 @@ class Changes:
         close = self._sources.get(type(message.fact))
         if close is not None:
             close(self, message, message.fact)
-        self.batch.epochs[partition] = self._epochs[partition]
+        self.fence(partition)
 
     def _close_task(self, message: Message, fact: TaskCompleted | TaskFailed) -> None:
         self._close_activity(message.instance_id, message.generation or 0, fact.id)

@@ -37,7 +37,7 @@ from holdfast.errors import (
     StoreUnavailableError,
 )
 from holdfast.history import TaskCompleted, TaskFailed, TimerFired
-from holdfast.instance import FINISHED, PARTITIONS, Instance, partition_of
+from holdfast.instance import PARTITIONS, Instance, partition_of
 from holdfast.metrics import Metrics
 from holdfast.presence import Presence
 from holdfast.query import NEVER, InstanceCursor
@@ -318,7 +318,7 @@ class Worker:
         for instance in batch.instances.values():
             if instance.created_at == now:
                 metrics.ends_of(now).started += 1
-            if instance.status in FINISHED:
+            if instance.status.finished:
                 metrics.ends_of(now).count(instance.status)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
