@@ -20,7 +20,7 @@ help:
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.installed
-	@$(BIN)/holdfast demo $(ARGS)
+	@$(BIN)/bide demo $(ARGS)
 
 test: $(VENV)/.installed-dev chromium postgresql
 	$(BIN)/pytest -m "not kill and not browser and not postgres" --numprocesses auto
@@ -61,7 +61,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 # Debian ships Python without ensurepip; its package python3-venv brings it.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Holdfast needs Python 3.11 or later. Try: make PYTHON=python3.11"; exit 1; }
+		|| { echo "Bide needs Python 3.11 or later. Try: make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory install-venv
 	$(PYTHON) -m venv $(VENV)
 
@@ -74,7 +74,7 @@ install-venv:
 # The browser tests need a Chromium. Where there is none and none can be installed, they are skipped, and say so.
 .PHONY: chromium
 chromium:
-	@command -v chromium chromium-browser google-chrome >/dev/null || [ -n "$$HOLDFAST_CHROMIUM" ] || $(MAKE) --no-print-directory install-chromium
+	@command -v chromium chromium-browser google-chrome >/dev/null || [ -n "$$BIDE_CHROMIUM" ] || $(MAKE) --no-print-directory install-chromium
 
 .PHONY: install-chromium
 install-chromium:
@@ -82,17 +82,17 @@ install-chromium:
 	elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq chromium >/dev/null; fi \
 	|| true
 	@command -v chromium >/dev/null \
-	|| echo "There is no Chromium, so the browser tests will be skipped. Install one, or name it: HOLDFAST_CHROMIUM=/path"
+	|| echo "There is no Chromium, so the browser tests will be skipped. Install one, or name it: BIDE_CHROMIUM=/path"
 
 # The tests of PostgreSQL need its programs. Where there are none and none can be installed, they are skipped, and say so.
 HAS_POSTGRESQL = $(BIN)/python -c 'import sys; from tests.postgres.server import find_binaries; sys.exit(not find_binaries())'
 
 .PHONY: postgresql
 postgresql: $(VENV)/.installed-dev
-	@[ -n "$$HOLDFAST_POSTGRES_BIN" ] || $(HAS_POSTGRESQL) || $(MAKE) --no-print-directory install-postgresql
+	@[ -n "$$BIDE_POSTGRES_BIN" ] || $(HAS_POSTGRESQL) || $(MAKE) --no-print-directory install-postgresql
 
 # The tests start servers of their own. Debian's package would start one too; while we install it, it is told not to.
-NO_CLUSTER := /etc/postgresql-common/createcluster.d/holdfast.conf
+NO_CLUSTER := /etc/postgresql-common/createcluster.d/bide.conf
 define INSTALL_POSTGRESQL
 	mkdir -p $(dir $(NO_CLUSTER)) && echo "create_main_cluster = false" >$(NO_CLUSTER) \
 	&& apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; rm -f $(NO_CLUSTER)
@@ -105,4 +105,4 @@ install-postgresql:
 	elif command -v sudo >/dev/null; then sudo sh -c '$(INSTALL_POSTGRESQL)'; fi \
 	|| true
 	@$(HAS_POSTGRESQL) \
-	|| echo "There is no PostgreSQL, so its tests will be skipped. Install one, or name it: HOLDFAST_POSTGRES_BIN=/path"
+	|| echo "There is no PostgreSQL, so its tests will be skipped. Install one, or name it: BIDE_POSTGRES_BIN=/path"

@@ -2,7 +2,7 @@
 
     python bench/chaos.py [--minutes 10] [--workers 4] [--rate 30] [--seed N] [--faketime LIBRARY]
 
-Workers (`holdfast serve`) run in network namespaces of their own (bench/hosts.py; needs Linux and root), the
+Workers (`bide serve`) run in network namespaces of their own (bench/hosts.py; needs Linux and root), the
 database here, with a synchronous standby. Callers start phone verifications, answer right, wrong and right, or not
 at all, each time at another worker, and repeat what failed as they should: a start with its id, an answer with its
 key. Every few seconds something goes wrong:
@@ -44,9 +44,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from cluster import HOST_BASED
 from hosts import Host, Hosts
 
-from holdfast import Settings
-from holdfast.clock import SECOND, SystemClock
-from holdfast.keys import Role, key_ring
+from bide import Settings
+from bide.clock import SECOND, SystemClock
+from bide.keys import Role, key_ring
 from tests.postgres.server import PostgresServer
 
 APP = """
@@ -54,7 +54,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from holdfast import App, Done, NotDone, OrchestrationContext, current_call, when_any
+from bide import App, Done, NotDone, OrchestrationContext, current_call, when_any
 
 app = App()
 LOG = Path(os.environ["CARRIER_LOG"])
@@ -263,7 +263,7 @@ class World:
 
     async def owned_by(self, pid: int) -> bool:
         """Whether partitions are still leased to that process. While the database is away, they are."""
-        query = f"SELECT count(*) FROM holdfast.partitions WHERE owner LIKE '%:{pid}:%'"
+        query = f"SELECT count(*) FROM bide.partitions WHERE owner LIKE '%:{pid}:%'"
         try:
             return await asyncio.to_thread(self.primary.query, query, "hub") != "0"
         except Exception:
@@ -327,8 +327,8 @@ def judge(world: World) -> list[str]:
     """Every promise that was broken."""
     query = (
         "SELECT i.id, i.status, convert_from(i.output, 'UTF8'), i.created_at, i.updated_at,"
-        " (SELECT string_agg(convert_from(h.facts, 'UTF8'), ' ' ORDER BY h.seq) FROM holdfast.history h"
-        " WHERE h.instance_id = i.id) FROM holdfast.instances i"
+        " (SELECT string_agg(convert_from(h.facts, 'UTF8'), ' ' ORDER BY h.seq) FROM bide.history h"
+        " WHERE h.instance_id = i.id) FROM bide.instances i"
     )
     rows = {row[0]: row for row in (line.split("|", 5) for line in world.primary.query(query, "hub").splitlines())}
     sent = Counter(line.split()[0] for line in world.log.read_text().splitlines())
@@ -416,7 +416,7 @@ def made(stack: ExitStack, options: argparse.Namespace) -> World:
     workers: list[Worker] = []
     for number, host in enumerate(hosts):
         servers = f"{host.gateway}:{primary.port},{host.gateway}:{standby.port}"
-        command = [sys.executable, "-m", "holdfast.cli", "serve", str(directory / "app.py")]
+        command = [sys.executable, "-m", "bide.cli", "serve", str(directory / "app.py")]
         command += ["--host", "0.0.0.0", "--port", str(PORT), "--db", f"postgresql://postgres@{servers}/hub"]
         environ = {"CARRIER_LOG": str(directory / "carrier.log")}
         if options.faketime and not number:

@@ -25,7 +25,7 @@ from pathlib import Path
 import uvloop
 import verify
 
-from holdfast import Settings
+from bide import Settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from hosts import Host, Hosts, NoNamespaces

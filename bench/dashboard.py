@@ -24,9 +24,9 @@ import httpx2
 from lists import NOW, fill, serving
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from holdfast.batch import Batch, HistoryRow
-from holdfast.instance import PARTITIONS, Instance, RuntimeStatus
-from holdfast.store.sqlite import SqliteStore
+from bide.batch import Batch, HistoryRow
+from bide.instance import PARTITIONS, Instance, RuntimeStatus
+from bide.store.sqlite import SqliteStore
 
 LONG = "a-long-history"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=5_000, help="facts of the long history")
     parser.add_argument("--times", type=int, default=11, help="how often home is opened")
     options = parser.parse_args()
-    chromium = os.environ.get("HOLDFAST_CHROMIUM") or shutil.which("chromium")
+    chromium = os.environ.get("BIDE_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         asyncio.run(fill(directory / "hub.db", options.n))

@@ -212,7 +212,7 @@ async def measure(options: argparse.Namespace, directory: Path, begun: float) ->
 def main() -> None:
     begun = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("engine", help="holdfast, toy, dbos:tuned, restate:tuned, ...")
+    parser.add_argument("engine", help="bide, toy, dbos:tuned, restate:tuned, ...")
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--in-flight", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5, help="how long the window is")

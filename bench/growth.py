@@ -22,11 +22,11 @@ import svg
 import verify
 from msgspec import Raw
 
-from holdfast import App, Client, OrchestrationContext, Settings
-from holdfast.batch import Batch, HistoryRow, Timer
-from holdfast.clock import SECOND, SystemClock
-from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait
-from holdfast.store.sqlite import SqliteStore
+from bide import App, Client, OrchestrationContext, Settings
+from bide.batch import Batch, HistoryRow, Timer
+from bide.clock import SECOND, SystemClock
+from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait
+from bide.store.sqlite import SqliteStore
 
 app = App()
 STEPS = (50, 500, 5_000, 50_000)

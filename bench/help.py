@@ -15,13 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-_HOLDFAST = str(Path(sys.executable).parent / "holdfast")
+_BIDE = str(Path(sys.executable).parent / "bide")
 _COMMANDS = {
     "python": [sys.executable, "-c", ""],
     "click": [sys.executable, "-c", "import click"],
-    "help": [_HOLDFAST, "--help"],
-    "command_help": [_HOLDFAST, "dev", "--help"],
-    "version": [_HOLDFAST, "--version"],
+    "help": [_BIDE, "--help"],
+    "command_help": [_BIDE, "dev", "--help"],
+    "version": [_BIDE, "--version"],
 }
 
 

@@ -16,11 +16,11 @@ class NoNamespaces(Exception):
 
 
 class Host:
-    """One namespace. Its cable ends here in the interface `hf<number>`."""
+    """One namespace. Its cable ends here in the interface `bide<number>`."""
 
     def __init__(self, number: int) -> None:
-        self.name = f"holdfast-{os.getpid()}-{number}"
-        self.cable = f"hf{os.getpid() % 100_000}-{number}"
+        self.name = f"bide-{os.getpid()}-{number}"
+        self.cable = f"bide{os.getpid() % 100_000}-{number}"
         self.gateway = f"10.{200 + os.getpid() % 50}.{number}.1"
         self.address = f"{self.gateway[:-1]}2"
 

@@ -29,7 +29,7 @@ from verify import run
 
 APP = """
 from datetime import timedelta
-from holdfast import App, OrchestrationContext, when_any
+from bide import App, OrchestrationContext, when_any
 
 app = App()
 
@@ -95,7 +95,7 @@ async def load(port: int, n: int, in_flight: int, *, keep: bool = True) -> dict[
 def server(directory: Path) -> Iterator[int]:
     (directory / "app.py").write_text(APP)
     port = free_port()
-    command = [sys.executable, "-m", "holdfast.cli", "serve", "app.py", "--port", str(port), "--db", "bench.db"]
+    command = [sys.executable, "-m", "bide.cli", "serve", "app.py", "--port", str(port), "--db", "bench.db"]
     with subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
         try:
             post_until_accepted(f"http://127.0.0.1:{port}/orchestrators/verify/first", b'"+14255550100"')

@@ -26,13 +26,13 @@ from pathlib import Path
 import httpx2
 from msgspec import Raw
 
-from holdfast.batch import Batch, HistoryRow, Timer
-from holdfast.clock import SECOND, to_datetime
-from holdfast.instance import PARTITIONS, Instance, RuntimeStatus, Wait
-from holdfast.query import InstanceCursor
-from holdfast.store.sqlite import SqliteStore
+from bide.batch import Batch, HistoryRow, Timer
+from bide.clock import SECOND, to_datetime
+from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait
+from bide.query import InstanceCursor
+from bide.store.sqlite import SqliteStore
 
-APP = "from holdfast import App\napp = App()\n"
+APP = "from bide import App\napp = App()\n"
 BASE = "/runtime/webhooks/durabletask"
 DAY = 86_400 * SECOND
 NOW = int(time.time()) * SECOND
@@ -88,7 +88,7 @@ def serving(directory: Path) -> Iterator[tuple[str, int]]:
     command = [
         sys.executable,
         "-m",
-        "holdfast.cli",
+        "bide.cli",
         "dev",
         "app.py",
         "--no-reload",

@@ -19,13 +19,13 @@ Spread = tuple[float, float, float]
 """Median, least, most."""
 
 NAMES = {
-    "holdfast": "**Holdfast**",
+    "bide": "**Bide**",
     "toy": "toy (a ceiling for Python, no engine)",
     "dbos:default": "DBOS, as installed",
     "dbos:tuned": "DBOS, tuned",
     "restate:default": "Restate, as installed",
     "restate:tuned": "Restate, tuned",
-    "holdfast:postgres": "**Holdfast** on PostgreSQL",
+    "bide:postgres": "**Bide** on PostgreSQL",
     "dbos:postgres": "DBOS on PostgreSQL",
     "durabletask": "durabletask (in memory, not durable)",
 }
@@ -67,7 +67,7 @@ def engines_of(rows: list[Row]) -> list[str]:
 
 def ours_beside(engine: str) -> str:
     """What is fair to compare it with."""
-    return "holdfast:postgres" if engine.endswith(":postgres") else "holdfast"
+    return "bide:postgres" if engine.endswith(":postgres") else "bide"
 
 
 def times(ours: Spread | None, theirs: Spread | None) -> str:
@@ -182,7 +182,7 @@ def bars(title: str, unit: str, values: dict[str, Spread]) -> str:
     )
     drawn = "".join(
         f'<text class="name" x="{left - 10}" y="{y + 15}">{name}</text>'
-        f'<rect class="{"ours" if name.startswith("Holdfast") else "bar"}" x="{left}" y="{y}" rx="2"'
+        f'<rect class="{"ours" if name.startswith("Bide") else "bar"}" x="{left}" y="{y}" rx="2"'
         f' width="{x(middle) - left:.1f}" height="20"/>'
         f'<line class="spread" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y + 10}" y2="{y + 10}"/>'
         f'<text class="value" x="{x(high) + 6:.1f}" y="{y + 15}">{short(middle)}</text>'

@@ -18,16 +18,16 @@ from pathlib import Path
 
 from msgspec import Raw
 
-from holdfast import App
-from holdfast.batch import AuditEntry, Batch, HistoryRow
-from holdfast.clock import SECOND, SystemClock
-from holdfast.engine.activities import ActivityRunner
-from holdfast.engine.memory import search_less_often
-from holdfast.engine.worker import Worker, WorkerOptions
-from holdfast.instance import PARTITIONS, Instance, RuntimeStatus
-from holdfast.links import SignedLinks
-from holdfast.metrics import Metrics
-from holdfast.store.sqlite import SqliteStore
+from bide import App
+from bide.batch import AuditEntry, Batch, HistoryRow
+from bide.clock import SECOND, SystemClock
+from bide.engine.activities import ActivityRunner
+from bide.engine.memory import search_less_often
+from bide.engine.worker import Worker, WorkerOptions
+from bide.instance import PARTITIONS, Instance, RuntimeStatus
+from bide.links import SignedLinks
+from bide.metrics import Metrics
+from bide.store.sqlite import SqliteStore
 
 FACTS = b'[{"type":"TaskCompleted","id":1,"result":"0042"},{"type":"TimerCreated","id":2,"fire_at":1}]'
 

@@ -1,7 +1,7 @@
 """Ours beside the peers, in turns, on the same workloads: `make bench`.
 
     python bench/run.py [--only verify hello fan history events timers waiting alone]
-                        [--engines holdfast dbos:tuned ...] [--repeat 3] [--seconds 5] [--quick] [--dir DIR]
+                        [--engines bide dbos:tuned ...] [--repeat 3] [--seconds 5] [--quick] [--dir DIR]
 
 Each peer gets an environment of its own in bench/.peers, by pip and npm; one that cannot be installed is left out,
 and that is said. Then round by round each engine does each workload once, in a process of its own (bench/drive.py),
@@ -42,14 +42,14 @@ PIP = {
 }
 RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
 ENGINES = (
-    "holdfast",
+    "bide",
     "toy",
     "dbos:default",
     "dbos:tuned",
     "restate:default",
     "restate:tuned",
     "durabletask",
-    "holdfast:postgres",
+    "bide:postgres",
     "dbos:postgres",
 )
 IN_FLIGHT = (1, 100, 1_000)

@@ -29,9 +29,9 @@ from typing import Any
 import svg
 import verify
 
-from holdfast import Client, Settings
-from holdfast.clock import SECOND
-from holdfast.engine.worker import SWEEP
+from bide import Client, Settings
+from bide.clock import SECOND
+from bide.engine.worker import SWEEP
 
 BURST_S = 0.01
 SAMPLE_S = 10.0

@@ -25,13 +25,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from holdfast import App, Client, OrchestrationContext, SystemClock, current_call, when_any
-from holdfast.engine.activities import ActivityRunner
-from holdfast.engine.memory import search_less_often
-from holdfast.engine.worker import Worker
-from holdfast.links import SignedLinks
-from holdfast.metrics import Metrics
-from holdfast.store.sqlite import SqliteStore
+from bide import App, Client, OrchestrationContext, SystemClock, current_call, when_any
+from bide.engine.activities import ActivityRunner
+from bide.engine.memory import search_less_often
+from bide.engine.worker import Worker
+from bide.links import SignedLinks
+from bide.metrics import Metrics
+from bide.store.sqlite import SqliteStore
 
 app = App()
 phones: dict[str, asyncio.Future[str]] = {}

@@ -35,7 +35,7 @@ from http_calls import INSTANCES, free_port, post_all, post_until_accepted
 from verify import run
 from waiting_app import app
 
-from holdfast import Settings
+from bide import Settings
 
 IN_FLIGHT = 64
 TURNS = 10
@@ -49,7 +49,7 @@ Count = Callable[[], Awaitable[Mapping[str, int]]]
 
 
 def start_server(directory: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "holdfast.cli", "dev", str(Path(__file__).with_name("waiting_app.py"))]
+    command = [sys.executable, "-m", "bide.cli", "dev", str(Path(__file__).with_name("waiting_app.py"))]
     command += ["--no-reload", "--port", str(port), "--db", "waiting.db"]
     return subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

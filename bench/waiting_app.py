@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from holdfast import App, OrchestrationContext, when_any
+from bide import App, OrchestrationContext, when_any
 
 app = App()
 

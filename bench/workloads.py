@@ -30,8 +30,8 @@ from typing import Any
 
 from verify import run
 
-from holdfast import App, Client, OrchestrationContext, RuntimeStatus, Settings, when_all
-from holdfast.clock import SECOND
+from bide import App, Client, OrchestrationContext, RuntimeStatus, Settings, when_all
+from bide.clock import SECOND
 
 app = App()
 

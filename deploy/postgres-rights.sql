@@ -1,5 +1,5 @@
--- What workers do not need, taken back. Once, as the owner, after the first `holdfast db migrate`:
---   psql --file=deploy/postgres-rights.sql 'postgresql://holdfast_owner@db.example/holdfast'
-REVOKE INSERT, UPDATE, DELETE ON holdfast.migrations FROM holdfast_worker;
-REVOKE INSERT, DELETE ON holdfast.partitions FROM holdfast_worker;
-REVOKE DELETE ON holdfast.secrets, holdfast.documents FROM holdfast_worker;
+-- What workers do not need, taken back. Once, as the owner, after the first `bide db migrate`:
+--   psql --file=deploy/postgres-rights.sql 'postgresql://bide_owner@db.example/bide'
+REVOKE INSERT, UPDATE, DELETE ON bide.migrations FROM bide_worker;
+REVOKE INSERT, DELETE ON bide.partitions FROM bide_worker;
+REVOKE DELETE ON bide.secrets, bide.documents FROM bide_worker;

@@ -12,19 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import holdfast
+import bide
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 
 _INTRODUCTION = """# Python API
 
-Everything in `holdfast.__all__`, in alphabetical order. This page is made from the docstrings by
+Everything in `bide.__all__`, in alphabetical order. This page is made from the docstrings by
 `scripts/api_docs.py`.
 """
 
 
 def page() -> str:
-    entries = [_entry(name, getattr(holdfast, name)) for name in sorted(holdfast.__all__)]
+    entries = [_entry(name, getattr(bide, name)) for name in sorted(bide.__all__)]
     return "\n".join([_INTRODUCTION, *entries])
 
 
@@ -46,7 +46,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
     if not inspect.isclass(value) or issubclass(value, BaseException):
         return
     for owner in reversed(value.__mro__):
-        if not owner.__module__.startswith("holdfast"):
+        if not owner.__module__.startswith("bide"):
             continue
         for name, member in vars(owner).items():
             function = member.fget if isinstance(member, property) else member
@@ -64,7 +64,7 @@ def _first_paragraph(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return str(value).replace("holdfast.core.calls.", "")
+    return str(value).replace("bide.core.calls.", "")
 
 
 if __name__ == "__main__":

@@ -26,47 +26,47 @@ PAGE = ROOT / "docs" / "cli.md"
 BEGIN, END = "<!-- transcript -->", "<!-- end of transcript -->"
 
 SESSION = """
-holdfast new approvals --template approval
-holdfast config show
-holdfast start E4_SmsPhoneVerification +12025550123 --id my-first --tag team=blue
-holdfast ls
-holdfast show my-first
-holdfast waiting
-holdfast workers
-holdfast raise my-first SmsChallengeRespons 0042
-holdfast raise my-first SmsChallengeResponse 0000
-holdfast suspend my-first --reason "the bank is closed"
-holdfast resume my-first
-holdfast wait my-first --timeout 1s
-holdfast history my-first
-holdfast history my-first -o json > history.json
-holdfast replay history.json --app app.py
-holdfast terminate --tag team=blue --reason "not needed"
-holdfast terminate --tag team=blue --reason "not needed" --yes
-holdfast wait my-first
-holdfast restart my-first
-holdfast show my-first --tree
-holdfast start E4_SmsPhoneVerification '""' --id empty
-holdfast show empty --follow
-holdfast rewind empty --reason "perhaps now"
-holdfast purge --status Failed --yes
-holdfast show empty
-holdfast ls --status Running -o json
-holdfast keys create ci --role operator --expires 90d
-holdfast keys ls
-holdfast keys rotate ci --overlap 1d
-holdfast keys revoke ci --yes
-holdfast db status
-holdfast db backup copy.db
-holdfast func durable get-instances --runtime-status Terminated
-holdfast doctor
-holdfast ls --url http://127.0.0.1:1
-holdfast completion bash | head -1
+bide new approvals --template approval
+bide config show
+bide start E4_SmsPhoneVerification +12025550123 --id my-first --tag team=blue
+bide ls
+bide show my-first
+bide waiting
+bide workers
+bide raise my-first SmsChallengeRespons 0042
+bide raise my-first SmsChallengeResponse 0000
+bide suspend my-first --reason "the bank is closed"
+bide resume my-first
+bide wait my-first --timeout 1s
+bide history my-first
+bide history my-first -o json > history.json
+bide replay history.json --app app.py
+bide terminate --tag team=blue --reason "not needed"
+bide terminate --tag team=blue --reason "not needed" --yes
+bide wait my-first
+bide restart my-first
+bide show my-first --tree
+bide start E4_SmsPhoneVerification '""' --id empty
+bide show empty --follow
+bide rewind empty --reason "perhaps now"
+bide purge --status Failed --yes
+bide show empty
+bide ls --status Running -o json
+bide keys create ci --role operator --expires 90d
+bide keys ls
+bide keys rotate ci --overlap 1d
+bide keys revoke ci --yes
+bide db status
+bide db backup copy.db
+bide func durable get-instances --runtime-status Terminated
+bide doctor
+bide ls --url http://127.0.0.1:1
+bide completion bash | head -1
 """
 """`demo`, `dev` and `serve` run until they are stopped; `db migrate` needs a database that nobody has."""
 
 _REPLACED = (
-    (r"hfk_[A-Za-z0-9_-]+", "hfk_..."),
+    (r"bide_[A-Za-z0-9_-]+", "bide_..."),
     (r"\b[0-9a-f]{32}\b", "01a2076d15ab7065935234f7790d5406"),
     (r"\d{4}-\d\d-\d\d(T| )\d\d:\d\d:\d\d(\.\d+)?", r"2026-11-23\g<1>08:00:00\2"),
     (r"(?<=08:00:00)\.\d{3}\b", ".000"),
@@ -97,7 +97,7 @@ def transcript() -> str:
         sample = ROOT / "examples" / "phone_verification" / "app.py"
         Path(directory, "app.py").write_text(sample.read_text("utf-8"))
         with server(directory) as port:
-            environ = {**os.environ, "HOLDFAST_PORT": str(port), "NO_COLOR": "1", "COLUMNS": "100"}
+            environ = {**os.environ, "BIDE_PORT": str(port), "NO_COLOR": "1", "COLUMNS": "100"}
             said = "".join(run(line, directory, environ) for line in SESSION.strip().splitlines())
     return said.replace(str(port), "7071").replace(directory, "/home/you")
 
@@ -107,7 +107,7 @@ def server(directory: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = [sys.executable, "-m", "holdfast.cli", "dev", "app.py", "--no-reload", "--port", str(port)]
+    command = [sys.executable, "-m", "bide.cli", "dev", "app.py", "--no-reload", "--port", str(port)]
     with subprocess.Popen(command, cwd=directory, stderr=subprocess.DEVNULL) as process:
         try:
             until_ready(f"http://127.0.0.1:{port}/readyz")
@@ -128,8 +128,8 @@ def until_ready(url: str) -> None:
 
 def run(line: str, directory: str, environ: dict[str, str]) -> str:
     """What stands in a terminal after this line. `script` gives the command one, to show what people see."""
-    holdfast = f"{sys.executable} -m holdfast.cli"
-    command = line.replace("holdfast ", f"{holdfast} ", 1)
+    bide = f"{sys.executable} -m bide.cli"
+    command = line.replace("bide ", f"{bide} ", 1)
     ran = subprocess.run(
         ["script", "-qec", command, "/dev/null"],
         cwd=directory,

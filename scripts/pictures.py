@@ -35,7 +35,7 @@ ENDED = {"Echo": {f"echo-{number}": "x" for number in range(12)}, "Payment": {"p
 @contextmanager
 def running(directory: Path, *arguments: str) -> Iterator[str]:
     """The URL of a server."""
-    command = [sys.executable, "-m", "holdfast.cli", *arguments, "--port", "0", "--db", "pictures.db"]
+    command = [sys.executable, "-m", "bide.cli", *arguments, "--port", "0", "--db", "pictures.db"]
     with subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
@@ -92,9 +92,9 @@ def home(browser: Browser, directory: Path) -> None:
 
 
 def main() -> None:
-    chromium = os.environ.get("HOLDFAST_CHROMIUM") or shutil.which("chromium")
+    chromium = os.environ.get("BIDE_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
-        sys.exit("Pictures need a Chromium: apt-get install chromium, or name one in HOLDFAST_CHROMIUM.")
+        sys.exit("Pictures need a Chromium: apt-get install chromium, or name one in BIDE_CHROMIUM.")
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)

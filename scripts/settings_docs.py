@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec.structs import fields
 
-from holdfast import config
+from bide import config
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- end -->"

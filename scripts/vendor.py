@@ -1,4 +1,4 @@
-"""Fetch the dashboard's libraries from npm's registry into `src/holdfast/web/assets/vendor`.
+"""Fetch the dashboard's libraries from npm's registry into `src/bide/web/assets/vendor`.
 
     python scripts/vendor.py
 
@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-TARGET = Path(__file__).parent.parent / "src" / "holdfast" / "web" / "assets" / "vendor"
+TARGET = Path(__file__).parent.parent / "src" / "bide" / "web" / "assets" / "vendor"
 PACKAGES = {
     "preact@11.2.0": {"dist/preact.mjs": "preact.js", "hooks/dist/hooks.mjs": "hooks.js"},
     "htm@3.1.1": {"dist/htm.mjs": "htm.js"},

@@ -40,7 +40,7 @@ def written(report: Any, tmp_path: Path) -> Path:
     results.mkdir()
     (docs / "pictures").mkdir(parents=True)
     machine = {"cores": 2, "cpu": "some", "memory_gb": 8, "syncs_per_s": 5_000}
-    rows = [row("holdfast", n, rate) for n, rate in enumerate((9_000.0, 12_000.0, 10_000.0))]
+    rows = [row("bide", n, rate) for n, rate in enumerate((9_000.0, 12_000.0, 10_000.0))]
     rows.append(row("dbos:tuned", 0, 100.0))
     found = {"at": "2026-11-23T10:00+00:00", "machine": machine, "measurements": rows}
     (results / "verify.json").write_text(json.dumps(found))
@@ -71,14 +71,14 @@ def test_the_last_figure_of_a_single_instance_is_compared(report: Any) -> None:
     facts = {"round": 0, "versions": {}, "python": "3.11", "durability": "synced"}
     rows = [
         {"key": "history", "engine": engine, "us_100": 300.0, "us_1000": each, **facts}
-        for engine, each in (("holdfast", 200.0), ("dbos:tuned", 1_100.0))
+        for engine, each in (("bide", 200.0), ("dbos:tuned", 1_100.0))
     ]
     assert "| DBOS, tuned | 300 | 1,100 | 5.5\N{MULTIPLICATION SIGN} |" in report.single(rows, "history")
 
 
 def test_a_picture_is_well_formed_and_says_its_figures(written: Path) -> None:
     picture = ElementTree.parse(written / "pictures" / "bench-verify.svg").getroot()
-    assert "Holdfast: 10,000" in (picture.get("aria-label") or "")
+    assert "Bide: 10,000" in (picture.get("aria-label") or "")
 
 
 def test_the_medians_of_the_rounds_are_returned(report: Any) -> None:

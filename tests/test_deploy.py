@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from holdfast import Settings
-from holdfast.config import load
+from bide import Settings
+from bide.config import load
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -34,26 +34,24 @@ def grace_needed(drain_s: float) -> float:
 
 
 def test_the_page_shows_the_unit_as_it_is() -> None:
-    assert f"```ini\n{(DEPLOY / 'holdfast.service').read_text()}```" in PAGE
+    assert f"```ini\n{(DEPLOY / 'bide.service').read_text()}```" in PAGE
 
 
 def test_the_unit_is_one(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("No systemd-analyze here, so the unit's words are not checked.")
-    text = (DEPLOY / "holdfast.service").read_text()
-    assert text.count("ExecStart=/opt/myapp/.venv/bin/holdfast ") == 1
-    unit = tmp_path / "holdfast.service"
+    text = (DEPLOY / "bide.service").read_text()
+    assert text.count("ExecStart=/opt/myapp/.venv/bin/bide ") == 1
+    unit = tmp_path / "bide.service"
     # The command is not there on this machine, nor is its user.
-    unit.write_text(
-        text.replace("/opt/myapp/.venv/bin/holdfast", "/bin/true").replace("User=holdfast", "User=root")
-    )
+    unit.write_text(text.replace("/opt/myapp/.venv/bin/bide", "/bin/true").replace("User=bide", "User=root"))
     done = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if unit.name in line]) == (0, [])
 
 
 def test_the_unit_waits_for_the_drain() -> None:
-    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "holdfast.service").read_text(), re.M)
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "bide.service").read_text(), re.M)
     assert int(seconds) > grace_needed(Settings().drain_s)
 
 
@@ -70,12 +68,12 @@ def test_compose_runs_two_workers_over_one_database() -> None:
     assert services.keys() == {"postgres", "migrate", "worker-1", "worker-2"}
     for worker in (services["worker-1"], services["worker-2"]):
         settings = settings_of(worker["environment"])
-        assert settings.db == "postgresql://holdfast_worker:w@postgres/holdfast"
+        assert settings.db == "postgresql://bide_worker:w@postgres/bide"
         assert int(worker["stop_grace_period"].removesuffix("s")) > grace_needed(settings.drain_s)
         assert worker["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
         assert "/readyz" in " ".join(worker["healthcheck"]["test"])
         compile(worker["healthcheck"]["test"][-1], "healthcheck", "exec")
-    assert settings_of(services["migrate"]["environment"]).db == "postgresql://holdfast_owner:o@postgres/holdfast"
+    assert settings_of(services["migrate"]["environment"]).db == "postgresql://bide_owner:o@postgres/bide"
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     published = [port for name in ("worker-1", "worker-2") for port in services[name]["ports"]]
     assert published == ["127.0.0.1:7071:7071", "127.0.0.1:7072:7071"]
@@ -95,10 +93,10 @@ def test_the_page_names_what_compose_wants() -> None:
 
 
 def settings_of(environment: dict[str, str]) -> Settings:
-    """What a container's environment means to Holdfast; a name that is none of its settings is an error."""
+    """What a container's environment means to Bide; a name that is none of its settings is an error."""
     known = {name.upper() for name in Settings.__struct_fields__}
-    ours = {name: value for name, value in environment.items() if name.startswith("HOLDFAST_")}
-    assert {name.removeprefix("HOLDFAST_") for name in ours} <= known
+    ours = {name: value for name, value in environment.items() if name.startswith("BIDE_")}
+    assert {name.removeprefix("BIDE_") for name in ours} <= known
     given = {"WORKER_PASSWORD": "w", "OWNER_PASSWORD": "o"}
     filled = {
         name: re.sub(r"\$\{(\w+):(?:\?|-(.*))\}", lambda match: given.get(match[1]) or match[2], str(value))
@@ -119,7 +117,7 @@ def test_the_dockerfile_copies_what_is_there_and_not_ignored() -> None:
     (health,) = [line for line in lines if line.startswith("HEALTHCHECK")]
     compile(json.loads(health[health.index("[") :])[-1], "healthcheck", "exec")
     (entry,) = [line for line in lines if line.startswith("ENTRYPOINT")]
-    assert json.loads(entry.removeprefix("ENTRYPOINT ")) == ["holdfast"]  # no shell, which would keep SIGTERM
+    assert json.loads(entry.removeprefix("ENTRYPOINT ")) == ["bide"]  # no shell, which would keep SIGTERM
 
 
 # --- Helm
@@ -160,7 +158,7 @@ def rendered(name: str, **changed: Any) -> dict[str, Any]:
 
 def test_the_chart_says_what_it_is() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert (chart["apiVersion"], chart["name"], chart["type"]) == ("v2", "holdfast", "application")
+    assert (chart["apiVersion"], chart["name"], chart["type"]) == ("v2", "bide", "application")
     used = {
         name
         for path in (CHART / "templates").iterdir()
@@ -174,7 +172,7 @@ def test_pods_leave_the_service_and_then_have_time_to_end() -> None:
     assert spec["replicas"] == 2
     pod = spec["template"]["spec"]
     (worker,) = pod["containers"]
-    drain_s = float(next(each["value"] for each in worker["env"] if each["name"] == "HOLDFAST_DRAIN_S"))
+    drain_s = float(next(each["value"] for each in worker["env"] if each["name"] == "BIDE_DRAIN_S"))
     pause_s = float(worker["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] > pause_s + grace_needed(drain_s)
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -189,7 +187,7 @@ def test_pods_know_their_settings() -> None:
     ]
     by_name = {each["name"]: each for each in worker["env"]}
     assert by_name["TwilioAuthToken"] == app_s
-    assert by_name["HOLDFAST_DB"]["valueFrom"] == {"secretKeyRef": {"name": "holdfast-database", "key": "url"}}
+    assert by_name["BIDE_DB"]["valueFrom"] == {"secretKeyRef": {"name": "bide-database", "key": "url"}}
     settings = settings_of({name: each["value"] for name, each in by_name.items() if "value" in each})
     assert settings.allowed_hosts == ("workflows.example.com",)
     assert settings.public_url == "https://workflows.example.com"

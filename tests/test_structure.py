@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pytest
 
-import holdfast
+import bide
 
 ROOT = Path(__file__).parent.parent
-SOURCE = ROOT / "src" / "holdfast"
+SOURCE = ROOT / "src" / "bide"
 
 FLOORS = [
     {
@@ -61,7 +61,7 @@ class Module(NamedTuple):
 
 def modules(source: Path) -> Iterator[Module]:
     for path in sorted(source.rglob("*.py")):
-        names = ["holdfast", *path.relative_to(source).with_suffix("").parts]
+        names = ["bide", *path.relative_to(source).with_suffix("").parts]
         tree = ast.parse(path.read_text())
         yield Module(".".join(names), names[1], tree, list(imports(tree, package=".".join(names[:-1]))))
 
@@ -86,7 +86,7 @@ def floor(part: str) -> int | None:
 def part_of(imported: str) -> str | None:
     """The part of the house that an import names. A public name is the package's own; a foreign one is None."""
     package, *rest = imported.split(".")
-    if package != "holdfast":
+    if package != "bide":
         return None
     return rest[0] if rest and (floor(rest[0]) is not None or rest[0] in ABOVE) else "__init__"
 
@@ -111,7 +111,7 @@ def climbing_imports(source: Path) -> list[str]:
 
 
 def private_imports_of_phone(source: Path) -> list[str]:
-    public = {f"holdfast.{name}" for name in holdfast.__all__}
+    public = {f"bide.{name}" for name in bide.__all__}
     return [
         f"{module.name} imports {imported}"
         for module in modules(source)
@@ -190,7 +190,7 @@ def dead_references(page: Path, root: Path) -> list[str]:
     text = page.read_text()
     named = re.findall(r"`(?:[^`\n]* )?([\w./*-]+\.(?:py|md|sql))`", text)
     linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-    places = (root, root / "docs", root / "src" / "holdfast")
+    places = (root, root / "docs", root / "src" / "bide")
     dead = [name for name in named if not any(any(place.glob(name)) for place in places)]
     dead += [link for link in linked if not (page.parent / link).exists()]
     return [name for name in dead if name not in USERS_FILES]
@@ -221,9 +221,9 @@ def test_the_core_does_no_io() -> None:
 
 
 def test_public_names_are_the_documented_ones() -> None:
-    assert holdfast.__all__ == sorted(holdfast.__all__)
-    assert documented_names((ROOT / "docs" / "api.md").read_text()) == holdfast.__all__
-    assert without_docstring({name: getattr(holdfast, name) for name in holdfast.__all__}) == []
+    assert bide.__all__ == sorted(bide.__all__)
+    assert documented_names((ROOT / "docs" / "api.md").read_text()) == bide.__all__
+    assert without_docstring({name: getattr(bide, name) for name in bide.__all__}) == []
 
 
 def test_documents_name_files_that_exist() -> None:
@@ -233,7 +233,7 @@ def test_documents_name_files_that_exist() -> None:
 
 def test_the_changelog_knows_this_version() -> None:
     top = top_of_changelog((ROOT / "CHANGELOG.md").read_text())
-    assert top in ("Unreleased", holdfast.__version__)
+    assert top in ("Unreleased", bide.__version__)
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -246,23 +246,23 @@ def test_every_dependency_has_its_reason() -> None:
 @pytest.mark.parametrize(
     ("check", "module", "code"),
     [
-        (climbing_imports, "core/x", "import holdfast.engine.worker"),
+        (climbing_imports, "core/x", "import bide.engine.worker"),
         (climbing_imports, "core/x", "from ..engine import worker"),
         (climbing_imports, "core/__init__", "from .. import app"),
-        (climbing_imports, "core/x", "from holdfast import App"),
-        (climbing_imports, "core/x", "from holdfast.store import memory"),
-        (climbing_imports, "store/x", "from holdfast.core import replay"),
-        (climbing_imports, "payload", "def f():\n    from holdfast.app import App"),
-        (climbing_imports, "payload", "if TYPE_CHECKING:\n    from holdfast.app import App"),
-        (climbing_imports, "app", "from holdfast import phone"),
+        (climbing_imports, "core/x", "from bide import App"),
+        (climbing_imports, "core/x", "from bide.store import memory"),
+        (climbing_imports, "store/x", "from bide.core import replay"),
+        (climbing_imports, "payload", "def f():\n    from bide.app import App"),
+        (climbing_imports, "payload", "if TYPE_CHECKING:\n    from bide.app import App"),
+        (climbing_imports, "app", "from bide import phone"),
         (climbing_imports, "newcomer", ""),
-        (private_imports_of_phone, "phone/x", "from holdfast.core import replay"),
+        (private_imports_of_phone, "phone/x", "from bide.core import replay"),
         (private_imports_of_phone, "phone/x", "from ..core import replay"),
-        (private_imports_of_phone, "phone/x", "from holdfast import Nothing"),
-        (private_imports_of_phone, "phone/x", "from holdfast import *"),
-        (private_imports_of_phone, "phone/x", "import holdfast"),
-        (imports_of_testing, "engine/x", "import holdfast.testing.clock"),
-        (imports_of_testing, "engine/x", "from holdfast import testing"),
+        (private_imports_of_phone, "phone/x", "from bide import Nothing"),
+        (private_imports_of_phone, "phone/x", "from bide import *"),
+        (private_imports_of_phone, "phone/x", "import bide"),
+        (imports_of_testing, "engine/x", "import bide.testing.clock"),
+        (imports_of_testing, "engine/x", "from bide import testing"),
         (readers_of_time, "engine/x", "import time"),
         (readers_of_time, "engine/x", "from time import monotonic"),
         (readers_of_time, "phone/x", "from datetime import datetime\nat = datetime.now()"),
@@ -280,16 +280,14 @@ def test_a_planted_fault_is_found(
     path.parent.mkdir(exist_ok=True)
     path.write_text(code)
     (found,) = check(tmp_path)
-    assert found.startswith(f"holdfast.{module.replace('/', '.')} ")
+    assert found.startswith(f"bide.{module.replace('/', '.')} ")
 
 
 def test_what_is_allowed_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "phone").mkdir()
-    (tmp_path / "phone" / "x.py").write_text(
-        "from holdfast import App\nfrom holdfast.phone import carrier\nimport re"
-    )
+    (tmp_path / "phone" / "x.py").write_text("from bide import App\nfrom bide.phone import carrier\nimport re")
     (tmp_path / "engine").mkdir()
-    (tmp_path / "engine" / "x.py").write_text("from holdfast.core import tasks\nlimit = loop.time() + clock.now()")
+    (tmp_path / "engine" / "x.py").write_text("from bide.core import tasks\nlimit = loop.time() + clock.now()")
     for check in (climbing_imports, private_imports_of_phone, imports_of_testing, readers_of_time, impure_imports):
         assert check(tmp_path) == []
 
@@ -297,7 +295,7 @@ def test_what_is_allowed_is_not_found(tmp_path: Path) -> None:
 def test_a_missing_docstring_is_found() -> None:
     class Silent: ...
 
-    assert without_docstring({"Silent": Silent, "App": holdfast.App}) == ["Silent"]
+    assert without_docstring({"Silent": Silent, "App": bide.App}) == ["Silent"]
     assert without_docstring({"silent": lambda: None}) == ["silent"]
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 WRONG = """
 from datetime import timedelta
-from holdfast import App, OrchestrationContext, when_any
+from bide import App, OrchestrationContext, when_any
 
 app = App()
 

@@ -1,8 +1,8 @@
 """Phone verification: send a code by SMS, then wait for the answer or for 90 seconds, whichever comes first.
 
-    holdfast dev examples/phone_verification/app.py
+    bide dev examples/phone_verification/app.py
 
-With `TwilioAccountSid`, `TwilioAuthToken` and `TwilioPhoneNumber` set (environment or holdfast.toml), the SMS goes
+With `TwilioAccountSid`, `TwilioAuthToken` and `TwilioPhoneNumber` set (environment or bide.toml), the SMS goes
 out through Twilio; otherwise to a telephone on this machine, at /dev/phone.
 
 Names are those of the Azure Durable Functions sample of the same purpose.
@@ -11,7 +11,7 @@ Names are those of the Azure Durable Functions sample of the same purpose.
 import asyncio
 from datetime import timedelta
 
-from holdfast import (
+from bide import (
     ActivityCall,
     App,
     Done,
@@ -23,8 +23,8 @@ from holdfast import (
     current_call,
     when_any,
 )
-from holdfast.config import data_file, setting
-from holdfast.phone import (
+from bide.config import data_file, setting
+from bide.phone import (
     DevPhone,
     SendUnknownError,
     Sms,

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import holdfast
-from holdfast.cli import main
-from holdfast.cli.demo import banner, sample
-from holdfast.cli.reload import python_files
-from holdfast.config import Settings
+import bide
+from bide.cli import main
+from bide.cli.demo import banner, sample
+from bide.cli.reload import python_files
+from bide.config import Settings
 
-APP = "from holdfast import App\napp = App()\n"
+APP = "from bide import App\napp = App()\n"
 
 
 @pytest.fixture(autouse=True)
 def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+    for name in [name for name in os.environ if name.startswith("BIDE_")]:
         monkeypatch.delenv(name)
 
 
@@ -38,7 +38,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"app": app, "settings": settings})
         listener.close()
 
-    monkeypatch.setattr("holdfast.cli.serving.serve", serve)
+    monkeypatch.setattr("bide.cli.serving.serve", serve)
     return calls
 
 
@@ -61,13 +61,13 @@ def in_one_line(result: Result, exit_code: int, *parts: str) -> None:
 
 
 def test_version() -> None:
-    assert run("--version").stdout == f"{holdfast.__version__}\n"
+    assert run("--version").stdout == f"{bide.__version__}\n"
 
 
 def test_help_ends_with_an_example() -> None:
     assert "demo" in run("--help").stdout
     for command in ("dev", "demo"):
-        assert f"Example:\n    holdfast {command}" in run(command, "--help").stdout
+        assert f"Example:\n    bide {command}" in run(command, "--help").stdout
 
 
 def test_dev_serves_the_only_app(served: list[dict[str, Any]]) -> None:
@@ -91,7 +91,7 @@ def test_dev_finds_neighbours_and_own_files(served: list[dict[str, Any]]) -> Non
     Path("sub").mkdir()
     Path("sub/neighbour_of_app.py").write_text(APP)
     Path("sub/with_neighbour.py").write_text(
-        "from neighbour_of_app import app\nfrom holdfast.config import data_file\nprint(data_file('x'))\n"
+        "from neighbour_of_app import app\nfrom bide.config import data_file\nprint(data_file('x'))\n"
     )
     assert dev("sub/with_neighbour.py", "--db", "own.db").stdout == "own.db.x\n"
     assert len(served) == 1
@@ -99,7 +99,7 @@ def test_dev_finds_neighbours_and_own_files(served: list[dict[str, Any]]) -> Non
 
 def test_settings_come_from_the_directory_too(served: list[dict[str, Any]]) -> None:
     Path("app.py").write_text(APP)
-    Path("holdfast.toml").write_text('task_hub = "mine"')
+    Path("bide.toml").write_text('task_hub = "mine"')
     dev("app.py")
     assert served[0]["settings"].task_hub == "mine"
 
@@ -145,8 +145,8 @@ def test_a_taken_port(command: list[str]) -> None:
 
 
 def test_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOLDFAST_PORT", "web")
-    in_one_line(run("demo"), 2, "port, set by the environment variable HOLDFAST_PORT, cannot be 'web'")
+    monkeypatch.setenv("BIDE_PORT", "web")
+    in_one_line(run("demo"), 2, "port, set by the environment variable BIDE_PORT, cannot be 'web'")
     in_one_line(run("demo", "--port", "70000"), 2, "port, set by --port, cannot be 70000")
 
 
@@ -155,7 +155,7 @@ def test_what_was_not_foreseen_is_one_line_too(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("odd")
 
     Path("app.py").write_text(APP)
-    monkeypatch.setattr("holdfast.cli.serving.serve", serve)
+    monkeypatch.setattr("bide.cli.serving.serve", serve)
     result = dev("app.py")
     in_one_line(result, 1, "RuntimeError: odd")
     assert "--debug" in result.stderr

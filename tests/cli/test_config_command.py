@@ -1,4 +1,4 @@
-"""`holdfast config show`: values and origins, and no secrets."""
+"""`bide config show`: values and origins, and no secrets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast.cli.settings import config
-from holdfast.config import Settings
+from bide.cli.settings import config
+from bide.config import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -30,30 +30,30 @@ def shown(**environ: str) -> dict[str, dict[str, Any]]:
 
 
 def test_values_and_origins() -> None:
-    Path("holdfast.toml").write_text('allowed_hosts = ["a.test", "b.test"]')
-    Path("pyproject.toml").write_text("[tool.holdfast]\nport = 80")
-    found = shown(HOLDFAST_DRAIN_S="3")
+    Path("bide.toml").write_text('allowed_hosts = ["a.test", "b.test"]')
+    Path("pyproject.toml").write_text("[tool.bide]\nport = 80")
+    found = shown(BIDE_DRAIN_S="3")
     assert list(found) == list(Settings.__struct_fields__)
     assert found["allowed_hosts"] == {
         "name": "allowed_hosts",
         "value": ["a.test", "b.test"],
-        "origin": "holdfast.toml",
+        "origin": "bide.toml",
     }
-    assert (found["port"]["value"], found["port"]["origin"]) == (80, "[tool.holdfast] in pyproject.toml")
-    assert found["drain_s"]["origin"] == "the environment variable HOLDFAST_DRAIN_S"
+    assert (found["port"]["value"], found["port"]["origin"]) == (80, "[tool.bide] in pyproject.toml")
+    assert found["drain_s"]["origin"] == "the environment variable BIDE_DRAIN_S"
     assert found["db"]["origin"] == "default"
 
 
 def test_a_table_for_people() -> None:
     lines = show("-o", "table").stdout.splitlines()
     assert lines[0].split() == ["SETTING", "VALUE", "FROM"]
-    assert ["db", "holdfast.db", "default"] in [line.split() for line in lines]
+    assert ["db", "bide.db", "default"] in [line.split() for line in lines]
     assert ["public_url", '""', "default"] in [line.split() for line in lines]
 
 
 @pytest.mark.parametrize("kind", ["table", "json"])
 def test_no_secret_is_shown(kind: str) -> None:
-    Path("holdfast.toml").write_text('TwilioAuthToken = "hush"\npublic_url = "https://me:hush@a.test/"')
+    Path("bide.toml").write_text('TwilioAuthToken = "hush"\npublic_url = "https://me:hush@a.test/"')
     result = show("-o", kind, TwilioAccountSid="hush")
     assert "hush" not in result.output
     assert "TwilioAuthToken" in result.stdout
@@ -61,17 +61,17 @@ def test_no_secret_is_shown(kind: str) -> None:
 
 
 def test_an_apps_own_setting_may_come_from_the_environment() -> None:
-    Path("holdfast.toml").write_text('TwilioAuthToken = "file"')
-    assert shown()["TwilioAuthToken"]["origin"] == "holdfast.toml"
+    Path("bide.toml").write_text('TwilioAuthToken = "file"')
+    assert shown()["TwilioAuthToken"]["origin"] == "bide.toml"
     assert shown(TwilioAuthToken="x")["TwilioAuthToken"]["origin"] == "the environment variable TwilioAuthToken"
 
 
 def test_near_misses_are_told_beside_it() -> None:
-    result = show("-o", "json", HOLDFAST_PROT="1")
-    assert result.stderr == "Warning: HOLDFAST_PROT is no setting of Holdfast. Did you mean HOLDFAST_PORT?\n"
+    result = show("-o", "json", BIDE_PROT="1")
+    assert result.stderr == "Warning: BIDE_PROT is no setting of Bide. Did you mean BIDE_PORT?\n"
     assert isinstance(json.loads(result.stdout), list)
 
 
 def test_settings_that_cannot_be_read() -> None:
-    Path("holdfast.toml").write_text("port = 'web'")
-    assert "port, set by holdfast.toml, cannot be 'web'" in show(exit_code=2).stderr
+    Path("bide.toml").write_text("port = 'web'")
+    assert "port, set by bide.toml, cannot be 'web'" in show(exit_code=2).stderr

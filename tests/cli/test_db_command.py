@@ -1,4 +1,4 @@
-"""`holdfast db`: looking at the database, migrating it, and backing it up with what belongs to it."""
+"""`bide db`: looking at the database, migrating it, and backing it up with what belongs to it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast import App, OrchestrationContext, Settings
-from holdfast.cli.db import db
-from holdfast.cli.faults import STORE_UNUSABLE
-from holdfast.clock import SystemClock
-from holdfast.keys import KeyRing, Role
-from holdfast.store.files import lock, status
+from bide import App, OrchestrationContext, Settings
+from bide.cli.db import db
+from bide.cli.faults import STORE_UNUSABLE
+from bide.clock import SystemClock
+from bide.keys import KeyRing, Role
+from bide.store.files import lock, status
 
 app = App()
 
@@ -32,7 +31,7 @@ async def ask(ctx: OrchestrationContext) -> str:
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HOLDFAST_DB", raising=False)
+    monkeypatch.delenv("BIDE_DB", raising=False)
     return tmp_path
 
 
@@ -45,7 +44,7 @@ def database() -> Path:
             await client.start(ask, instance_id="first")
 
     asyncio.run(make())
-    return Path("holdfast.db")
+    return Path("bide.db")
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def run(*arguments: str, exit_code: int = 0) -> Result:
 def test_status(database: Path) -> None:
     newest = status(database).newest_schema
     shown = json.loads(run("status").stdout)
-    assert shown["file"] == "holdfast.db"
+    assert shown["file"] == "bide.db"
     assert shown["schema"] == shown["newest_schema"] == newest
     assert shown["bytes"] > 4096
     assert shown["in_use_by"] is None
@@ -81,13 +80,8 @@ def test_migrate(database: Path) -> None:
     newest = status(database).newest_schema
     assert "the newest" in run("migrate").stderr
     old = Path("old.db")
-    connection = sqlite3.connect(old)
-    connection.executescript(
-        resources.files("holdfast.store").joinpath("schema/sqlite/0001_initial.sql").read_text()
-    )
-    connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    assert f"from schema 1 to {newest}" in run("migrate", "--db", "old.db").stderr
+    sqlite3.connect(old).close()
+    assert f"from schema 0 to {newest}" in run("migrate", "--db", "old.db").stderr
     assert status(old).schema == newest
 
 
@@ -96,11 +90,11 @@ def test_what_is_in_use_is_not_migrated(in_use: Path) -> None:
 
 
 def test_a_backup_is_complete(in_use: Path) -> None:
-    KeyRing(Path("holdfast.db.keys")).create("ci", Role.ADMIN, SystemClock().now())
+    KeyRing(Path("bide.db.keys")).create("ci", Role.ADMIN, SystemClock().now())
     result = run("backup", "copy.db")
     assert result.stderr == "Backed up to copy.db, copy.db.secret, copy.db.keys.\n"
     for suffix in (".secret", ".keys"):
-        assert Path(f"copy.db{suffix}").read_bytes() == Path(f"holdfast.db{suffix}").read_bytes()
+        assert Path(f"copy.db{suffix}").read_bytes() == Path(f"bide.db{suffix}").read_bytes()
     for name in ("copy.db", "copy.db.secret", "copy.db.keys"):
         assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
 
@@ -132,11 +126,11 @@ def test_a_backup_to_nowhere(database: Path) -> None:
 @pytest.mark.parametrize("command", [["status"], ["migrate"], ["backup", "copy.db"]])
 def test_there_is_no_database(command: list[str]) -> None:
     result = run(*command, exit_code=STORE_UNUSABLE)
-    assert "There is no database holdfast.db." in result.stderr
+    assert "There is no database bide.db." in result.stderr
     assert list(Path().iterdir()) == []
 
 
 def test_the_database_of_the_settings_is_meant(database: Path) -> None:
     database.rename("mine.db")
-    Path("holdfast.toml").write_text('db = "mine.db"')
+    Path("bide.toml").write_text('db = "mine.db"')
     assert json.loads(run("status").stdout)["file"] == "mine.db"

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from holdfast import Settings
-from holdfast.cli.demo import sample, serve_demo
-from holdfast.cli.demo_routes import DemoClock, demo_routes
-from holdfast.cli.faults import Fault, shown_errors
-from holdfast.cli.loading import load_app
-from holdfast.clock import SECOND, SystemClock
-from holdfast.config import using
-from holdfast.http.app import create_app
+from bide import Settings
+from bide.cli.demo import sample, serve_demo
+from bide.cli.demo_routes import DemoClock, demo_routes
+from bide.cli.faults import Fault, shown_errors
+from bide.cli.loading import load_app
+from bide.clock import SECOND, SystemClock
+from bide.config import using
+from bide.http.app import create_app
 from tests.http.conftest import BASE, INSTANCES, Api
 
 NUMBER = "+12025550123"
@@ -132,7 +132,7 @@ def test_the_demo_says_what_to_try_at_its_first_start(
         ready()
         served.append(app)
 
-    monkeypatch.setattr("holdfast.cli.serving.serve", serve)
+    monkeypatch.setattr("bide.cli.serving.serve", serve)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for first in (True, False):
             serve_demo(Settings(db="demo.db"), False, False, listener, first)

@@ -1,4 +1,4 @@
-"""`holdfast doctor`: each check is tried on what is right, and on what is wrong."""
+"""`bide doctor`: each check is tried on what is right, and on what is wrong."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast.cli import checks
-from holdfast.cli.doctor import doctor
-from holdfast.clock import SECOND, SystemClock
-from holdfast.keys import KeyRing, Role
-from holdfast.store.files import hub_secret
-from holdfast.store.sqlite import SqliteStore
+from bide.cli import checks
+from bide.cli.doctor import doctor
+from bide.clock import SECOND, SystemClock
+from bide.keys import KeyRing, Role
+from bide.store.files import hub_secret
+from bide.store.sqlite import SqliteStore
 from tests.cli.test_processes import Command
 from tests.kill.conftest import eventually, free_port
 
-APP = "from holdfast import App\napp = App()\n@app.orchestrator\nasync def first(ctx): ...\n"
+APP = "from bide import App\napp = App()\n@app.orchestrator\nasync def first(ctx): ...\n"
 
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+    for name in [name for name in os.environ if name.startswith("BIDE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOLDFAST_PORT", str(free_port()))
+    monkeypatch.setenv("BIDE_PORT", str(free_port()))
     return tmp_path
 
 
@@ -47,13 +47,13 @@ def database() -> Path:
     """One that a server has left behind."""
 
     async def make() -> None:
-        store = SqliteStore(Path("holdfast.db"))
+        store = SqliteStore(Path("bide.db"))
         await store.open()
         await store.close()
 
     asyncio.run(make())
-    hub_secret("holdfast.db")
-    return Path("holdfast.db")
+    hub_secret("bide.db")
+    return Path("bide.db")
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def test_nothing_is_wrong_in_an_empty_directory() -> None:
     assert only(check="database") == {
         "check": "database",
         "state": "note",
-        "found": "holdfast.db does not exist",
+        "found": "bide.db does not exist",
         "next": "The first start makes it.",
     }
     assert list(Path().iterdir()) == [], "looking changes nothing"
@@ -114,18 +114,18 @@ def test_nothing_is_wrong_with_what_a_server_left(database: Path) -> None:
 
 
 def test_what_is_wrong_says_what_to_do() -> None:
-    Path("holdfast.toml").write_text("prot = 1")
+    Path("bide.toml").write_text("prot = 1")
     result = run("-o", "table")
     assert result.exit_code == 1
-    assert "wrong  settings  prot in holdfast.toml is no setting" in result.stdout
+    assert "wrong  settings  prot in bide.toml is no setting" in result.stdout
     assert "                 Correct the name, or remove it." in result.stdout
     assert result.stderr == "1 thing is wrong.\n"
 
 
 @pytest.mark.parametrize("toml", ["port = 'web'", "port ="])
 def test_settings_that_cannot_be_read(toml: str) -> None:
-    Path("holdfast.toml").write_text(toml)
-    os.environ.pop("HOLDFAST_PORT")
+    Path("bide.toml").write_text(toml)
+    os.environ.pop("BIDE_PORT")
     assert only(check="settings")["state"] == "wrong"
     assert found(check="server") == [], "without settings nothing else can be looked at"
 
@@ -139,21 +139,21 @@ def test_an_old_sqlite() -> None:
 
 
 def test_a_database_without_a_directory() -> None:
-    finding = only("--db", "gone/holdfast.db", check="database")
+    finding = only("--db", "gone/bide.db", check="database")
     assert (finding["state"], finding["next"]) == ("wrong", "mkdir -p gone")
 
 
 def test_a_database_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOLDFAST_DB", ":memory:")
+    monkeypatch.setenv("BIDE_DB", ":memory:")
     assert only(check="database")["state"] == "note"
 
 
 def test_a_file_that_is_no_database() -> None:
-    Path("holdfast.db").write_bytes(b"x" * 5000)
+    Path("bide.db").write_bytes(b"x" * 5000)
     assert only(check="database")["state"] == "wrong"
 
 
-@pytest.mark.parametrize(("schema", "state"), [(1, "note"), (999, "wrong")])
+@pytest.mark.parametrize(("schema", "state"), [(0, "note"), (999, "wrong")])
 def test_a_database_of_another_version(database: Path, schema: int, state: str) -> None:
     db = sqlite3.connect(database)
     db.execute(f"PRAGMA user_version = {schema}")
@@ -178,7 +178,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 # --- secrets and keys
 
 
-@pytest.mark.parametrize("name", ["holdfast.db", "holdfast.db.secret"])
+@pytest.mark.parametrize("name", ["bide.db", "bide.db.secret"])
 def test_secrets_that_others_can_read(database: Path, name: str) -> None:
     Path(name).chmod(0o640)
     (finding,) = [each for each in found(check="files") if each["state"] == "wrong"]
@@ -186,23 +186,23 @@ def test_secrets_that_others_can_read(database: Path, name: str) -> None:
 
 
 def test_keys_that_others_can_read(database: Path) -> None:
-    KeyRing(Path("holdfast.db.keys")).create("ci", Role.ADMIN, SystemClock().now())
-    Path("holdfast.db.keys").chmod(0o604)
+    KeyRing(Path("bide.db.keys")).create("ci", Role.ADMIN, SystemClock().now())
+    Path("bide.db.keys").chmod(0o604)
     assert only(check="keys")["state"] == "wrong"
-    assert "chmod 600 holdfast.db.keys" in run("-o", "table").stdout
+    assert "chmod 600 bide.db.keys" in run("-o", "table").stdout
 
 
 def test_a_database_without_its_secret(database: Path) -> None:
-    Path("holdfast.db.secret").unlink()
-    assert "holdfast.db.secret is missing" in [each["found"] for each in found(check="files")]
+    Path("bide.db.secret").unlink()
+    assert "bide.db.secret is missing" in [each["found"] for each in found(check="files")]
 
 
 def test_who_needs_which_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "need none" in only(check="keys")["found"]
-    monkeypatch.setenv("HOLDFAST_REQUIRE_KEY", "true")
+    monkeypatch.setenv("BIDE_REQUIRE_KEY", "true")
     assert only(check="keys")["state"] == "note"
     now = SystemClock().now()
-    ring = KeyRing(Path("holdfast.db.keys"))
+    ring = KeyRing(Path("bide.db.keys"))
     ring.create("old", Role.ADMIN, now - 2, now - 1)
     assert only(check="keys")["state"] == "note"
     text = ring.create("ci", Role.ADMIN, now)
@@ -218,8 +218,8 @@ def test_who_needs_which_key(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (200, b'{"ready":true}', "ok", "is ready"),
         (503, b'{"ready":false}', "wrong", "is not ready"),
-        (200, b"hello", "wrong", "is not Holdfast"),
-        (404, b"{}", "wrong", "is not Holdfast"),
+        (200, b"hello", "wrong", "is not Bide"),
+        (404, b"{}", "wrong", "is not Bide"),
     ],
 )
 def test_who_answers(status: int, body: bytes, state: str, part: str) -> None:
@@ -231,7 +231,7 @@ def test_who_answers(status: int, body: bytes, state: str, part: str) -> None:
 
 def test_the_port_of_the_settings_is_asked() -> None:
     with answering(200, b"hello") as url:
-        assert "is not Holdfast" in only("--port", url.rpartition(":")[2], check="server")["found"]
+        assert "is not Bide" in only("--port", url.rpartition(":")[2], check="server")["found"]
 
 
 def test_what_answers_without_http() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import holdfast
+import bide
 
 
 def loaded_by(code: str) -> set[str]:
@@ -21,7 +21,7 @@ def loaded_by(code: str) -> set[str]:
 
 def seen_by_checkers() -> dict[str, str]:
     """Public name -> its module, as the imports under TYPE_CHECKING say."""
-    tree = ast.parse(Path(holdfast.__file__).read_text())
+    tree = ast.parse(Path(bide.__file__).read_text())
     (block,) = (
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
@@ -30,23 +30,23 @@ def seen_by_checkers() -> dict[str, str]:
 
 
 def test_the_package_alone_loads_nothing_of_itself() -> None:
-    assert [name for name in loaded_by("import holdfast") if name.startswith("holdfast.")] == []
-    assert "starlette" not in loaded_by("from holdfast import RetryPolicy")
+    assert [name for name in loaded_by("import bide") if name.startswith("bide.")] == []
+    assert "starlette" not in loaded_by("from bide import RetryPolicy")
 
 
 def test_names_are_those_that_checkers_see() -> None:
-    assert sorted(seen_by_checkers()) == holdfast.__all__
+    assert sorted(seen_by_checkers()) == bide.__all__
     for name, module in seen_by_checkers().items():
-        assert getattr(holdfast, name) is getattr(import_module(module), name)
+        assert getattr(bide, name) is getattr(import_module(module), name)
 
 
 def test_all_names_are_listed() -> None:
-    assert set(holdfast.__all__) <= set(dir(holdfast))
-    assert "__version__" in dir(holdfast)
+    assert set(bide.__all__) <= set(dir(bide))
+    assert "__version__" in dir(bide)
 
 
 def test_a_misspelt_name_is_told() -> None:
-    with pytest.raises(AttributeError, match="module 'holdfast' has no attribute 'Ap'"):
-        holdfast.Ap  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'bide' has no attribute 'Ap'"):
+        bide.Ap  # noqa: B018
     with pytest.raises(ImportError, match="cannot import name 'Ap'"):
-        exec("from holdfast import Ap")
+        exec("from bide import Ap")

@@ -1,4 +1,4 @@
-"""`holdfast keys`: on the file beside the database, whoever uses it meanwhile."""
+"""`bide keys`: on the file beside the database, whoever uses it meanwhile."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast.cli.keys import keys
-from holdfast.clock import SystemClock, to_micros
-from holdfast.keys import KeyRing, Role
+from bide.cli.keys import keys
+from bide.clock import SystemClock, to_micros
+from bide.keys import KeyRing, Role
 
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HOLDFAST_DB", raising=False)
+    monkeypatch.delenv("BIDE_DB", raising=False)
     return tmp_path
 
 
@@ -34,7 +34,7 @@ def listed() -> list[dict[str, Any]]:
 
 
 def test_a_key_that_is_made_is_known_to_a_server() -> None:
-    ring = KeyRing(Path("holdfast.db.keys"))  # a server's
+    ring = KeyRing(Path("bide.db.keys"))  # a server's
     assert ring.list() == []
     made = run("create", "ci", "--role", "operator")
     text = made.stdout.strip()
@@ -48,7 +48,7 @@ def test_a_key_that_is_made_is_known_to_a_server() -> None:
 
 def test_a_key_may_expire() -> None:
     run("create", "ci", "--role", "viewer", "--expires", "30d")
-    (key,) = KeyRing(Path("holdfast.db.keys")).list()
+    (key,) = KeyRing(Path("bide.db.keys")).list()
     assert key.expires_at == key.created_at + to_micros(timedelta(days=30))
 
 
@@ -65,13 +65,13 @@ def test_the_list_has_names_and_no_keys() -> None:
     for kind in ("table", "json", "jsonl"):
         shown = run("ls", "-o", kind).stdout
         assert text not in shown
-        assert KeyRing(Path("holdfast.db.keys")).list()[0].digest not in shown
+        assert KeyRing(Path("bide.db.keys")).list()[0].digest not in shown
 
 
 def test_a_rotated_key_counts_a_while_beside_its_successor() -> None:
     first = run("create", "ci", "--role", "admin").stdout.strip()
     result = run("rotate", "ci", "--overlap", "2h")
-    ring, now = KeyRing(Path("holdfast.db.keys")), SystemClock().now()
+    ring, now = KeyRing(Path("bide.db.keys")), SystemClock().now()
     for text in (first, result.stdout.strip()):
         assert ring.find(text, now) is not None
     assert ring.find(first, now + to_micros(timedelta(hours=2))) is None
@@ -111,11 +111,11 @@ def test_nothing_is_revoked_without_a_yes() -> None:
 )
 def test_wrong_usage(arguments: list[str], complaint: str) -> None:
     assert complaint in run(*arguments, exit_code=2).stderr
-    assert not Path("holdfast.db.keys").exists()
+    assert not Path("bide.db.keys").exists()
 
 
 def test_the_database_of_the_settings_is_meant() -> None:
-    Path("holdfast.toml").write_text('db = "mine.db"')
+    Path("bide.toml").write_text('db = "mine.db"')
     run("create", "ci", "--role", "admin")
     assert Path("mine.db.keys").exists()
     run("create", "ci", "--role", "admin", "--db", "other.db")

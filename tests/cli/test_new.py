@@ -1,4 +1,4 @@
-"""`holdfast new`: what it makes works, and passes its own tests."""
+"""`bide new`: what it makes works, and passes its own tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast.cli.new import new
+from bide.cli.new import new
 
 TEMPLATES = ("hello", "approval", "phone")
 
@@ -38,15 +38,15 @@ def test_its_own_tests_pass(tmp_path: Path, template: str) -> None:
 def test_everything_is_there(tmp_path: Path, template: str) -> None:
     run(str(tmp_path / "x"), "--template", template)
     found = {str(path.relative_to(tmp_path / "x")) for path in (tmp_path / "x").rglob("*") if path.is_file()}
-    assert found == {".gitignore", "README.md", "app.py", "conftest.py", "holdfast.toml", "tests/test_app.py"}
-    assert "holdfast dev app.py" in (tmp_path / "x" / "app.py").read_text()
+    assert found == {".gitignore", "README.md", "app.py", "conftest.py", "bide.toml", "tests/test_app.py"}
+    assert "bide dev app.py" in (tmp_path / "x" / "app.py").read_text()
 
 
 def test_it_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("myapp")
     assert result.stdout == ""
-    assert result.stderr.splitlines()[1:] == ["  cd myapp", "  holdfast dev app.py"]
+    assert result.stderr.splitlines()[1:] == ["  cd myapp", "  bide dev app.py"]
     assert "async def hello" in Path("myapp/app.py").read_text()
 
 
@@ -75,7 +75,7 @@ def test_the_readme_starts_what_the_app_has(tmp_path: Path) -> None:
     for template in TEMPLATES:
         run(str(tmp_path / template), "--template", template)
         code = (
-            "from pathlib import Path; from holdfast.cli.loading import load_app;"
+            "from pathlib import Path; from bide.cli.loading import load_app;"
             "print(*load_app(Path('app.py')).registry.orchestrators)"
         )
         names = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path / template, text=True)

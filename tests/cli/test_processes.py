@@ -19,8 +19,8 @@ from tests.kill.conftest import eventually, request
 APP = """
 import asyncio
 from datetime import timedelta
-from holdfast import App, OrchestrationContext
-from holdfast.config import data_file
+from bide import App, OrchestrationContext
+from bide.config import data_file
 
 app = App()
 
@@ -37,13 +37,13 @@ async def first(ctx: OrchestrationContext) -> str:
 
 
 class Command:
-    """`holdfast ...` in a directory of its own."""
+    """`bide ...` in a directory of its own."""
 
     def __init__(self, directory: Path, *arguments: str, **environ: str) -> None:
         self.log = directory / f"{arguments[0]}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "holdfast.cli", *arguments],
+                [sys.executable, "-m", "bide.cli", *arguments],
                 cwd=directory,
                 env={**os.environ, **environ},
                 stdin=subprocess.DEVNULL,
@@ -92,7 +92,7 @@ def start(started: list[Command], directory: Path, *arguments: str, **environ: s
 
 
 def test_the_commands_load_no_server_before_they_serve() -> None:
-    code = "import sys, holdfast.cli; print([name for name in ('uvicorn', 'rich') if name in sys.modules])"
+    code = "import sys, bide.cli; print([name for name in ('uvicorn', 'rich') if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
@@ -126,22 +126,22 @@ def test_what_runs_is_let_to_its_end(
 ) -> None:
     dev = start(started, directory, "dev", "app.py", reload)
     request("POST", f"{dev.base}/orchestrators/first/x")
-    eventually("the activity runs", lambda: (directory / "holdfast.db.begun").exists() or None)
+    eventually("the activity runs", lambda: (directory / "bide.db.begun").exists() or None)
     assert dev.stop(how) == 0
     assert "Traceback" not in dev.said
-    (directory / "holdfast.db.begun").unlink()
+    (directory / "bide.db.begun").unlink()
     again = start(started, directory, "dev", "app.py", "--no-reload")
     assert request("GET", f"{again.base}/runtime/webhooks/durabletask/instances/x")[1]["output"] == "done"
-    assert not (directory / "holdfast.db.begun").exists(), "the activity was not repeated"
+    assert not (directory / "bide.db.begun").exists(), "the activity was not repeated"
 
 
 @pytest.mark.kill
 @pytest.mark.parametrize("reload", ["--reload", "--no-reload"])
 def test_a_database_has_one_owner(directory: Path, started: list[Command], reload: str) -> None:
     assert start(started, directory, "dev", "app.py", "--no-reload").base
-    second = start(started, directory, "demo", "--db", "holdfast.db")
+    second = start(started, directory, "demo", "--db", "bide.db")
     assert second.process.wait(20) == 9
-    assert re.fullmatch(r"Error: holdfast\.db is in use by process \d+\..*\n", second.said)
+    assert re.fullmatch(r"Error: bide\.db is in use by process \d+\..*\n", second.said)
     third = start(started, directory, "dev", "app.py", reload)
     assert third.process.wait(20) == 9
     assert "Traceback" not in third.said
@@ -174,7 +174,7 @@ def test_the_server_goes_when_its_supervisor_is_killed(directory: Path, started:
 
 @pytest.mark.kill
 def test_a_half_sent_body_is_cut(directory: Path, started: list[Command]) -> None:
-    dev = start(started, directory, "dev", "app.py", "--no-reload", HOLDFAST_BODY_TIMEOUT_S="0.2")
+    dev = start(started, directory, "dev", "app.py", "--no-reload", BIDE_BODY_TIMEOUT_S="0.2")
     host, port = dev.base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as caller:
         caller.sendall(b"POST /orchestrators/first HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[1")

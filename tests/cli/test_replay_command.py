@@ -1,4 +1,4 @@
-"""`holdfast replay`: old histories against new code, as CI would run it."""
+"""`bide replay`: old histories against new code, as CI would run it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast import App, OrchestrationContext
-from holdfast.cli.replay import replay
-from holdfast.testing.harness import Durable
+from bide import App, OrchestrationContext
+from bide.cli.replay import replay
+from bide.testing.harness import Durable
 
 app = App()
 
@@ -30,7 +30,7 @@ async def hello(ctx: OrchestrationContext) -> str:
 
 
 OLD = """
-from holdfast import App, OrchestrationContext
+from bide import App, OrchestrationContext
 app = App()
 
 @app.activity

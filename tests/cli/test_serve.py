@@ -1,4 +1,4 @@
-"""`holdfast serve`: who is let in, what is cut, and how it ends."""
+"""`bide serve`: who is let in, what is cut, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from holdfast import App
-from holdfast.cli.demo import sample
-from holdfast.cli.dev import dev
-from holdfast.cli.options import server_url
-from holdfast.cli.serve import serve
-from holdfast.cli.serving import banner, first_key, welcome
-from holdfast.clock import SystemClock
-from holdfast.config import Settings
-from holdfast.keys import KeyRing, Role
+from bide import App
+from bide.cli.demo import sample
+from bide.cli.dev import dev
+from bide.cli.options import server_url
+from bide.cli.serve import serve
+from bide.cli.serving import banner, first_key, welcome
+from bide.clock import SystemClock
+from bide.config import Settings
+from bide.keys import KeyRing, Role
 from tests.cli.test_processes import Command
 from tests.kill.conftest import eventually
 
 APP = """
-from holdfast import App, OrchestrationContext
+from bide import App, OrchestrationContext
 
 app = App()
 
@@ -48,7 +48,7 @@ BASE = "/runtime/webhooks/durabletask"
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+    for name in [name for name in os.environ if name.startswith("BIDE_")]:
         monkeypatch.delenv(name)
     (tmp_path / "app.py").write_text(APP)
     return tmp_path
@@ -155,23 +155,23 @@ def test_the_dev_phone_is_refused_where_it_would_harm(
     directory: Path, monkeypatch: pytest.MonkeyPatch, command: click.Command, options: list[str]
 ) -> None:
     if options == ["--no-reload"]:
-        monkeypatch.setenv("HOLDFAST_ENVIRONMENT", "production")
+        monkeypatch.setenv("BIDE_ENVIRONMENT", "production")
     result = CliRunner().invoke(command, [str(sample()), "--port", "0", *options])
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: /dev/phone is for development only, and ")
     assert "TwilioAccountSid" in result.stderr
-    assert "holdfast dev" in result.stderr
-    assert not Path("holdfast.db").exists()
+    assert "bide dev" in result.stderr
+    assert not Path("bide.db").exists()
 
 
 @pytest.mark.parametrize(
-    ("environ", "environment"), [({}, "production"), ({"HOLDFAST_ENVIRONMENT": "development"}, "development")]
+    ("environ", "environment"), [({}, "production"), ({"BIDE_ENVIRONMENT": "development"}, "development")]
 )
 def test_serve_is_for_production_unless_told_otherwise(
     directory: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], environment: str
 ) -> None:
     served: list[Settings] = []
-    monkeypatch.setattr("holdfast.cli.serving.serve_file", lambda *arguments: served.append(arguments[2]))
+    monkeypatch.setattr("bide.cli.serving.serve_file", lambda *arguments: served.append(arguments[2]))
     assert CliRunner().invoke(serve, ["app.py", "--port", "0"], env=environ).exit_code == 0
     assert [settings.environment for settings in served] == [environment]
 
@@ -180,12 +180,12 @@ def test_serve_is_for_production_unless_told_otherwise(
 def test_others_need_a_key(directory: Path, started: list[Command]) -> None:
     server = start(started, directory, "--host", "0.0.0.0")
     url = f"{server.base}{BASE}/orchestrators"
-    key = eventually("the key is shown", lambda: re.search(r"HOLDFAST_KEY=(hfk_\S+)", server.said))[1]
-    for wrong in ("", "hfk_x", key[:-1]):
+    key = eventually("the key is shown", lambda: re.search(r"BIDE_KEY=(bide_\S+)", server.said))[1]
+    for wrong in ("", "bide_x", key[:-1]):
         assert call("GET", url, wrong)[0] == 401
     assert call("GET", url, key)[0] == 200
 
-    ring = KeyRing(Path("holdfast.db.keys"))
+    ring = KeyRing(Path("bide.db.keys"))
     viewer = ring.create("viewer", Role.VIEWER, SystemClock().now())
     assert call("GET", url, viewer)[0] == 200, "the server sees what the command line makes"
     assert call("POST", f"{server.base}/orchestrators/ask", viewer)[0] == 403
@@ -195,7 +195,7 @@ def test_others_need_a_key(directory: Path, started: list[Command]) -> None:
 
     again = start(started, directory, "--host", "0.0.0.0")
     assert call("GET", f"{again.base}{BASE}/orchestrators", key)[0] == 200
-    assert "hfk_" not in again.said
+    assert "bide_" not in again.said
 
 
 @pytest.mark.kill
@@ -219,7 +219,7 @@ def said(server: Command, sent: bytes) -> bytes:
 
 @pytest.mark.kill
 def test_heads_that_are_too_slow_or_too_large(directory: Path, started: list[Command]) -> None:
-    server = start(started, directory, HOLDFAST_HEADER_TIMEOUT_S="0.2", HOLDFAST_MAX_HEADER_BYTES="2000")
+    server = start(started, directory, BIDE_HEADER_TIMEOUT_S="0.2", BIDE_MAX_HEADER_BYTES="2000")
     line = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
     for slow in (b"", b"GET", line):
         assert said(server, slow).startswith(b"HTTP/1.1 408 ")
@@ -240,7 +240,7 @@ def test_heads_that_are_too_slow_or_too_large(directory: Path, started: list[Com
 @pytest.mark.kill
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_streams_end_at_once(directory: Path, started: list[Command], how: signal.Signals) -> None:
-    server = start(started, directory, HOLDFAST_DRAIN_S="600")
+    server = start(started, directory, BIDE_DRAIN_S="600")
     call("POST", f"{server.base}/orchestrators/ask/x")
     streams = [
         urllib.request.urlopen(f"{server.base}{BASE}/{path}", timeout=20)
@@ -257,7 +257,7 @@ def test_streams_end_at_once(directory: Path, started: list[Command], how: signa
 
 @pytest.mark.kill
 def test_long_polls_are_answered_at_once(directory: Path, started: list[Command]) -> None:
-    server = start(started, directory, HOLDFAST_DRAIN_S="600")
+    server = start(started, directory, BIDE_DRAIN_S="600")
     polls = (("GET", f"{BASE}/instances/x?wait=60s"), ("POST", "/orchestrators/ask/y?wait=60s"))
     call("POST", f"{server.base}/orchestrators/ask/x")
     with ThreadPoolExecutor() as threads:

@@ -13,11 +13,11 @@ import pytest
 import uvicorn
 from click.testing import CliRunner, Result
 
-from holdfast import Settings
-from holdfast.cli import COMMANDS, main
-from holdfast.cli.output import when
-from holdfast.cli.values import read_value, wanted
-from holdfast.http.app import create_app
+from bide import Settings
+from bide.cli import COMMANDS, main
+from bide.cli.output import when
+from bide.cli.values import read_value, wanted
+from bide.http.app import create_app
 from tests.http.conftest import example
 
 
@@ -51,7 +51,7 @@ class Server:
         self._thread.join(10)
 
     def __call__(self, *arguments: str, input: str | None = None, **environ: str) -> Result:
-        return CliRunner().invoke(main, arguments, input=input, env={"HOLDFAST_URL": self.url, **environ})
+        return CliRunner().invoke(main, arguments, input=input, env={"BIDE_URL": self.url, **environ})
 
     def ok(self, *arguments: str, **options: Any) -> str:
         result = self(*arguments, **options)
@@ -179,14 +179,14 @@ def test_exit_codes(server: Server) -> None:
     server.ok("raise", "a", "Zebra", "1", "--early")
     assert "still Running" in server.fails(5, "wait", "a", "--timeout", "0s")
     assert "It wants integer." in server.fails(2, "start", "Strict", "many")
-    assert "holdfast dev" in server.fails(8, "ls", HOLDFAST_URL="http://127.0.0.1:1")
+    assert "bide dev" in server.fails(8, "ls", BIDE_URL="http://127.0.0.1:1")
     assert "begins with http" in server.fails(2, "ls", "--url", "localhost")
 
 
 def test_a_key_that_is_missing_or_wrong() -> None:
     with Server(Settings(db=":memory:", require_key=True)) as server:
         assert "--key" in server.fails(7, "ls")
-        assert "--key" in server.fails(7, "ls", HOLDFAST_KEY="hfk_wrong")
+        assert "--key" in server.fails(7, "ls", BIDE_KEY="bide_wrong")
 
 
 def test_the_alias_of_azures_core_tools(server: Server) -> None:
@@ -206,18 +206,18 @@ def test_the_alias_of_azures_core_tools(server: Server) -> None:
 
 
 def test_words_are_completed_from_the_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from holdfast.cli.completion import event_names, instance_ids
+    from bide.cli.completion import event_names, instance_ids
 
     server.ok("start", "Approve", "--id", "alpha")
-    monkeypatch.setenv("HOLDFAST_URL", server.url)
+    monkeypatch.setenv("BIDE_URL", server.url)
     show = main.get_command(None, "show")  # type: ignore[arg-type]
     assert show is not None
     context = show.make_context("show", ["alpha"])
     assert [item.value for item in instance_ids(context, show.params[0], "al")] == ["alpha"]
     assert [item.value for item in event_names(context, show.params[0], "an")] == ["Answer"]
-    monkeypatch.setenv("HOLDFAST_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("BIDE_URL", "http://127.0.0.1:1")
     assert instance_ids(context, show.params[0], "al") == []
-    assert "_HOLDFAST_COMPLETE" in server.ok("completion", "bash")
+    assert "_BIDE_COMPLETE" in server.ok("completion", "bash")
 
 
 def test_every_command_has_help_that_ends_with_an_example() -> None:
@@ -234,7 +234,7 @@ def test_every_command_has_help_that_ends_with_an_example() -> None:
 def test_every_command_is_in_the_documents_session() -> None:
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     for name in COMMANDS:
-        assert f"`{name}" in page or f"holdfast {name}" in page, name
+        assert f"`{name}" in page or f"bide {name}" in page, name
 
 
 @pytest.mark.parametrize(

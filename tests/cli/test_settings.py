@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.config import Settings, data_file, is_loopback, load, setting, using
+from bide.config import Settings, data_file, is_loopback, load, setting, using
 
 
 @pytest.fixture(autouse=True)
 def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HOLDFAST_DB", raising=False)
+    monkeypatch.delenv("BIDE_DB", raising=False)
     return tmp_path
 
 
@@ -22,20 +22,20 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_flag_before_environment_before_file_before_default(tmp_path: Path) -> None:
-    (tmp_path / "holdfast.toml").write_text('port = 1\nhost = "localhost"\ntask_hub = "file"\ndb = "file.db"')
-    environ = {"HOLDFAST_PORT": "2", "HOLDFAST_HOST": "::1", "HOLDFAST_TASK_HUB": "environment"}
+    (tmp_path / "bide.toml").write_text('port = 1\nhost = "localhost"\ntask_hub = "file"\ndb = "file.db"')
+    environ = {"BIDE_PORT": "2", "BIDE_HOST": "::1", "BIDE_TASK_HUB": "environment"}
     found = load({"port": 3, "host": None}, environ, tmp_path, {"db": "default.db", "drain_s": 1.0})
     assert found == Settings(port=3, host="::1", task_hub="environment", db="file.db", drain_s=1.0)
 
 
 def test_text_becomes_what_is_wanted(tmp_path: Path) -> None:
-    environ = {"HOLDFAST_DRAIN_S": "0.5", "HOLDFAST_ALLOWED_HOSTS": "a.test, b.test"}
+    environ = {"BIDE_DRAIN_S": "0.5", "BIDE_ALLOWED_HOSTS": "a.test, b.test"}
     found = load({}, environ, tmp_path)
     assert (found.drain_s, found.allowed_hosts) == (0.5, ("a.test", "b.test"))
 
 
 def test_the_file_may_have_lists_and_settings_of_the_app(tmp_path: Path) -> None:
-    (tmp_path / "holdfast.toml").write_text('allowed_hosts = ["a.test"]\nTwilioAccountSid = "AC0"\n[table]\nx = 1')
+    (tmp_path / "bide.toml").write_text('allowed_hosts = ["a.test"]\nTwilioAccountSid = "AC0"\n[table]\nx = 1')
     assert load({}, {}, tmp_path).allowed_hosts == ("a.test",)
 
 
@@ -44,16 +44,16 @@ def test_the_file_may_have_lists_and_settings_of_the_app(tmp_path: Path) -> None
     [
         ({"port": 70_000}, {}, "", "port, set by --port, cannot be 70000: Expected `int` <= 65535."),
         ({"max_body_bytes": 0}, {}, "", "set by --max-body-bytes, cannot be 0: Expected `int` >= 1."),
-        ({}, {"HOLDFAST_PORT": "web"}, "", "port, set by the environment variable HOLDFAST_PORT, cannot be 'web'"),
-        ({}, {}, 'drain_s = "long"', "drain_s, set by holdfast.toml, cannot be 'long': Expected `float`"),
-        ({}, {}, "db = 5", "db, set by holdfast.toml, cannot be 5: Expected `str`, got `int`."),
-        ({}, {}, "port =", "holdfast.toml cannot be read as TOML"),
+        ({}, {"BIDE_PORT": "web"}, "", "port, set by the environment variable BIDE_PORT, cannot be 'web'"),
+        ({}, {}, 'drain_s = "long"', "drain_s, set by bide.toml, cannot be 'long': Expected `float`"),
+        ({}, {}, "db = 5", "db, set by bide.toml, cannot be 5: Expected `str`, got `int`."),
+        ({}, {}, "port =", "bide.toml cannot be read as TOML"),
     ],
 )
 def test_a_bad_setting_says_which_where_and_what(
     tmp_path: Path, flags: dict[str, object], environ: dict[str, str], file: str, complaint: str
 ) -> None:
-    (tmp_path / "holdfast.toml").write_text(file)
+    (tmp_path / "bide.toml").write_text(file)
     with pytest.raises(ValueError, match=re.escape(complaint)):
         load(flags, environ, tmp_path)
 
@@ -61,7 +61,7 @@ def test_a_bad_setting_says_which_where_and_what(
 def test_a_users_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TwilioAccountSid", raising=False)
     assert setting("TwilioAccountSid") is None
-    (tmp_path / "holdfast.toml").write_text('TwilioAccountSid = "file"\nnumber = 5\ntable = {}\nyes = true')
+    (tmp_path / "bide.toml").write_text('TwilioAccountSid = "file"\nnumber = 5\ntable = {}\nyes = true')
     assert setting("TwilioAccountSid") == "file"
     assert setting("number") == "5"
     monkeypatch.setenv("TwilioAccountSid", "environment")
@@ -72,11 +72,11 @@ def test_a_users_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_apps_file_is_beside_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data_file("x.jsonl") == Path("holdfast.db.x.jsonl")
-    monkeypatch.setenv("HOLDFAST_DB", "data/env.db")
+    assert data_file("x.jsonl") == Path("bide.db.x.jsonl")
+    monkeypatch.setenv("BIDE_DB", "data/env.db")
     assert data_file("x.jsonl") == Path("data/env.db.x.jsonl")
     with using(Settings(db="postgresql://ann:hush@h/db")):
-        assert data_file("x.jsonl") == Path("holdfast.x.jsonl")
+        assert data_file("x.jsonl") == Path("bide.x.jsonl")
     with using(Settings(db="flag.db")):
         assert data_file("x.jsonl") == Path("flag.db.x.jsonl")
     assert data_file("x.jsonl") == Path("data/env.db.x.jsonl")

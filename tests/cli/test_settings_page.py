@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.config import Settings
+from bide.config import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from holdfast import (
+from bide import (
     InstanceExistsError,
     InstanceFilter,
     InstanceFinishedError,
@@ -24,16 +24,16 @@ from holdfast import (
     RuntimeStatus,
     Settings,
 )
-from holdfast.client import AsyncClient, Client
-from holdfast.client.wire import EventReader
-from holdfast.errors import (
+from bide.client import AsyncClient, Client
+from bide.client.wire import EventReader
+from bide.errors import (
     AccessDeniedError,
     BusyError,
     FunctionNotFoundError,
     ServerFailedError,
     ServerUnreachableError,
 )
-from holdfast.http.app import create_app
+from bide.http.app import create_app
 from tests.http.conftest import BASE, example
 
 HERE = ("127.0.0.1", 50_000)
@@ -86,7 +86,7 @@ def test_every_verb(client: Client) -> None:
     client.wait(failed)
     client.purge(failed)
     assert client.response_link(again, "Answer", once=True, valid_for=timedelta(days=1)).startswith(
-        f"{BASE}/respond/hf."
+        f"{BASE}/respond/bide."
     )
     verbs = [entry.verb for entry in client.audit(instance_id)]
     assert verbs == ["restart", "terminate", "resume", "suspend", "start"]
@@ -146,7 +146,7 @@ def test_a_key_is_sent_and_missed() -> None:
         with pytest.raises(AccessDeniedError):
             Client(BASE, http=http).get("a")
         with pytest.raises(AccessDeniedError):
-            Client(BASE, http=http, key="hfk_wrong").get("a")
+            Client(BASE, http=http, key="bide_wrong").get("a")
 
 
 def answering(status: int, body: bytes) -> Client:
@@ -161,7 +161,7 @@ def test_a_server_that_is_none_of_ours(status: int, body: bytes) -> None:
 
 
 def test_a_busy_server_says_so() -> None:
-    body = b'{"type":"urn:holdfast:BusyError","title":"","status":503,"detail":"as much work","Message":""}'
+    body = b'{"type":"urn:bide:BusyError","title":"","status":503,"detail":"as much work","Message":""}'
     with pytest.raises(BusyError, match="as much work"):
         answering(503, body).get("a")
 

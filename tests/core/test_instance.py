@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from holdfast import PayloadError, RuntimeStatus
-from holdfast.history import (
+from bide import PayloadError, RuntimeStatus
+from bide.history import (
     ContinuedAsNew,
     EventRaised,
     ExecutionCompleted,
@@ -18,7 +18,7 @@ from holdfast.history import (
     TaskCompleted,
     TimerFired,
 )
-from holdfast.instance import PARTITIONS, TRANSITIONS, check_event_name, check_instance_id, ended, partition_of
+from bide.instance import PARTITIONS, TRANSITIONS, check_event_name, check_instance_id, ended, partition_of
 
 PENDING, RUNNING, SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
 

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from holdfast import PayloadError
-from holdfast.core.registry import Signature
-from holdfast.payload import decoder, encode, schema
+from bide import PayloadError
+from bide.core.registry import Signature
+from bide.payload import decoder, encode, schema
 
 
 class Colour(enum.Enum):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from holdfast import App, NonDeterminismError, OrchestrationContext, RetryPolicy, Task, when_all, when_any
-from holdfast.core.replay import Execution, replay
-from holdfast.history import (
+from bide import App, NonDeterminismError, OrchestrationContext, RetryPolicy, Task, when_all, when_any
+from bide.core.replay import Execution, replay
+from bide.history import (
     ContinuedAsNew,
     EventAwaited,
     EventRaised,
@@ -32,7 +32,7 @@ from holdfast.history import (
     TimerCreated,
     TimerFired,
 )
-from holdfast.links import SignedLinks
+from bide.links import SignedLinks
 
 LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
 
@@ -262,7 +262,7 @@ def yields_something_else(ctx: OrchestrationContext) -> Generator[Any, Any, None
 def test_awaiting_something_else_names_file_and_line(function: Callable[..., Any]) -> None:
     failure = failed(function)
     line = function.__code__.co_firstlineno + 1
-    assert failure.type == "holdfast.errors.NotADurableTaskError"
+    assert failure.type == "bide.errors.NotADurableTaskError"
     assert f"{__file__}:" in failure.message
     if function is not uses_another_library:  # there, the innermost line is the library's
         assert f"{__file__}:{line}: o awaits" in failure.message
@@ -275,7 +275,7 @@ def test_asyncio_in_an_orchestrator_fails_the_instance_naming_the_line(function:
         return failed(function)
 
     failure = asyncio.run(inside())
-    assert failure.type == "holdfast.errors.NotADurableTaskError", failure
+    assert failure.type == "bide.errors.NotADurableTaskError", failure
     assert f"{__file__}:{function.__code__.co_firstlineno + 1}" in failure.message + failure.stack
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import Failure, RetryPolicy
-from holdfast.clock import SECOND
+from bide import Failure, RetryPolicy
+from bide.clock import SECOND
 
 ERROR = Failure("ValueError", "no")
 

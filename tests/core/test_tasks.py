@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import Task, when_all, when_any
-from holdfast.core.tasks import DurableTimer, ExternalEvent, race, settle
+from bide import Task, when_all, when_any
+from bide.core.tasks import DurableTimer, ExternalEvent, race, settle
 
 
 class Nobody:

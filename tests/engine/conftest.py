@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast import App
+from bide import App
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from holdfast import (
+from bide import (
     ActivityCall,
     ActivityFailedError,
     App,
@@ -28,13 +28,13 @@ from holdfast import (
     current_call,
     when_all,
 )
-from holdfast.batch import Message, ScheduledActivity
-from holdfast.core.registry import Registry
-from holdfast.engine.activities import ActivityRunner
-from holdfast.errors import CommitUnknownError, HoldfastError, LeaseLostError
-from holdfast.history import NULL, TaskCompleted, TaskScheduled, TimerCreated
-from holdfast.metrics import Metrics
-from holdfast.testing.harness import Durable
+from bide.batch import Message, ScheduledActivity
+from bide.core.registry import Registry
+from bide.engine.activities import ActivityRunner
+from bide.errors import BideError, CommitUnknownError, LeaseLostError
+from bide.history import NULL, TaskCompleted, TaskScheduled, TimerCreated
+from bide.metrics import Metrics
+from bide.testing.harness import Durable
 
 
 class CardError(Exception):
@@ -179,7 +179,7 @@ def test_a_result_that_is_no_json_fails_the_call(app: App, durable: Durable) -> 
             return error.failure.type
         return ""
 
-    assert durable.output(durable.start(caller)) == "holdfast.errors.PayloadError"
+    assert durable.output(durable.start(caller)) == "bide.errors.PayloadError"
 
 
 def test_a_result_that_does_not_fit_its_type_raises_in_the_orchestrator(app: App, durable: Durable) -> None:
@@ -215,7 +215,7 @@ def test_arguments_are_checked_before_the_body_runs(app: App, durable: Durable) 
             return error.failure.type
         return ""
 
-    assert durable.output(durable.start(caller)) == "holdfast.errors.MisfitError"
+    assert durable.output(durable.start(caller)) == "bide.errors.MisfitError"
     assert ran == []
 
 
@@ -443,13 +443,13 @@ def test_max_concurrent_limits_an_activity(app: App, durable: Durable) -> None:
 class Door:
     """The worker's side of a runner: takes results, and answers claims as told."""
 
-    def __init__(self, runner: ActivityRunner, claims: list[HoldfastError | None] | None = None) -> None:
+    def __init__(self, runner: ActivityRunner, claims: list[BideError | None] | None = None) -> None:
         self.results: list[Message] = []
         self.claimed = 0
         self._claims = claims if claims is not None else [None] * 99
         runner.connect(self.results.append, self.claim)
 
-    def claim(self, activity: ScheduledActivity, reply: Callable[[HoldfastError | None], None]) -> None:
+    def claim(self, activity: ScheduledActivity, reply: Callable[[BideError | None], None]) -> None:
         self.claimed += 1
         if self._claims:
             reply(self._claims.pop(0))

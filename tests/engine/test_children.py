@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import (
+from bide import (
     App,
     Failure,
     InstanceNotFoundError,
@@ -15,7 +15,7 @@ from holdfast import (
     SubOrchestrationFailedError,
     when_all,
 )
-from holdfast.testing.harness import Durable
+from bide.testing.harness import Durable
 
 # --- sub-orchestrations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import (
+from bide import (
     App,
     InstanceNotFoundError,
     NonDeterminismError,
@@ -19,8 +19,8 @@ from holdfast import (
     current_call,
     when_any,
 )
-from holdfast.clock import to_span
-from holdfast.testing.harness import Durable
+from bide.clock import to_span
+from bide.testing.harness import Durable
 
 pytest_plugins = ["pytester"]
 
@@ -240,7 +240,7 @@ def test_activities_in_threads_are_waited_for(app: App, durable: Durable) -> Non
     async def caller(ctx: OrchestrationContext) -> str:
         return await ctx.call_activity(where)
 
-    assert durable.output(durable.start(caller)).startswith("holdfast-activity")
+    assert durable.output(durable.start(caller)).startswith("bide-activity")
 
 
 def test_replay_all_finds_code_that_depends_on_the_machine(app: App, durable: Durable) -> None:
@@ -331,7 +331,7 @@ def test_the_plugin_gives_a_running_app(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import pytest
-        from holdfast import App
+        from bide import App
 
         app = App()
 

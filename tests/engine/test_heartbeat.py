@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from holdfast import App, OrchestrationContext, Settings, SystemClock
-from holdfast.app import run
-from holdfast.core.registry import Registry
-from holdfast.engine.heartbeat import Heartbeat, code_version, presence_of
-from holdfast.instance import PARTITIONS
-from holdfast.presence import SILENCE, Presence
-from holdfast.store.memory import MemoryStore
-from holdfast.store.sqlite import SqliteStore
-from holdfast.testing.faults import FaultyStore, Moment
+from bide import App, OrchestrationContext, Settings, SystemClock
+from bide.app import run
+from bide.core.registry import Registry
+from bide.engine.heartbeat import Heartbeat, code_version, presence_of
+from bide.instance import PARTITIONS
+from bide.presence import SILENCE, Presence
+from bide.store.memory import MemoryStore
+from bide.store.sqlite import SqliteStore
+from bide.testing.faults import FaultyStore, Moment
 
 
 class Broken:

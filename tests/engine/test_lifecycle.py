@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import (
+from bide import (
     App,
     FunctionNotFoundError,
     InstanceExistsError,
@@ -18,10 +18,10 @@ from holdfast import (
     RuntimeStatus,
     when_any,
 )
-from holdfast.engine.worker import WorkerOptions
-from holdfast.instance import PARTITIONS
-from holdfast.store.protocol import BEFORE_ALL
-from holdfast.testing.harness import Durable
+from bide.engine.worker import WorkerOptions
+from bide.instance import PARTITIONS
+from bide.store.protocol import BEFORE_ALL
+from bide.testing.harness import Durable
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import App, OrchestrationContext, PayloadError
-from holdfast.testing.harness import Durable
-from holdfast.tokens import ResponseGrant, read
+from bide import App, OrchestrationContext, PayloadError
+from bide.testing.harness import Durable
+from bide.tokens import ResponseGrant, read
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import App, OrchestrationContext, Settings, when_all, when_any
-from holdfast.core.replay import Execution
-from holdfast.engine.worker import WorkerOptions
+from bide import App, OrchestrationContext, Settings, when_all, when_any
+from bide.core.replay import Execution
+from bide.engine.worker import WorkerOptions
 
 MOST = 10
 app = App()

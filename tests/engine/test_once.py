@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
-from holdfast import ActivityCall, App, Done, NotDone, OrchestrationContext, Outcome, RetryPolicy
-from holdfast.testing.harness import Durable
+from bide import ActivityCall, App, Done, NotDone, OrchestrationContext, Outcome, RetryPolicy
+from bide.testing.harness import Durable
 
 
 class LostAnswerError(Exception):

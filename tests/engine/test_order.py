@@ -6,15 +6,15 @@ import asyncio
 
 import msgspec
 
-from holdfast import App, OrchestrationContext
-from holdfast.batch import Message
-from holdfast.engine.activities import ActivityRunner
-from holdfast.engine.worker import Worker, WorkerOptions
-from holdfast.history import EventRaised, ExecutionStarted
-from holdfast.links import SignedLinks
-from holdfast.metrics import Metrics
-from holdfast.store.memory import MemoryStore
-from holdfast.testing.clock import ManualClock
+from bide import App, OrchestrationContext
+from bide.batch import Message
+from bide.engine.activities import ActivityRunner
+from bide.engine.worker import Worker, WorkerOptions
+from bide.history import EventRaised, ExecutionStarted
+from bide.links import SignedLinks
+from bide.metrics import Metrics
+from bide.store.memory import MemoryStore
+from bide.testing.clock import ManualClock
 
 SECRET = bytes(32)
 

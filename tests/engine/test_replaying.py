@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from holdfast import App, OrchestrationContext, RuntimeStatus, when_all
-from holdfast.engine.worker import WorkerOptions
-from holdfast.instance import PARTITIONS
-from holdfast.store.protocol import BEFORE_ALL
-from holdfast.testing.harness import Durable
+from bide import App, OrchestrationContext, RuntimeStatus, when_all
+from bide.engine.worker import WorkerOptions
+from bide.instance import PARTITIONS
+from bide.store.protocol import BEFORE_ALL
+from bide.testing.harness import Durable
 
 
 def test_ids_random_numbers_and_time_are_the_same_on_replay(app: App, durable: Durable) -> None:
@@ -61,14 +61,14 @@ def test_the_logger_says_each_line_once(app: App, durable: Durable, caplog: pyte
         await ctx.wait_for_external_event("Go")
         ctx.logger.info("after %s", "all")
 
-    with caplog.at_level(logging.INFO, "holdfast.orchestrator"):
+    with caplog.at_level(logging.INFO, "bide.orchestrator"):
         instance = durable.start(chatty)
         durable.crash()
         durable.raise_event(instance, "Go")
         durable.replay_all()
     assert [record.getMessage() for record in caplog.records] == ["before", "after all"]
     assert all(record.instance_id == instance for record in caplog.records)  # type: ignore[attr-defined]
-    assert caplog.records[0].name == "holdfast.orchestrator.chatty"
+    assert caplog.records[0].name == "bide.orchestrator.chatty"
 
 
 @pytest.mark.parametrize(("max_live", "replayed"), [(1, True), (5, False)])

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import (
+from bide import (
     App,
-    HoldfastError,
+    BideError,
     InstanceFinishedError,
     InstanceNotFoundError,
     MisfitError,
@@ -18,8 +18,8 @@ from holdfast import (
     RequestReusedError,
     RuntimeStatus,
 )
-from holdfast.query import InstanceFilter
-from holdfast.testing.harness import Durable
+from bide.query import InstanceFilter
+from bide.testing.harness import Durable
 
 
 @pytest.fixture
@@ -255,6 +255,6 @@ def test_the_audit_of_a_purged_instance_says_who_purged_it(adder: App, durable: 
 
 def test_what_is_refused_before_it_reaches_an_instance_is_kept_nowhere(adder: App, durable: Durable) -> None:
     client = durable.client.on_behalf("alice", "")
-    with pytest.raises(HoldfastError):
+    with pytest.raises(BideError):
         durable.run(client.start("nothing"))
     assert durable.run(client.audit()) == []

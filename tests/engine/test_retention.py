@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
-from holdfast.clock import SECOND
-from holdfast.engine.worker import WorkerOptions
-from holdfast.query import InstanceFilter
-from holdfast.testing.harness import Durable
+from bide import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
+from bide.clock import SECOND
+from bide.engine.worker import WorkerOptions
+from bide.query import InstanceFilter
+from bide.testing.harness import Durable
 
 KEPT = timedelta(hours=1)
 LATER = KEPT + timedelta(seconds=60)
@@ -73,7 +73,7 @@ def test_what_waits_is_kept_however_long(keeping: Durable) -> None:
 def test_many_leave_in_small_steps(keeping: Durable, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(20):
         keeping.start("echo", instance_id=f"e-{number}")
-    with caplog.at_level(logging.INFO, "holdfast.worker"):
+    with caplog.at_level(logging.INFO, "bide.worker"):
         keeping.advance(LATER)
     assert ids(keeping) == []
     assert [each.getMessage() for each in caplog.records] == ["Deleted 20 instances that had ended long enough ago"]

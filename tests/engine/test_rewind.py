@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 import pytest
 
-from holdfast import (
+from bide import (
     ActivityFailedError,
     App,
     InstanceFinishedError,
@@ -19,8 +19,8 @@ from holdfast import (
     SubOrchestrationFailedError,
     when_all,
 )
-from holdfast.history import ExecutionRewound, SubOrchestrationInstanceFailed
-from holdfast.testing.harness import Durable
+from bide.history import ExecutionRewound, SubOrchestrationInstanceFailed
+from bide.testing.harness import Durable
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import App, BusyError, Client, InstanceNotFoundError, OrchestrationContext, RuntimeStatus, Settings
-from holdfast.engine.worker import WorkerOptions
-from holdfast.errors import StoreError
+from bide import App, BusyError, Client, InstanceNotFoundError, OrchestrationContext, RuntimeStatus, Settings
+from bide.engine.worker import WorkerOptions
+from bide.errors import StoreError
 
 IN_MEMORY = Settings(db=":memory:")
 QUICK = timedelta(seconds=5)
@@ -245,7 +245,7 @@ def test_a_runaway_step_is_reported_and_held_and_the_rest_goes_on(
             assert f"{__file__}:" in instance.held
             await client.terminate(instance_id)
 
-    with caplog.at_level(logging.ERROR, "holdfast.worker"):
+    with caplog.at_level(logging.ERROR, "bide.worker"):
         asyncio.run(main())
     assert "Orchestrator endless" in caplog.text
     assert f"{__file__}:" in caplog.text
@@ -316,7 +316,7 @@ def test_the_secret_stays_with_the_database(app: App, settings: Settings) -> Non
 
     @app.activity
     def derive() -> None:
-        from holdfast import current_call
+        from bide import current_call
 
         seen.append(current_call().derive("x"))
 

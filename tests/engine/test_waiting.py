@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from holdfast import (
+from bide import (
     App,
     EventTimeoutError,
     InstanceFinishedError,
@@ -19,9 +19,9 @@ from holdfast import (
     when_all,
     when_any,
 )
-from holdfast.history import EventWaitCancelled, TimerCancelled, TimerFired
-from holdfast.instance import PARTITIONS
-from holdfast.testing.harness import Durable
+from bide.history import EventWaitCancelled, TimerCancelled, TimerFired
+from bide.instance import PARTITIONS
+from bide.testing.harness import Durable
 
 FOREVER = 2**62
 

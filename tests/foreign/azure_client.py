@@ -1,4 +1,4 @@
-"""Walks a server with Microsoft's own client, which knows nothing of Holdfast but a base URL.
+"""Walks a server with Microsoft's own client, which knows nothing of Bide but a base URL.
 
     python tests/foreign/azure_client.py http://127.0.0.1:7071/runtime/webhooks/durabletask FLAG
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from pydantic import BaseModel, ConfigDict
 
-from holdfast import App, OrchestrationContext
+from bide import App, OrchestrationContext
 
 app = App()
 

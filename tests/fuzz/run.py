@@ -18,14 +18,14 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from tests.kill.conftest import eventually, free_port, request  # noqa: E402 - the line above finds it
 
-SERVER = [sys.executable, "-m", "holdfast.cli", "dev", str(HERE / "app.py"), "--no-reload", "--port"]
+SERVER = [sys.executable, "-m", "bide.cli", "dev", str(HERE / "app.py"), "--no-reload", "--port"]
 STREAMS = "/events$"
 
 
 def main() -> int:
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
-        environ = {**os.environ, "HOLDFAST_MAX_WAIT_S": "0.05", "HOLDFAST_DB": f"{directory}/hub.db"}
+        environ = {**os.environ, "BIDE_MAX_WAIT_S": "0.05", "BIDE_DB": f"{directory}/hub.db"}
         with subprocess.Popen([*SERVER, str(port)], env=environ) as server:
             try:
                 url = f"http://127.0.0.1:{port}"

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from holdfast import App, OrchestrationContext, Settings
-from holdfast.engine.client import Client
-from holdfast.http.app import create_app
+from bide import App, OrchestrationContext, Settings
+from bide.engine.client import Client
+from bide.http.app import create_app
 
 BASE = "http://127.0.0.1:7071"
 INSTANCES = "/runtime/webhooks/durabletask/instances"

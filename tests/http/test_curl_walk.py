@@ -16,7 +16,7 @@ from tests.cli.test_processes import Command
 APP = """
 from pathlib import Path
 from typing import Any
-from holdfast import App, OrchestrationContext
+from bide import App, OrchestrationContext
 
 app = App()
 

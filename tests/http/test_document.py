@@ -10,9 +10,9 @@ import pytest
 from msgspec import Struct
 from pydantic import BaseModel
 
-from holdfast import App, OrchestrationContext, Settings
-from holdfast.http.api import MANAGEMENT
-from holdfast.http.urls import NEW_PREFIX
+from bide import App, OrchestrationContext, Settings
+from bide.http.api import MANAGEMENT
+from bide.http.urls import NEW_PREFIX
 from tests.http.conftest import Api, example, serve
 
 

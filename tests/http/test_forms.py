@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from holdfast.http.forms import Field, form
-from holdfast.http.typed import FormError, answer, shown
-from holdfast.payload import decoder, schema
+from bide.http.forms import Field, form
+from bide.http.typed import FormError, answer, shown
+from bide.payload import decoder, schema
 
 
 class Mood(enum.Enum):

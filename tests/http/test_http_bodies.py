@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
-from holdfast import Settings
-from holdfast.http.body import check_json, read_payload
+from bide import Settings
+from bide.http.body import check_json, read_payload
 from tests.http.conftest import INSTANCES, Api
 
 PLAIN = Settings()

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from holdfast import Settings
-from holdfast.engine.client import Client
+from bide import Settings
+from bide.engine.client import Client
 from tests.http.conftest import INSTANCES, Api, example, serve
 
 
@@ -66,7 +66,7 @@ def test_an_unexpected_error_shows_no_internals(
     assert answer.status_code == 500
     assert list(answer.json()) == ["title", "status", "detail", "Message"]
     assert "inside" not in answer.text
-    (record,) = [record for record in caplog.records if record.name == "holdfast.http"]
+    (record,) = [record for record in caplog.records if record.name == "bide.http"]
     assert record.levelno == logging.ERROR
     assert record.exc_info
     assert record.getMessage() == f"GET {INSTANCES}/x%0Ay failed"

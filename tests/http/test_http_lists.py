@@ -1,4 +1,4 @@
-"""What Holdfast adds: lists by tag and name, open waits, counts, long polls, idempotency keys, links, audit."""
+"""What Bide adds: lists by tag and name, open waits, counts, long polls, idempotency keys, links, audit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from holdfast import Settings
-from holdfast.http.paging import page, pattern, read_cursor
-from holdfast.keys import KeyRing, Role, keys_path
-from holdfast.query import NEVER, InstanceCursor, WaitCursor
+from bide import Settings
+from bide.http.paging import page, pattern, read_cursor
+from bide.keys import KeyRing, Role, keys_path
+from bide.query import NEVER, InstanceCursor, WaitCursor
 from tests.http.conftest import INSTANCES, Api, example, serve
 
 BASE = INSTANCES.removesuffix("/instances")
@@ -198,7 +198,7 @@ def test_a_link_of_the_api_begins_with_the_public_address() -> None:
         instance_id = api.start("YesOrNo")
         made = api.post(f"{INSTANCES}/{instance_id}/responseLinks/Answer?once=true&validFor=7d")
         assert made.status_code == 201
-        assert made.json()["url"].startswith("http://localhost:9/hold/respond/hf.")
+        assert made.json()["url"].startswith("http://localhost:9/hold/respond/bide.")
         assert api.post(f"{INSTANCES}/{instance_id}/responseLinks/Answer?validFor=999999999d").status_code == 201
         assert api.post(f"{INSTANCES}/nobody/responseLinks/Answer").status_code == 404
 
@@ -216,7 +216,7 @@ def test_who_may_only_look_sees_no_links(tmp_path: Path) -> None:
         key = KeyRing(keys_path(db)).create("looker", Role.VIEWER, 0)
         instance_id = api.start("Ask")
         link = api.status(instance_id)["customStatus"]
-        assert "/respond/hf." in link
+        assert "/respond/bide." in link
         for path in (f"{INSTANCES}/{instance_id}", f"{INSTANCES}/{instance_id}/history"):
             shown = api.get(path, headers={"x-functions-key": key})
             assert link not in shown.text

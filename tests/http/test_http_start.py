@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from holdfast.engine.client import Client
-from holdfast.errors import BusyError, CommitUnknownError
+from bide.engine.client import Client
+from bide.errors import BusyError, CommitUnknownError
 from tests.http.conftest import BASE, INSTANCES, Api
 
 
@@ -51,7 +51,7 @@ def test_a_generated_id_has_32_hex_digits(api: Api) -> None:
 def test_uris_carry_the_hub_and_the_host_of_the_request(small_api: Api) -> None:
     answer = small_api.post("/orchestrators/Approve/x", headers={"Host": "localhost:99"})
     uri = answer.json()["statusQueryGetUri"]
-    assert uri.startswith(f"http://localhost:99{INSTANCES}/x?taskHub=my+hub&connection=Storage&code=hf.")
+    assert uri.startswith(f"http://localhost:99{INSTANCES}/x?taskHub=my+hub&connection=Storage&code=bide.")
 
 
 def test_failure_as_500_is_kept_in_the_status_uri(api: Api) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.clock import SECOND
-from holdfast.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
-from holdfast.keys import Key, KeyRing, Role, keys_path
-from holdfast.store.files import hub_secret
+from bide.clock import SECOND
+from bide.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
+from bide.keys import Key, KeyRing, Role, keys_path
+from bide.store.files import hub_secret
 
 NOW = 1_763_880_000 * SECOND
 HOUR = 3_600 * SECOND
@@ -57,8 +57,8 @@ def test_a_key_lets_in_who_has_its_text(ring: KeyRing) -> None:
     text = ring.create("ci", Role.OPERATOR, NOW)
     found = ring.find(text, NOW)
     assert found == Key("ci", Role.OPERATOR, sha256(text.encode()).hexdigest(), NOW)
-    assert text.startswith("hfk_")
-    assert len(text) == 4 + 43  # 256 bits
+    assert text.startswith("bide_")
+    assert len(text) == 5 + 43  # 256 bits
     assert ring.list() == [found]
 
 
@@ -177,7 +177,7 @@ def test_the_file_holds_no_key_and_only_its_owner_can_read_it(path: Path) -> Non
         os.umask(old_mask)
     assert path.stat().st_mode & 0o777 == 0o600
     assert text not in path.read_text()
-    assert text.removeprefix("hfk_") not in path.read_text()
+    assert text.removeprefix("bide_") not in path.read_text()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from holdfast import Settings
-from holdfast.keys import KeyRing, Role, keys_path
+from bide import Settings
+from bide.keys import KeyRing, Role, keys_path
 from tests.http.conftest import INSTANCES, Api, serve
 
 READS = [
@@ -65,7 +65,7 @@ def test_nothing_goes_without_a_key(api: Api, admin: dict[str, str], method: str
         refused = [
             api.http.request(method, tried),
             api.http.request(method, f"{tried}?code=guess"),
-            api.http.request(method, tried, headers={"Authorization": "Bearer hf.a.b"}),
+            api.http.request(method, tried, headers={"Authorization": "Bearer bide.a.b"}),
             api.http.request(method, f"{tried}?code=other", headers=admin),
         ]
         assert [answer.status_code for answer in refused] == [401] * 4

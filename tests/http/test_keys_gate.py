@@ -9,14 +9,14 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from holdfast import Settings
-from holdfast.clock import SECOND, to_datetime
-from holdfast.errors import InvalidTokenError
-from holdfast.http.auth import VERBS, Caller, Gate, grant_expired, is_open
-from holdfast.instance import Instance, RuntimeStatus
-from holdfast.keys import KeyRing, Role
-from holdfast.testing.clock import ManualClock
-from holdfast.tokens import InstanceGrant, ResponseGrant, sign
+from bide import Settings
+from bide.clock import SECOND, to_datetime
+from bide.errors import InvalidTokenError
+from bide.http.auth import VERBS, Caller, Gate, grant_expired, is_open
+from bide.instance import Instance, RuntimeStatus
+from bide.keys import KeyRing, Role
+from bide.testing.clock import ManualClock
+from bide.tokens import InstanceGrant, ResponseGrant, sign
 
 SECRET = bytes(range(32))
 NOW = 1_763_880_000 * SECOND
@@ -99,7 +99,16 @@ def test_keys_that_differ_are_refused(ring: KeyRing, settings: Settings) -> None
 
 def test_without_a_valid_key_nobody_is_let_in(ring: KeyRing) -> None:
     key = ring.create("ci", Role.ADMIN, NOW, expires_at=NOW)
-    for query in ("", "code=", "code=XXX", f"code={key}", f"code={key}x", "code=local", "code=%ff", "code=hf.a.b"):
+    for query in (
+        "",
+        "code=",
+        "code=XXX",
+        f"code={key}",
+        f"code={key}x",
+        "code=local",
+        "code=%ff",
+        "code=bide.a.b",
+    ):
         assert not lets_in(gate(ring), request(query))
     assert not lets_in(gate(ring), request(authorization=f"Basic {key}"))
     assert not lets_in(gate(ring), request(client=None))
@@ -114,7 +123,11 @@ def test_a_revoked_key_is_refused_at_once(ring: KeyRing) -> None:
 
 
 def test_no_refusal_repeats_what_was_shown(ring: KeyRing) -> None:
-    for shown in ("a-secret-guess", "hf.a-secret-guess.x", sign(SECRET, ResponseGrant("a", "E", "1", False, None))):
+    for shown in (
+        "a-secret-guess",
+        "bide.a-secret-guess.x",
+        sign(SECRET, ResponseGrant("a", "E", "1", False, None)),
+    ):
         with pytest.raises(HTTPException) as caught:
             gate(ring).identify(request(f"code={shown}"))
         assert shown not in str(caught.value)
@@ -172,7 +185,7 @@ def test_what_a_client_of_azure_brings_along_is_ignored(ring: KeyRing) -> None:
 
 
 def test_a_broken_token_is_not_ignored(ring: KeyRing) -> None:
-    for shown in (TOKEN[:-1] + "!", "hf.a.b", "a.b", "."):
+    for shown in (TOKEN[:-1] + "!", "bide.a.b", "a.b", "."):
         assert not lets_in(gate(ring, OPEN), request(f"code={shown}"))
 
 

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from holdfast import App, DevelopmentOnlyError, DevelopmentRoute, Settings
-from holdfast.http.app import create_app
+from bide import App, DevelopmentOnlyError, DevelopmentRoute, Settings
+from bide.http.app import create_app
 from tests.http.conftest import BASE, INSTANCES, example, serve
 
 HOST = ("127.0.0.1", 50_000)

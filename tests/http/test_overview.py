@@ -11,8 +11,8 @@ from typing import Annotated
 import pytest
 from msgspec import Meta
 
-from holdfast import App, OrchestrationContext, Settings, when_any
-from holdfast.keys import KeyRing, Role, keys_path
+from bide import App, OrchestrationContext, Settings, when_any
+from bide.keys import KeyRing, Role, keys_path
 from tests.http.conftest import INSTANCES, Api, serve
 
 BASE = INSTANCES.removesuffix("/instances")

@@ -18,8 +18,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from holdfast.config import Settings
-from holdfast.http.protocol import ServerConfig
+from bide.config import Settings
+from bide.http.protocol import ServerConfig
 
 SHORT = Settings(header_timeout_s=0.05, max_header_bytes=1000)
 LONG = Settings(header_timeout_s=3600, max_header_bytes=1000)
@@ -90,7 +90,7 @@ def protocols(
         await (await answer(request))(scope, receive, send)
 
     config = ServerConfig(
-        app, settings, http=f"holdfast.http.protocol_{parser}:WatchedProtocol", log_config=None, **options
+        app, settings, http=f"bide.http.protocol_{parser}:WatchedProtocol", log_config=None, **options
     )
     config.load()
     state = ServerState()

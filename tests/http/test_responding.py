@@ -17,11 +17,11 @@ import httpx2
 import pytest
 from msgspec import Meta
 
-from holdfast import App, OneTimeCode, OrchestrationContext, Secret, Settings, SystemClock, when_any
-from holdfast.engine.client import Client
-from holdfast.errors import BusyError
-from holdfast.store.files import hub_secret
-from holdfast.tokens import InstanceGrant, ResponseGrant, sign
+from bide import App, OneTimeCode, OrchestrationContext, Secret, Settings, SystemClock, when_any
+from bide.engine.client import Client
+from bide.errors import BusyError
+from bide.store.files import hub_secret
+from bide.tokens import InstanceGrant, ResponseGrant, sign
 from tests.http.conftest import INSTANCES, Api, serve
 
 Release = Annotated[bool, Meta(title="Release version 2?", description="All <b>tests</b> have passed.")]
@@ -486,7 +486,7 @@ def links_that_do_not_work(instance_id: str) -> Iterator[str]:
     yield sign(bytes(32), good)
     yield sign(secret, ResponseGrant(instance_id, "Release", "1", False, now - 1))
     yield sign(secret, InstanceGrant(instance_id, ("raiseEvent", "responseLink"), 7.0))
-    yield "hf.a.b"
+    yield "bide.a.b"
     yield "x"
 
 

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from holdfast import Client, ServerSentEvent, Settings, event_stream
-from holdfast.http.app import DurableApi, create_app
+from bide import Client, ServerSentEvent, Settings, event_stream
+from bide.http.app import DurableApi, create_app
 from tests.http.conftest import INSTANCES, example
 
 EVENTS = INSTANCES.replace("/instances", "/events")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.errors import InvalidTokenError
-from holdfast.tokens import Grant, InstanceGrant, ResponseGrant, read, sign
+from bide.errors import InvalidTokenError
+from bide.tokens import Grant, InstanceGrant, ResponseGrant, read, sign
 
 SECRET = bytes(range(32))
 URLS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -60,7 +60,21 @@ def test_what_is_left_out_or_put_in_anywhere_is_refused(grant: Grant) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "..", "...", "hf", "hf.", "hf..", "hf.e30.", "HF.e30.e30", "\ud800", "hf.\ud800.é", "a.b.c.d"]
+    "text",
+    [
+        "",
+        ".",
+        "..",
+        "...",
+        "bide",
+        "bide.",
+        "bide..",
+        "bide.e30.",
+        "BIDE.e30.e30",
+        "\ud800",
+        "bide.\ud800.é",
+        "a.b.c.d",
+    ],
 )
 def test_what_is_no_token_is_refused(text: str) -> None:
     assert refused(text)
@@ -88,14 +102,14 @@ def test_payload_and_seal_of_two_tokens_do_not_mix() -> None:
 def test_something_else_that_the_secret_signed_is_no_token() -> None:
     payload = sign(SECRET, INSTANCE).split(".")[1]
     plain = hmac.digest(SECRET, payload.encode(), "sha256")
-    assert refused(f"hf.{payload}.{urlsafe_b64encode(plain).decode().rstrip('=')}")
+    assert refused(f"bide.{payload}.{urlsafe_b64encode(plain).decode().rstrip('=')}")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", msgspec.msgpack.encode(["x", 1]), msgspec.msgpack.encode(["i"])])
 def test_a_sealed_payload_of_another_version_is_refused(payload: bytes) -> None:
     text = urlsafe_b64encode(payload).rstrip(b"=")
-    seal = urlsafe_b64encode(hmac.digest(SECRET, b"holdfast token " + text, "sha256")).rstrip(b"=")
-    assert refused(f"hf.{text.decode()}.{seal.decode()}")
+    seal = urlsafe_b64encode(hmac.digest(SECRET, b"bide token " + text, "sha256")).rstrip(b"=")
+    assert refused(f"bide.{text.decode()}.{seal.decode()}")
 
 
 def test_tokens_are_short() -> None:

@@ -121,7 +121,7 @@ class Carrier:
 
 
 class Server:
-    """`holdfast dev` over the phone sample."""
+    """`bide dev` over the phone sample."""
 
     def __init__(self, directory: Path, carrier: Carrier | None = None) -> None:
         self.db = directory / "phone.db"
@@ -137,7 +137,7 @@ class Server:
                 "TwilioBaseUrl": f"http://127.0.0.1:{carrier.port}",
             }
         sample = str(ROOT / "examples" / "phone_verification" / "app.py")
-        command = [sys.executable, "-m", "holdfast.cli", "dev", sample, "--no-reload"]
+        command = [sys.executable, "-m", "bide.cli", "dev", sample, "--no-reload"]
         command += ["--port", str(self.port), "--db", str(self.db)]
         self.process = Process(command, self.log, **settings)
 

@@ -27,14 +27,14 @@ AGAIN = "The worker was killed; starting it again.\n"
 
 
 class Demo:
-    """`holdfast demo`, and what it serves."""
+    """`bide demo`, and what it serves."""
 
     def __init__(self, directory: Path) -> None:
         self._log = directory / "demo.log"
         self.db = directory / "demo.db"
-        own = ("Twilio", "HOLDFAST_")
+        own = ("Twilio", "BIDE_")
         environ = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-        command = [sys.executable, "-m", "holdfast.cli", "demo", "--port", "0", "--db", str(self.db)]
+        command = [sys.executable, "-m", "bide.cli", "demo", "--port", "0", "--db", str(self.db)]
         with self._log.open("ab") as log:
             # In a group of its own, as a shell starts it: Ctrl+C goes to the whole group.
             self.process = subprocess.Popen(

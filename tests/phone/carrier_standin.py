@@ -18,8 +18,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from holdfast import SystemClock
-from holdfast.phone import DevPhone, dev_phone_routes
+from bide import SystemClock
+from bide.phone import DevPhone, dev_phone_routes
 
 
 class Delay:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from holdfast.phone import (
+from bide.phone import (
     CarrierError,
     DevMessage,
     InvalidNumberError,

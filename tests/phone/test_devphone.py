@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.phone import (
+from bide.phone import (
     DevMessage,
     DevPhone,
     Fault,
@@ -156,7 +156,7 @@ SENDER = """
 import asyncio, os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from holdfast.phone import DevPhone, Sms
+from bide.phone import DevPhone, Sms
 phone = DevPhone(Path(sys.argv[1]), lambda: datetime.now(UTC))
 asyncio.run(phone.send(Sms(sys.argv[2], sys.argv[3])))
 os.kill(os.getpid(), signal.SIGKILL)

@@ -21,7 +21,7 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[
 from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from holdfast.phone import (
+from bide.phone import (
     Fault,
     NotSentError,
     Receipt,
@@ -31,7 +31,7 @@ from holdfast.phone import (
     TwilioCarrier,
     challenge_text,
 )
-from holdfast.phone.local_twilio import segments
+from bide.phone.local_twilio import segments
 
 ROOT = Path(__file__).parent.parent.parent
 ACCOUNT, TOKEN, SENDER = "AC" + "0" * 32, "secret-token", "+15005550006"
@@ -196,7 +196,7 @@ def test_what_twilio_would_not_take(standin: StandIn, form: dict[str, str], code
 
 
 @pytest.mark.parametrize(
-    "sender", [{"From": "Holdfast"}, {"From": "12345"}, {"MessagingServiceSid": f"MG{'0' * 32}"}, {"From": SENDER}]
+    "sender", [{"From": "Bide"}, {"From": "12345"}, {"MessagingServiceSid": f"MG{'0' * 32}"}, {"From": SENDER}]
 )
 def test_senders_that_twilio_knows(standin: StandIn, sender: dict[str, str]) -> None:
     form = {"To": "+14255550210", "Body": "x" * 1_600, **sender}

@@ -15,9 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from holdfast import App, Settings
-from holdfast.http.app import DurableApi, create_app
-from holdfast.phone import (
+from bide import App, Settings
+from bide.http.app import DurableApi, create_app
+from bide.phone import (
     DevPhone,
     RefusedError,
     SendUnknownError,

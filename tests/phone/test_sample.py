@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from holdfast import RuntimeStatus
-from holdfast.config import Settings, using
-from holdfast.testing.harness import Durable
+from bide import RuntimeStatus
+from bide.config import Settings, using
+from bide.testing.harness import Durable
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "phone_verification" / "app.py"
 NUMBER = "+14255550100"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.phone import Carrier, DevPhone, Sms, TwilioCarrier, carrier_from_settings
+from bide.phone import Carrier, DevPhone, Sms, TwilioCarrier, carrier_from_settings
 
 TWILIO = {
     "TwilioAccountSid": "AC" + "0" * 32,

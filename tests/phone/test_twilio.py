@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlencode
 import httpx2
 import pytest
 
-from holdfast.phone import (
+from bide.phone import (
     Carrier,
     CarrierError,
     InvalidNumberError,
@@ -550,7 +550,7 @@ def test_no_error_shows_or_holds_the_code_or_the_token(handler: Handler) -> None
 
 
 def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "httpx2")  # as `holdfast dev` sets it: at INFO it logs whole URLs
+    caplog.set_level(logging.WARNING, "httpx2")  # as `bide dev` sets it: at INFO it logs whole URLs
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "httpcore2")  # whatever other tests set it to
     send(answering(201, {"sid": "SM1", "body": SMS.body}))

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from holdfast.phone import challenge_text, code_from, normalise_code, same_code
+from bide.phone import challenge_text, code_from, normalise_code, same_code
 
 FULL_WIDTH = "\uff10\uff10\uff14\uff12"  # 0042
 ARABIC = "\u0662\u0661\u0666\u0668"  # 2168

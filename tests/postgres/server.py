@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, Self, TypedDict
 from urllib.parse import quote
 
-NO_POSTGRESQL = "No PostgreSQL here: apt-get install postgresql, or name its directory in HOLDFAST_POSTGRES_BIN."
+NO_POSTGRESQL = "No PostgreSQL here: apt-get install postgresql, or name its directory in BIDE_POSTGRES_BIN."
 SUPERUSER = "postgres"
 LIMIT_S = 60.0
 """How long anything may take here. Recovery after a kill is the longest."""
@@ -54,11 +54,11 @@ class _Identity(TypedDict, total=False):
 
 
 def find_binaries() -> Path | None:
-    """Where PostgreSQL's commands are: what HOLDFAST_POSTGRES_BIN names, or else the newest that Debian installed,
+    """Where PostgreSQL's commands are: what BIDE_POSTGRES_BIN names, or else the newest that Debian installed,
     or else what is on the path. Raises `PostgresError` if the named place lacks one."""
-    if named := os.environ.get("HOLDFAST_POSTGRES_BIN"):
+    if named := os.environ.get("BIDE_POSTGRES_BIN"):
         if not _complete(Path(named)):
-            raise PostgresError(f"HOLDFAST_POSTGRES_BIN={named} must hold {', '.join(_COMMANDS)}.")
+            raise PostgresError(f"BIDE_POSTGRES_BIN={named} must hold {', '.join(_COMMANDS)}.")
         return Path(named)
     return next(filter(_complete, _candidates()), None)
 
@@ -143,7 +143,7 @@ class PostgresServer:
         self._identity = _unprivileged()
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         self._environ["LC_ALL"] = "C"
-        self._home = Path(tempfile.mkdtemp(prefix="holdfast-postgres-", dir=below))
+        self._home = Path(tempfile.mkdtemp(prefix="bide-postgres-", dir=below))
         os.chown(self._home, self._identity.get("user", -1), self._identity.get("group", -1))
         self._data = self._home / "data"
         self._conf_file = self._home / "postgresql.conf"

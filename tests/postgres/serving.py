@@ -1,4 +1,4 @@
-"""`holdfast serve` over a database, in a process of its own."""
+"""`bide serve` over a database, in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from holdfast.instance import PARTITIONS
+from bide.instance import PARTITIONS
 from tests.kill.conftest import Process, eventually, free_port, request
 
 
@@ -17,7 +17,7 @@ class Worker:
         """Start to serve `app`, a file of Python, over the database at `url`."""
         self.port = free_port()
         self._log = app.with_name(f"{app.stem}-{self.port}.log")
-        command = [sys.executable, "-m", "holdfast.cli", "serve", str(app)]
+        command = [sys.executable, "-m", "bide.cli", "serve", str(app)]
         command += ["--port", str(self.port), "--db", url]
         self.process = Process(command, self._log, **environ)
         self.process.start()

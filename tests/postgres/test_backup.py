@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from holdfast import App, Client, OrchestrationContext, Settings, when_any
-from holdfast.app import run
-from holdfast.cli import main
-from holdfast.clock import SECOND, SystemClock
-from holdfast.engine.worker import WorkerOptions
-from holdfast.errors import InstanceNotFoundError
+from bide import App, Client, OrchestrationContext, Settings, when_any
+from bide.app import run
+from bide.cli import main
+from bide.clock import SECOND, SystemClock
+from bide.engine.worker import WorkerOptions
+from bide.errors import InstanceNotFoundError
 from tests.postgres.server import PostgresServer, find_binaries
 from tests.postgres.test_workers import until, waits
 
@@ -62,7 +62,7 @@ async def due(client: Client) -> int:
 
 
 def dump(url: str, to: Path) -> None:
-    """Runs what `holdfast db backup` tells to run."""
+    """Runs what `bide db backup` tells to run."""
     result = CliRunner().invoke(main, ["db", "backup", str(to), "--db", url])
     assert result.exit_code == 2
     execute(*shlex.split(result.stderr.splitlines()[-1]))
@@ -76,7 +76,7 @@ def execute(program: str, *arguments: str) -> None:
 
 
 def test_a_new_worker_goes_on_after_a_restore(postgres: PostgresServer, database_url: str, tmp_path: Path) -> None:
-    copy = tmp_path / "holdfast.dump"
+    copy = tmp_path / "bide.dump"
 
     async def until_the_accident() -> int:
         async with working(database_url) as client:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.store.postgres import PostgresStore
-from holdfast.store.protocol import Store
-from holdfast.testing.conformance import StoreExam
+from bide.store.postgres import PostgresStore
+from bide.store.protocol import Store
+from bide.testing.conformance import StoreExam
 
 pytestmark = pytest.mark.postgres
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.clock import SECOND, SystemClock
-from holdfast.errors import CommitUnknownError, StoreUnavailableError, TryAgainError
-from holdfast.instance import PARTITIONS
-from holdfast.store.postgres import PostgresStore
+from bide.clock import SECOND, SystemClock
+from bide.errors import CommitUnknownError, StoreUnavailableError, TryAgainError
+from bide.instance import PARTITIONS
+from bide.store.postgres import PostgresStore
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import Workers, play, until, verify, waits
 
@@ -98,7 +98,7 @@ def test_a_worker_of_a_lost_past_writes_nothing(database_url: str, postgres: Pos
     async def scene(workers: Workers) -> None:
         a = await workers.start("a")
         before = {**a.worker.partition.epochs}
-        postgres.query("UPDATE holdfast.partitions SET owner = NULL, epoch = epoch - 1", name)
+        postgres.query("UPDATE bide.partitions SET owner = NULL, epoch = epoch - 1", name)
         store = PostgresStore(database_url)
         await store.open()
         now = SystemClock().now()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import App, Settings
-from holdfast.clock import SystemClock
-from holdfast.errors import NotAllowedError
-from holdfast.keys import Role, key_ring
+from bide import App, Settings
+from bide.clock import SystemClock
+from bide.errors import NotAllowedError
+from bide.keys import Role, key_ring
 from tests.http.conftest import serve
 from tests.kill.conftest import eventually
 
@@ -65,7 +65,7 @@ def test_a_server_hears_of_new_and_revoked_keys(database_url: str) -> None:
 
 def test_the_command_line_works_on_the_same_keys(database_url: str, tmp_path: Path) -> None:
     def keys(*words: str) -> str:
-        command = [sys.executable, "-m", "holdfast.cli", "keys", *words, "--db", database_url]
+        command = [sys.executable, "-m", "bide.cli", "keys", *words, "--db", database_url]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
         return done.stdout
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.instance import PARTITIONS
+from bide.instance import PARTITIONS
 from tests.kill.conftest import eventually
 from tests.postgres.serving import Worker
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.kill]
 APP = """
 import os
 from datetime import timedelta
-from holdfast import App, OrchestrationContext
+from bide import App, OrchestrationContext
 
 app = App()
 

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast import App, Settings
-from holdfast.app import Hub
-from holdfast.app import run as run_app
-from holdfast.cli import main
-from holdfast.clock import SystemClock
-from holdfast.errors import StoreError
-from holdfast.instance import PARTITIONS
-from holdfast.presence import Presence
-from holdfast.store import postgres_schema
+from bide import App, Settings
+from bide.app import Hub
+from bide.app import run as run_app
+from bide.cli import main
+from bide.clock import SystemClock
+from bide.errors import StoreError
+from bide.instance import PARTITIONS
+from bide.presence import Presence
+from bide.store import postgres_schema
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import until
 
@@ -37,7 +37,7 @@ PASSWORD = "hush-hush"
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("HOLDFAST_", "PG"))]:
+    for name in [name for name in os.environ if name.startswith(("BIDE_", "PG"))]:
         monkeypatch.delenv(name)
     return tmp_path
 
@@ -123,7 +123,7 @@ def test_migrate(database_url: str) -> None:
 
 def test_a_newer_schema_is_refused(postgres: PostgresServer, database_url: str) -> None:
     command("db", "migrate", "--db", database_url)
-    postgres.query("INSERT INTO holdfast.migrations VALUES (99, now())", database_url.rpartition("/")[2])
+    postgres.query("INSERT INTO bide.migrations VALUES (99, now())", database_url.rpartition("/")[2])
     for verb in ("migrate", "status"):
         result = command("db", verb, "--db", database_url, exit_code=9 if verb == "migrate" else 0)
         assert "99" in result.output
@@ -134,7 +134,7 @@ def test_a_newer_schema_is_refused(postgres: PostgresServer, database_url: str) 
 def test_a_backup_is_somebody_else_s() -> None:
     url = f"postgresql://ann:{PASSWORD}@db.example:5432/hub?sslmode=require"
     said = command("db", "backup", "my copy", "--db", url, exit_code=2).stderr
-    dump = "pg_dump --format=custom --schema=holdfast --file='my copy'"
+    dump = "pg_dump --format=custom --schema=bide --file='my copy'"
     assert f"{dump} 'postgresql://ann@db.example:5432/hub?sslmode=require'" in said
 
 
@@ -186,7 +186,7 @@ def refused(url: str, part: str) -> None:
 def test_an_old_server() -> None:
     with old_server() as url:
         said = command("db", "status", "--db", url, exit_code=9).stderr
-    assert "is PostgreSQL 13.9. Holdfast needs 14 or later." in said
+    assert "is PostgreSQL 13.9. Bide needs 14 or later." in said
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_who_is_not_let_in(guarded: PostgresServer) -> None:
 
 def test_a_password_is_in_no_output(guarded: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     url = guarded.create_database("quiet").replace("postgres@", f"ann:{PASSWORD}@")
-    monkeypatch.setenv("HOLDFAST_DB", url)
+    monkeypatch.setenv("BIDE_DB", url)
     for arguments in (["config", "show", "-o", "table"], ["config", "show"], ["db", "status"]):
         assert "postgresql://ann@127.0.0.1" in command(*arguments).stdout
     command("doctor", "-o", "table", exit_code=1)
@@ -250,7 +250,7 @@ def findings(url: str) -> dict[str, list[tuple[str, str]]]:
 def test_doctor(database_url: str) -> None:
     state, said = findings(database_url)["database"][0]
     assert state == "note"
-    assert "holdfast db migrate --db 'postgresql://OWNER@127.0.0.1" in said
+    assert "bide db migrate --db 'postgresql://OWNER@127.0.0.1" in said
     live(database_url)
     found = findings(database_url)
     assert found["database"][0][0] == "ok"

@@ -17,19 +17,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from holdfast.cli import main
-from holdfast.errors import StoreError
-from holdfast.store.postgres import PostgresStore
+from bide.cli import main
+from bide.errors import StoreError
+from bide.store.postgres import PostgresStore
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import Workers, foreign_id, play, until, verify, waits
 
 pytestmark = pytest.mark.postgres
 
-NO_PGBOUNCER = "No PgBouncer here: apt-get install pgbouncer, or name the program in HOLDFAST_PGBOUNCER."
+NO_PGBOUNCER = "No PgBouncer here: apt-get install pgbouncer, or name the program in BIDE_PGBOUNCER."
 
 
 def find_pgbouncer() -> str | None:
-    return os.environ.get("HOLDFAST_PGBOUNCER") or shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    return os.environ.get("BIDE_PGBOUNCER") or shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 def free_port() -> int:
@@ -46,7 +46,7 @@ def pooled(url: str, mode: str) -> Iterator[str]:
     server, database = url.rsplit("@", 1)[1].split("/")
     host, port = server.split(":")
     own = free_port()
-    with tempfile.TemporaryDirectory(prefix="holdfast-pgbouncer-") as directory:
+    with tempfile.TemporaryDirectory(prefix="bide-pgbouncer-") as directory:
         conf = Path(directory) / "pgbouncer.ini"
         conf.write_text(
             f"[databases]\n{database} = host={host} port={port} user=postgres\n"
@@ -102,4 +102,4 @@ def test_transaction_mode_is_refused(postgres: PostgresServer, database_url: str
         assert any("pool_mode=session" in each["found"] + each.get("next", "") for each in wrong)
         result = CliRunner().invoke(main, ["db", "migrate", "--db", url])
         assert (result.exit_code, "pool_mode=session" in result.stderr) == (9, True)
-    assert postgres.query("SELECT to_regnamespace('holdfast')", database_url.rpartition("/")[2]) == ""
+    assert postgres.query("SELECT to_regnamespace('bide')", database_url.rpartition("/")[2]) == ""

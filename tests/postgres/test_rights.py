@@ -14,18 +14,18 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from holdfast.cli import main
-from holdfast.errors import StoreError
-from holdfast.store.postgres import PostgresStore
-from holdfast.store.protocol import Store
-from holdfast.testing.conformance import StoreExam
+from bide.cli import main
+from bide.errors import StoreError
+from bide.store.postgres import PostgresStore
+from bide.store.protocol import Store
+from bide.testing.conformance import StoreExam
 from tests.postgres.server import PostgresError, PostgresServer, find_binaries
 from tests.postgres.test_workers import Workers, play, until, verify, waits
 
 pytestmark = pytest.mark.postgres
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-PASSWORDS = {"HOLDFAST_OWNER_PASSWORD": "own-hush", "HOLDFAST_WORKER_PASSWORD": "work-hush"}
+PASSWORDS = {"BIDE_OWNER_PASSWORD": "own-hush", "BIDE_WORKER_PASSWORD": "work-hush"}
 
 
 class Hub:
@@ -33,11 +33,11 @@ class Hub:
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
-        self.owner = self._url("holdfast_owner", "own-hush")
-        self.worker = self._url("holdfast_worker", "work-hush")
+        self.owner = self._url("bide_owner", "own-hush")
+        self.worker = self._url("bide_worker", "work-hush")
 
     def _url(self, role: str, password: str) -> str:
-        return self.server.url("holdfast", role).replace("@", f":{password}@")
+        return self.server.url("bide", role).replace("@", f":{password}@")
 
     def run(self, file: str, url: str) -> None:
         command = ["psql", "--no-psqlrc", "--quiet", f"--file={DEPLOY / file}", url]
@@ -55,7 +55,7 @@ def made(installed: None, memory: Path) -> Iterator[Hub]:
         server.query(f"COPY (VALUES {rules}) TO '{server.query('SHOW hba_file')}'")
         server.restart()
         with pytest.raises(
-            StoreError, match=r"no schema yet.*holdfast db migrate --db 'postgresql://OWNER@127"
+            StoreError, match=r"no schema yet.*bide db migrate --db 'postgresql://OWNER@127"
         ) as error:
             asyncio.run(PostgresStore(hub.worker).open())
         assert "hush" not in str(error.value)
@@ -82,22 +82,22 @@ def test_a_worker_verifies_a_phone(made: Hub) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "CREATE TABLE holdfast.mine (a int)",
+        "CREATE TABLE bide.mine (a int)",
         "CREATE TABLE public.mine (a int)",
         "CREATE TEMPORARY TABLE mine (a int)",
         "CREATE SCHEMA mine",
-        "CREATE FUNCTION holdfast.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "DROP TABLE holdfast.instances",
-        "TRUNCATE holdfast.instances",
-        "ALTER TABLE holdfast.instances ADD mine int",
-        "DROP FUNCTION holdfast.put_messages",
-        "DELETE FROM holdfast.migrations",
-        "UPDATE holdfast.migrations SET number = 1",
-        "DELETE FROM holdfast.partitions",
-        "DELETE FROM holdfast.secrets",
-        "DELETE FROM holdfast.documents",
+        "CREATE FUNCTION bide.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "DROP TABLE bide.instances",
+        "TRUNCATE bide.instances",
+        "ALTER TABLE bide.instances ADD mine int",
+        "DROP FUNCTION bide.put_messages",
+        "DELETE FROM bide.migrations",
+        "UPDATE bide.migrations SET number = 1",
+        "DELETE FROM bide.partitions",
+        "DELETE FROM bide.secrets",
+        "DELETE FROM bide.documents",
         "CREATE ROLE mine",
-        "DROP SCHEMA holdfast CASCADE",
+        "DROP SCHEMA bide CASCADE",
     ],
 )
 def test_what_a_worker_may_not(made: Hub, statement: str) -> None:
@@ -114,7 +114,7 @@ def test_what_a_worker_may_not(made: Hub, statement: str) -> None:
 
 def test_strangers_see_nothing(made: Hub) -> None:
     made.server.query("CREATE ROLE stranger LOGIN PASSWORD 'hush'")
-    url = made.server.url("holdfast", "stranger").replace("@", ":hush@")
+    url = made.server.url("bide", "stranger").replace("@", ":hush@")
     with pytest.raises(StoreError, match="permission denied for database"):
         asyncio.run(PostgresStore(url).open())
 
@@ -134,11 +134,11 @@ def rights(url: str) -> tuple[str, str]:
 
 def test_doctor_knows_what_a_worker_needs(made: Hub) -> None:
     assert rights(made.worker)[0] == "ok"
-    made.server.query("REVOKE UPDATE ON holdfast.instances FROM holdfast_worker", "holdfast")
+    made.server.query("REVOKE UPDATE ON bide.instances FROM bide_worker", "bide")
     try:
         assert rights(made.worker) == ("wrong", "the role lacks UPDATE on instances")
     finally:
-        made.server.query("GRANT UPDATE ON holdfast.instances TO holdfast_worker", "holdfast")
+        made.server.query("GRANT UPDATE ON bide.instances TO bide_worker", "bide")
 
 
 class TestWithAWorkersRights(StoreExam):
@@ -147,10 +147,10 @@ class TestWithAWorkersRights(StoreExam):
     @pytest.fixture(autouse=True)
     def database(self, made: Hub) -> None:
         self.url = made.worker
-        tables = made.server.query("SELECT relname FROM pg_stat_user_tables", "holdfast").split()
-        emptied = [f"DELETE FROM holdfast.{name}" for name in tables if name not in ("migrations", "partitions")]
-        emptied.append("UPDATE holdfast.partitions SET owner = NULL, epoch = 0, lease_until = 0")
-        made.server.query("; ".join(emptied), "holdfast")
+        tables = made.server.query("SELECT relname FROM pg_stat_user_tables", "bide").split()
+        emptied = [f"DELETE FROM bide.{name}" for name in tables if name not in ("migrations", "partitions")]
+        emptied.append("UPDATE bide.partitions SET owner = NULL, epoch = 0, lease_until = 0")
+        made.server.query("; ".join(emptied), "bide")
 
     def make(self, directory: Path) -> Store:
         return PostgresStore(self.url)
@@ -162,21 +162,21 @@ def test_what_the_page_watches(made: Hub) -> None:
     statements = re.sub(r"^--.*\n", "", block, flags=re.M).split(";\n")
     assert len(statements) > 5
     for statement in statements:
-        made.server.query(statement, "holdfast")
+        made.server.query(statement, "bide")
 
 
 def test_a_restore_by_the_owner_keeps_the_rights(made: Hub, tmp_path: Path) -> None:
     binaries = find_binaries()
     assert binaries is not None
-    copy, server = tmp_path / "holdfast.dump", made.server
-    options = ("--format=custom", "--schema=holdfast", f"--file={copy}", made.owner)
+    copy, server = tmp_path / "bide.dump", made.server
+    options = ("--format=custom", "--schema=bide", f"--file={copy}", made.owner)
     subprocess.run([binaries / "pg_dump", *options], check=True)
-    server.query("CREATE DATABASE again OWNER holdfast_owner")
+    server.query("CREATE DATABASE again OWNER bide_owner")
     server.query("REVOKE ALL ON DATABASE again FROM PUBLIC", "again")
-    server.query("GRANT CONNECT ON DATABASE again TO holdfast_worker", "again")
-    url = made.owner.removesuffix("holdfast") + "again"
+    server.query("GRANT CONNECT ON DATABASE again TO bide_worker", "again")
+    url = made.owner.removesuffix("bide") + "again"
     restore = ("--exit-on-error", "--single-transaction", f"--dbname={url}", str(copy))
     subprocess.run([binaries / "pg_restore", *restore], check=True)
-    assert rights(made.worker.removesuffix("holdfast") + "again")[0] == "ok"
+    assert rights(made.worker.removesuffix("bide") + "again")[0] == "ok"
     with pytest.raises(PostgresError, match="permission denied"):
-        server.query("SET ROLE holdfast_worker; DELETE FROM holdfast.migrations", "again")
+        server.query("SET ROLE bide_worker; DELETE FROM bide.migrations", "again")

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.kill]
 
 OLD = """
 from datetime import timedelta
-from holdfast import App, OrchestrationContext, when_any
+from bide import App, OrchestrationContext, when_any
 
 app = App()
 
@@ -68,7 +68,7 @@ class Fleet:
         (directory / "new.py").write_text(NEW)
 
     def start(self, version: str) -> Worker:
-        worker = Worker(self._directory / f"{version}.py", self._url, HOLDFAST_LEAVE_S="1")
+        worker = Worker(self._directory / f"{version}.py", self._url, BIDE_LEAVE_S="1")
         self._running.append(worker)
         worker.wait_ready()
         self._asked.append(worker)

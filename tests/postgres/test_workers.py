@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import App, Client, OrchestrationContext, Settings, when_any
-from holdfast.app import Hub, run
-from holdfast.clock import Clock, SystemClock
-from holdfast.engine.worker import WorkerOptions
-from holdfast.errors import InstanceExistsError, InstanceFinishedError, InstanceNotFoundError, MisfitError
-from holdfast.instance import PARTITIONS, RuntimeStatus, partition_of
+from bide import App, Client, OrchestrationContext, Settings, when_any
+from bide.app import Hub, run
+from bide.clock import Clock, SystemClock
+from bide.engine.worker import WorkerOptions
+from bide.errors import InstanceExistsError, InstanceFinishedError, InstanceNotFoundError, MisfitError
+from bide.instance import PARTITIONS, RuntimeStatus, partition_of
 
 pytestmark = pytest.mark.postgres
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from holdfast.batch import Batch, Message
-from holdfast.clock import SECOND, Clock, Timestamp
-from holdfast.engine.worker import Reply, Worker
-from holdfast.errors import CommitUnknownError, HoldfastError
-from holdfast.store.memory import MemoryStore
-from holdfast.store.protocol import Store
-from holdfast.testing.simulation import Plant
+from bide.batch import Batch, Message
+from bide.clock import SECOND, Clock, Timestamp
+from bide.engine.worker import Reply, Worker
+from bide.errors import BideError, CommitUnknownError
+from bide.store.memory import MemoryStore
+from bide.store.protocol import Store
+from bide.testing.simulation import Plant
 
 
 class NoFence(MemoryStore):
@@ -101,7 +101,7 @@ class SwallowsErrors(Worker):
 
 
 def _calm(reply: Reply) -> Reply:
-    def calm(error: HoldfastError | None) -> None:
+    def calm(error: BideError | None) -> None:
         reply(None if isinstance(error, CommitUnknownError) else error)
 
     return calm

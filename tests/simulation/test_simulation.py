@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.store.memory import MemoryStore
-from holdfast.testing.faults import FaultyStore, InjectedError, SeededFaults
-from holdfast.testing.simulation import PROMISES, Plant, simulate
+from bide.store.memory import MemoryStore
+from bide.testing.faults import FaultyStore, InjectedError, SeededFaults
+from bide.testing.simulation import PROMISES, Plant, simulate
 from tests.simulation.plants import PLANTS
 
 SEEDS = 2000
@@ -24,7 +24,7 @@ SECONDS = 60
 
 
 def _run(*arguments: str, **environment: str) -> tuple[str, dict[str, Any]]:
-    command = [sys.executable, "-m", "holdfast.testing.simulation", *arguments]
+    command = [sys.executable, "-m", "bide.testing.simulation", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
     assert done.stdout, done.stderr
     return done.stdout, json.loads(done.stdout.splitlines()[-1])

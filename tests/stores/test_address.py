@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from holdfast import App, Settings
-from holdfast.errors import StoreError
-from holdfast.store.address import owner_url, safe_url
+from bide import App, Settings
+from bide.errors import StoreError
+from bide.store.address import owner_url, safe_url
 
 
 @pytest.mark.parametrize(
     ("db", "shown"),
     [
-        ("holdfast.db", "holdfast.db"),
+        ("bide.db", "bide.db"),
         (":memory:", ":memory:"),
         ("postgresql://ann@h/db", "postgresql://ann@h/db"),
         ("postgresql://ann:hush@h:5432/db", "postgresql://ann@h:5432/db"),
@@ -52,5 +52,5 @@ def test_the_driver_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(StoreError, match=r"pip install 'holdfast\[postgres\]'"):
+    with pytest.raises(StoreError, match=r"pip install 'bide\[postgres\]'"):
         asyncio.run(work())

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from holdfast.store.memory import MemoryStore
-from holdfast.store.protocol import Store
-from holdfast.store.sqlite import SqliteStore
-from holdfast.testing.conformance import StoreExam
+from bide.store.memory import MemoryStore
+from bide.store.protocol import Store
+from bide.store.sqlite import SqliteStore
+from bide.testing.conformance import StoreExam
 
 
 class TestMemoryStore(StoreExam):

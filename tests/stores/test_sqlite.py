@@ -6,30 +6,28 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from importlib import resources
 from pathlib import Path
 
-import msgspec
 import pytest
 from msgspec import Raw
 
-from holdfast.errors import SchemaTooNewError, StoreError, StoreInUseError
-from holdfast.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
-from holdfast.instance import PARTITIONS, RuntimeStatus
-from holdfast.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
-from holdfast.store import listing
-from holdfast.store.files import backup, migrate, status
-from holdfast.store.listing import SQLITE
-from holdfast.store.protocol import BEFORE_ALL, Store
-from holdfast.store.sqlite import SqliteStore
-from holdfast.testing.conformance import everything, instance, nothing_of, own_all, put
-from holdfast.testing.exam_rows import step
+from bide.errors import SchemaTooNewError, StoreError, StoreInUseError
+from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
+from bide.instance import PARTITIONS, RuntimeStatus
+from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
+from bide.store import listing
+from bide.store.files import backup, migrate, status
+from bide.store.listing import SQLITE
+from bide.store.protocol import BEFORE_ALL, Store
+from bide.store.sqlite import SqliteStore
+from bide.testing.conformance import everything, instance, nothing_of, own_all, put
+from bide.testing.exam_rows import step
 
 SMALL, LARGE = Raw(b'"small"'), Raw(b'"' + b"large" * 200 + b'"')
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from holdfast.store.sqlite import SqliteStore
+from bide.store.sqlite import SqliteStore
 asyncio.run(SqliteStore(Path(sys.argv[1])).open())
 print("open", flush=True)
 sys.stdin.read()
@@ -113,10 +111,10 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SchemaTooNewError, match="has schema 99; this Holdfast knows 5"):
+    with pytest.raises(SchemaTooNewError, match="has schema 99; this Bide knows 1"):
         opened(path, nothing)
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 5")
+        db.execute("PRAGMA user_version = 1")
     db.close()
     opened(path, nothing)  # the refusal let go of the lock
 
@@ -144,7 +142,7 @@ def test_an_empty_file_gets_its_tables(path: Path) -> None:
 
     opened(path, question)
     with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (5,)
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert {"instances", "history", "activities", "timers", "waits", "inbox", "partitions"} <= tables
@@ -255,7 +253,7 @@ def test_histories_are_in_order_wherever_their_steps_are_kept(path: Path) -> Non
 def test_a_committed_batch_survives_a_kill(path: Path) -> None:
     script = HOLDER.replace(
         "asyncio.run(SqliteStore(Path(sys.argv[1])).open())",
-        "from holdfast.testing.conformance import everything, own_all\n"
+        "from bide.testing.conformance import everything, own_all\n"
         "async def main():\n"
         "    store = SqliteStore(Path(sys.argv[1]))\n"
         "    await store.open()\n"
@@ -285,38 +283,14 @@ def execute(path: Path, statement: str) -> None:
 # --- from one schema to the next
 
 
-def test_a_database_of_the_first_schema_goes_on(path: Path) -> None:
-    first = resources.files("holdfast.store").joinpath("schema", "sqlite", "0001_initial.sql").read_text()
-    with sqlite3.connect(path) as db:
-        db.executescript(f"{first}; PRAGMA user_version = 1;")
-        db.execute(
-            """INSERT INTO instances
-               (id, name, status, created_at, updated_at, input, output, custom_status, generation)
-               VALUES ('old', 'order', 'Running', 1, 2, 'null', 'null', 'null', 0)"""
-        )
-        db.execute("INSERT INTO waits VALUES ('old', 1, 'Answer', 1, NULL, '{}')")
-        for seq in range(2):
-            facts = msgspec.json.encode([EventRaised("x", Raw(str(seq).encode()))])
-            db.execute("INSERT INTO history VALUES ('old', 0, ?, 1, ?)", (seq, facts))
-    db.close()
-    assert (status(path).schema, status(path).newest_schema) == (1, 5)
-    assert migrate(path) == (1, 5)
-    assert migrate(path) == (5, 5)
+def test_an_empty_file_is_migrated_once(path: Path) -> None:
+    sqlite3.connect(path).close()
+    assert (status(path).schema, status(path).newest_schema) == (0, 1)
+    assert migrate(path) == (0, 1)
+    assert migrate(path) == (1, 1)
 
     async def question(store: SqliteStore) -> None:
-        (found,) = await store.instances(InstanceFilter(), None, 10)
-        assert (found.id, found.tags) == ("old", {})
-        (wait,) = await store.open_waits(WaitFilter(), None, 10)
-        assert (wait.instance_id, wait.orchestrator) == ("old", "order")
-        epochs = await own_all(store)
-        await put(store, epochs, "new")
-        await put(store, epochs, "old", history=[step("old", 2, EventRaised("x", Raw(b"2")))])
-        facts = [(EventRaised("x", Raw(str(seq).encode())),) for seq in range(3)]
-        assert [each.facts for each in await store.history("old")] == facts
-        for seq in (2, 1):  # in the row, and where the steps were before
-            again = step("old", seq, ExecutionRewound())
-            await put(store, epochs, "old", history=[again], undone={"old": (0, seq)})
-            assert [each.facts for each in await store.history("old")] == [*facts[:seq], (ExecutionRewound(),)]
+        await put(store, await own_all(store), "new")
 
     opened(path, question)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
-from holdfast import (
+from bide import (
     App,
     Client,
     DurableTimer,

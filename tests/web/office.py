@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from holdfast import App, OrchestrationContext, RetryPolicy, Secret, current_call, when_any
+from bide import App, OrchestrationContext, RetryPolicy, Secret, current_call, when_any
 
 app = App()
 

@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from holdfast import Settings
-from holdfast.http.app import create_app
+from bide import Settings
+from bide.http.app import create_app
 from tests.http.conftest import Api, serve
 from tests.web.office import app
 

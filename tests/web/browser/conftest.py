@@ -29,7 +29,7 @@ FLAGS = (
 
 
 def chromium_path() -> str | None:
-    named = os.environ.get("HOLDFAST_CHROMIUM")
+    named = os.environ.get("BIDE_CHROMIUM")
     return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -37,7 +37,7 @@ def chromium_path() -> str | None:
 def browser() -> Iterator[Browser]:
     path = chromium_path()
     if path is None:
-        pytest.skip("No Chromium here: apt-get install chromium, or name one in HOLDFAST_CHROMIUM.")
+        pytest.skip("No Chromium here: apt-get install chromium, or name one in BIDE_CHROMIUM.")
     with sync_playwright() as playwright:
         yield from _launched(playwright, path)
 
@@ -104,7 +104,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 class Served:
-    """`holdfast serve` over an app, and shorthands for its API."""
+    """`bide serve` over an app, and shorthands for its API."""
 
     def __init__(self, directory: Path, app: Path, **environ: str) -> None:
         self._command = Command(directory, "serve", str(app), "--port", "0", "--db", "office.db", **environ)

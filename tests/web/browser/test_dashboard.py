@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
-from holdfast.cli import main
+from bide.cli import main
 from tests.kill.conftest import ROOT, request
 from tests.web.browser.conftest import API, Open, Served
 
@@ -371,7 +371,7 @@ def test_with_keys_it_asks_for_one_and_shows_what_its_role_may(tmp_path: Path, o
     )
     assert made.exit_code == 0, made.output
     key = made.stdout.split()[-1]
-    office = Served(tmp_path, ROOT / "tests/web/office.py", HOLDFAST_REQUIRE_KEY="true")
+    office = Served(tmp_path, ROOT / "tests/web/office.py", BIDE_REQUIRE_KEY="true")
     try:
         page = open_page(office.base)
         heading(page, "A key, please")
@@ -395,7 +395,7 @@ def test_a_banner_says_that_nobody_runs_what_is_waited_for(tmp_path: Path, open_
     before = Served(tmp_path, ROOT / "tests/web/office.py")
     before.waiting("Approval", b'"Ann"')
     before.stop()
-    (tmp_path / "other.py").write_text("from holdfast import App\n\napp = App()\n")
+    (tmp_path / "other.py").write_text("from bide import App\n\napp = App()\n")
     after = Served(tmp_path, tmp_path / "other.py")
     try:
         expect(open_page(after.base).locator(".banner")).to_contain_text("No worker runs Approval")

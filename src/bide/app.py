@@ -1,0 +1,249 @@
+"""The composition root: a user's functions, and what it takes to run them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+
+from msgspec.structs import replace
+from starlette.routing import BaseRoute
+
+from bide.clock import SECOND, Clock, SyncedClock, SystemClock, to_datetime
+from bide.config import Settings
+from bide.core.calls import Reconcile
+from bide.core.registry import ActivityDefinition, Registry, Signature
+from bide.engine.activities import ActivityRunner
+from bide.engine.client import Client
+from bide.engine.heartbeat import Heartbeat, presence_of
+from bide.engine.memory import search_less_often
+from bide.engine.watchdog import Watchdog
+from bide.engine.worker import Worker, WorkerOptions
+from bide.links import SignedLinks
+from bide.metrics import Metrics
+from bide.presence import Presence
+from bide.store.address import require_driver
+from bide.store.memory import MemoryStore
+from bide.store.protocol import Store
+from bide.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from bide.http.app import DurableApi
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class App:
+    """Orchestrators and activities that run together.
+
+    `mounts` are further routes to be served beside the management API; `clock` is what the app runs by, if nothing
+    else is asked for.
+    """
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.mounts: list[BaseRoute] = []
+        self.clock: Clock = SystemClock()
+
+    # --- declaring
+
+    @overload
+    def orchestrator(self, function: F, /) -> F: ...
+    @overload
+    def orchestrator(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def orchestrator(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+        """Declare an orchestrator: `async def` (or a generator function), its first parameter the context.
+
+        `name` is how others call it; by default the function's own. The function stays as it is.
+        """
+
+        def declare(function: F) -> F:
+            self.registry.add_orchestrator(name or function.__name__, function)
+            return function
+
+        return declare if function is None else declare(function)
+
+    @overload
+    def activity(self, function: F, /) -> F: ...
+    @overload
+    def activity(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        once: bool = False,
+        reconcile: Reconcile | None = None,
+        unknown_on: tuple[type[Exception], ...] = (),
+        timeout: timedelta | None = None,
+        max_concurrent: int | None = None,
+    ) -> Callable[[F], F]: ...
+    def activity(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        once: bool = False,
+        reconcile: Reconcile | None = None,
+        unknown_on: tuple[type[Exception], ...] = (),
+        timeout: timedelta | None = None,
+        max_concurrent: int | None = None,
+    ) -> F | Callable[[F], F]:
+        """Declare an activity: a function that does something in the world. `async def` runs on the event loop,
+        `def` in a thread.
+
+        With `once`, its body is never repeated blindly after a crash (G5): `reconcile(call)`, `async def` or `def`
+        as well, is asked first, and answers `Done(result)`, `NotDone()` or `Unknown()`. The errors in
+        `unknown_on`, and running out of `timeout`, count as a crash: nobody knows what was done.
+
+        `timeout` limits one attempt; `max_concurrent` how many run at once in one worker. The function stays as
+        it is. Raises `ValueError` for `reconcile` or `unknown_on` without `once`.
+        """
+        if not once and (reconcile is not None or unknown_on):
+            raise ValueError("reconcile and unknown_on belong to once=True")
+
+        def declare(function: F) -> F:
+            self.registry.add_activity(
+                ActivityDefinition(
+                    name or function.__name__,
+                    function,
+                    Signature(function, skip=0),
+                    once,
+                    reconcile,
+                    unknown_on,
+                    timeout,
+                    max_concurrent,
+                )
+            )
+            return function
+
+        return declare if function is None else declare(function)
+
+    def utc_now(self) -> datetime:
+        """The present instant by `clock`, for activities and carriers. Orchestrators have their context's."""
+        return to_datetime(self.clock.now())
+
+    # --- running
+
+    def asgi(self, settings: Settings | None = None) -> DurableApi:
+        """The management API as an ASGI application, to be served, or mounted in another app.
+
+        The app around it must enter its `lifespan`, for example `FastAPI(lifespan=durable.lifespan)`; without it,
+        every request is refused. Raises `DevelopmentOnlyError` if one of the app's own routes is for development,
+        and the settings are not.
+        """
+        from bide.http.app import DurableApi  # it is above: whoever only runs the app does not need it
+
+        return DurableApi(self, settings or Settings())
+
+    @asynccontextmanager
+    async def running(
+        self, settings: Settings | None = None, *, clock: Clock | None = None, options: WorkerOptions | None = None
+    ) -> AsyncGenerator[Client, None]:
+        """Run the app in this process, and give its client.
+
+        On leaving, it takes no more messages, lets activities end (`Settings.drain_s`), and closes the database.
+        Python's search for cycles is set to look less often (`gc.set_threshold`), unless you have set it yourself.
+        Raises `StoreError` if the database cannot be used.
+        """
+        async with run(self, settings or Settings(), clock or self.clock, options) as hub:
+            yield hub.client
+
+
+class Hub(NamedTuple):
+    """A running app, as the edges see it."""
+
+    client: Client
+    store: Store
+    worker: Worker
+    secret: bytes
+    clock: Clock
+    """What it runs by: with a database that workers share, the database's."""
+
+
+@asynccontextmanager
+async def run(
+    app: App, settings: Settings, clock: Clock, options: WorkerOptions | None = None
+) -> AsyncGenerator[Hub, None]:
+    """What `App.running` does, for those who serve the app."""
+    search_less_often()
+    owner = _owner_name()
+    store, clock = _store(settings, clock, owner)
+    await store.open()
+    try:
+        secret = await store.secret()
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, secret, clock, metrics)
+        links = SignedLinks(secret, _base_url(settings))
+        options = options or WorkerOptions(retention=_retention(settings))
+        worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options)
+        heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
+        watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
+        watchdog.start()
+        store.listen(owner, worker.mail_came, worker.partitions_came_free)
+        turning = asyncio.create_task(worker.run())
+        beating = asyncio.create_task(heartbeat.run())
+        try:
+            yield Hub(Client(worker, store, app.registry, clock), store, worker, secret, clock)
+        finally:
+            worker.refuse()
+            await runner.drain(settings.drain_s)
+            worker.stop()
+            await turning
+            beating.cancel()
+            await heartbeat.end()
+            await worker.release()
+            watchdog.stop()
+    finally:
+        await store.close()
+
+
+def _retention(settings: Settings) -> int | None:
+    return round(settings.retention_days * 86_400 * SECOND) if settings.retention_days else None
+
+
+def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:
+    return replace(
+        presence,
+        failing=worker.failing,
+        partitions=len(worker.partition.epochs),
+        live_instances=worker.partition.live_count,
+        running_activities=len(runner.running),
+        queued_messages=worker.queued,
+        changes=worker.changes,
+    )
+
+
+def _store(settings: Settings, clock: Clock, owner: str) -> tuple[Store, Clock]:
+    """The store, and the clock that goes with it: workers on many machines go by the one of their database."""
+    if settings.db == ":memory:":
+        return MemoryStore(), clock
+    if settings.on_server:
+        require_driver()
+        from bide.store.postgres import PostgresStore  # its driver is an extra
+
+        shared = SyncedClock()
+        store = PostgresStore(settings.db, shared.heard, owner)
+        return store, shared if isinstance(clock, SystemClock) else clock
+    return SqliteStore(Path(settings.db), writer_thread=settings.writer_thread), clock
+
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening on all addresses, and one that is known
+
+
+def _base_url(settings: Settings) -> str:
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = _ANY.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _owner_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{random.SystemRandom().getrandbits(32):08x}"

@@ -1,0 +1,239 @@
+"""What one commit carries: everything that changed in one step of a partition, as rows.
+
+A batch is one transaction. What must happen outside *after* it is durable (run these activities, hand over
+these messages, tell these callers) is read from the same lists, so the two cannot disagree.
+
+Rows and facts refer to nothing that refers back to them, so the search for cycles passes them by (`gc=False`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from msgspec import Raw, Struct
+
+from bide.clock import Timestamp
+from bide.errors import BideError, RequestError, error_named
+from bide.history import Fact, Step
+from bide.instance import Instance, Wait
+
+TaskKey: TypeAlias = tuple[str, int, int]
+"""(instance id, generation, task id): one activity call or timer, for ever."""
+
+
+Verdict: TypeAlias = RequestError | None
+"""What a message's sender is told: why it was refused, or None (`ACCEPTED`)."""
+
+ACCEPTED: Verdict = None
+
+
+class Audit(Struct, frozen=True, gc=False):
+    """Who asks for what, as the audit keeps it.
+
+    `caller` is the name of a key; `address` is where the call came from.
+    """
+
+    verb: str
+    caller: str
+    address: str
+    reason: str = ""
+
+
+class AuditEntry(Struct, frozen=True, gc=False):
+    """One management call and what became of it.
+
+    `result` is `accepted`, `repeated`, or the name of the error that refused it. Without an `instance_id`, the call
+    was about the hub. `id` counts up, and is 0 before the entry is stored.
+    """
+
+    at: Timestamp
+    verb: str
+    caller: str
+    address: str
+    reason: str = ""
+    result: str = "accepted"
+    instance_id: str = ""
+    id: int = 0
+
+
+class RequestKey(Struct, frozen=True, gc=False):
+    """Names one request to an instance, so that it takes effect once however often it is sent (G2).
+
+    The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`
+    (None: for as long as the instance exists).
+    """
+
+    key: str
+    digest: bytes
+    expires_at: Timestamp | None = None
+
+
+class Message(Struct, frozen=True, gc=False):
+    """A fact on its way to an instance.
+
+    `generation` is set where the fact answers a request of that generation, and is None for what comes from
+    outside. `inbox_id` is the row that holds the message until its step is committed; 0: it has none.
+
+    For `ExecutionStarted` only: `fresh` says that the id was just made, so no instance can have it; `restart`
+    that a finished instance of that id is to begin again.
+
+    `request` makes it safe to send the message again; `audit` has it recorded with what became of it. `reply_to`
+    names the worker that took the message for an instance of another one's, and waits for the verdict.
+    """
+
+    instance_id: str
+    fact: Fact
+    generation: int | None = None
+    inbox_id: int = 0
+    fresh: bool = False
+    restart: bool = False
+    request: RequestKey | None = None
+    audit: Audit | None = None
+    reply_to: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """True if it is in the inbox because it was accepted, and not to be judged."""
+        return bool(self.inbox_id) and not self.reply_to
+
+
+class RemoteVerdict(Struct, frozen=True, gc=False):
+    """What became of a message that `worker` left in the inbox for another one. No `error`: it was accepted."""
+
+    worker: str
+    inbox_id: int
+    error: str = ""
+    """The name of the error that refused it."""
+    text: str = ""
+    path: str = ""
+
+    @property
+    def verdict(self) -> BideError | None:
+        return error_named(self.error, self.text, self.path) if self.error else None
+
+
+class Snapshot(Struct, frozen=True, gc=False):
+    """An instance as the store has it: its row, and the history of its present generation."""
+
+    instance: Instance
+    history: list[Step]
+
+
+class ScheduledActivity(Struct, frozen=True, gc=False):
+    """An activity that is scheduled and not yet recorded.
+
+    `started` is set, durably, before the body of a once-activity runs.
+    """
+
+    instance_id: str
+    generation: int
+    task_id: int
+    name: str
+    input_json: Raw
+    attempt: int
+    idempotency_key: str
+    scheduled_at: Timestamp
+    started: bool = False
+
+    @property
+    def key(self) -> TaskKey:
+        return (self.instance_id, self.generation, self.task_id)
+
+
+class Timer(Struct, frozen=True, gc=False):
+    """An open timer. `orchestrator` is the name of the instance's function; only lists fill it in."""
+
+    instance_id: str
+    generation: int
+    task_id: int
+    fire_at: Timestamp
+    orchestrator: str = ""
+
+    @property
+    def key(self) -> TaskKey:
+        return (self.instance_id, self.generation, self.task_id)
+
+
+class HistoryRow(Struct, gc=False):
+    """One step of one instance; `facts_json` is the array of its facts."""
+
+    instance_id: str
+    generation: int
+    seq: int
+    at: Timestamp
+    facts_json: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """All changes of one step. Nothing in it is in the database before its commit, and all of it after."""
+
+    at: Timestamp
+    epochs: dict[int, int] = field(default_factory=dict[int, int])
+    """Partition -> the epoch under which it was stepped. The fence (G6)."""
+
+    instances: dict[str, Instance] = field(default_factory=dict[str, Instance])
+    """New and changed rows, as they are after this step."""
+    history: list[HistoryRow] = field(default_factory=list[HistoryRow])
+    """New steps, in their order. Each comes with the row of its instance: a step changes that, too."""
+    forgotten: dict[str, int] = field(default_factory=dict[str, int])
+    """Instance id -> generation: the history of all earlier generations is deleted."""
+    undone: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Instance id -> (generation, seq): these steps and later ones are deleted, before `history` is written."""
+    purged: list[str] = field(default_factory=list[str])
+    """Instances that are deleted with all their rows, before anything else of this batch is written. The same
+    id may begin anew in this batch."""
+
+    activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
+    activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
+    activities_closed: list[TaskKey] = field(default_factory=list[TaskKey])
+    timers: dict[TaskKey, Timer] = field(default_factory=dict[TaskKey, Timer])
+    timers_closed: list[Timer] = field(default_factory=list[Timer])
+    waits: dict[tuple[str, int], Wait] = field(default_factory=dict[tuple[str, int], Wait])
+    waits_closed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    returned: list[Message] = field(default_factory=list[Message])
+    """Messages of instances between two generations: they come before all that is in the inbox."""
+    inbox: list[Message] = field(default_factory=list[Message])
+    """Messages on their way to an instance; they are handed over when the batch is durable."""
+    parked: list[Message] = field(default_factory=list[Message])
+    """Messages that a held instance cannot take yet; they stay in the inbox (G7)."""
+    inbox_kept: list[Message] = field(default_factory=list[Message])
+    """Messages of the inbox that were judged, and stay in their place until their instance is held no more."""
+    inbox_closed: list[int] = field(default_factory=list[int])
+
+    requests: dict[tuple[str, str], RequestKey] = field(default_factory=dict[tuple[str, str], RequestKey])
+    """(instance id, key) -> the request that took effect, to be remembered."""
+    audit: list[AuditEntry] = field(default_factory=list[AuditEntry])
+
+    remote_verdicts: list[RemoteVerdict] = field(default_factory=list[RemoteVerdict])
+    """What other workers wait to hear of the messages that they put into the inbox."""
+
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    """One for each message of the step, in order."""
+    answered: list[int] = field(default_factory=list[int])
+    """How long each wait that was answered in this step had been open, in microseconds."""
+    fired: list[Timestamp] = field(default_factory=list[Timestamp])
+    """When the timers were due that fired in this step."""
+    long: dict[str, int] = field(default_factory=dict[str, int])
+    """The instances whose history has become long in this step, and how many steps it has, to be reported."""
+    held: list[Instance] = field(default_factory=list[Instance])
+    """The instances that this step put on hold, to be reported."""
+
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to write."""
+        return not (
+            self.history
+            or self.instances
+            or self.returned
+            or self.inbox
+            or self.parked
+            or self.inbox_kept
+            or self.inbox_closed
+            or self.activities_started
+            or self.activities_closed
+            or self.timers_closed
+            or self.purged
+            or self.audit
+        )

@@ -1,0 +1,223 @@
+"""What `bide doctor` looks at. Each check says what it found, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import click
+from msgspec import Struct
+
+from bide import __version__
+from bide.cli.loading import load_app, split_target
+from bide.clock import SECOND, SystemClock, to_timestamp
+from bide.config import Settings, doubts, explain, using
+from bide.errors import StoreError
+from bide.http.auth import is_open
+from bide.keys import KeyRing, keys_path
+from bide.store.files import SqliteStatus, status
+
+State: TypeAlias = Literal["ok", "note", "wrong"]
+
+_SQLITE = (3, 40, 0)
+MOST_DRIFT_S = 5.0
+_PATIENCE_S = 3.0
+
+
+class Finding(Struct, frozen=True, omit_defaults=True):
+    """The outcome of one check. `next` says what to do, if there is something to do."""
+
+    check: str
+    state: State
+    found: str
+    next: str = ""
+
+
+def versions(sqlite: tuple[int, int, int] = sqlite3.sqlite_version_info) -> Finding:
+    shown = f"Bide {__version__}, Python {sys.version.split()[0]}, SQLite {'.'.join(map(str, sqlite))}"
+    if sqlite < _SQLITE:
+        return Finding("versions", "wrong", shown, "Use a Python that comes with SQLite 3.40 or later.")
+    return Finding("versions", "ok", shown)
+
+
+def settings_files(
+    flags: Mapping[str, object], environ: Mapping[str, str], directory: Path
+) -> tuple[Settings | None, list[Finding]]:
+    """The settings, unless they cannot be read."""
+    try:
+        explained = explain(flags, environ, directory)
+        suspects = doubts(environ, directory)
+    except ValueError as error:
+        return None, [Finding("settings", "wrong", str(error), "Correct it there.")]
+    settings = Settings(**{each.name: each.value for each in explained})
+    if suspects:
+        return settings, [
+            Finding("settings", "wrong", each, "Correct the name, or remove it.") for each in suspects
+        ]
+    changed = ", ".join(each.name for each in explained if each.origin != "default")
+    return settings, [Finding("settings", "ok", f"set: {changed}" if changed else "all defaults")]
+
+
+def database(settings: Settings) -> tuple[SqliteStatus | None, list[Finding]]:
+    """What is known of the database, if there is one."""
+    if settings.db == ":memory:":
+        return None, [
+            Finding("database", "note", "in memory", "Nothing survives the server's end. Set db to a file.")
+        ]
+    path = Path(settings.db)
+    if not path.parent.is_dir():
+        return None, [Finding("database", "wrong", f"{path.parent} is no directory", f"mkdir -p {path.parent}")]
+    room = space(path.parent)
+    if not path.exists():
+        return None, [Finding("database", "note", f"{path} does not exist", "The first start makes it."), room]
+    try:
+        found = status(path)
+    except StoreError as error:
+        return None, [Finding("database", "wrong", str(error)), room]
+    return found, [_schema(path, found), _journal(path), room]
+
+
+def _schema(path: Path, found: SqliteStatus) -> Finding:
+    owner = "in use by nobody" if found.in_use_by is None else f"in use by process {found.in_use_by}"
+    shown = f"{path}, schema {found.schema}, {size_text(found.bytes)}, {owner}"
+    if found.schema > found.newest_schema:
+        return Finding("database", "wrong", shown, "A newer Bide wrote it: install that one, or a newer one.")
+    if found.schema < found.newest_schema:
+        todo = f"The next start brings it to schema {found.newest_schema}. Back it up before: bide db backup"
+        return Finding("database", "note", shown, todo)
+    return Finding("database", "ok", shown)
+
+
+def _journal(path: Path) -> Finding:
+    """The file's header says whether it is in WAL mode (bytes 18 and 19), without opening it as a database."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    if header[18:20] == b"\2\2":
+        return Finding("journal", "ok", "write-ahead log")
+    return Finding(
+        "journal", "wrong", "not in WAL mode", "Another tool changed that; the next start sets it again."
+    )
+
+
+def space(directory: Path, least: int = 200_000_000) -> Finding:
+    """Whether there is room: `least` bytes."""
+    free = shutil.disk_usage(directory).free
+    shown = f"{size_text(free)} free in {directory.resolve()}"
+    if free < least:
+        return Finding("disk", "wrong", shown, "Make room: without it nothing can be committed.")
+    return Finding("disk", "ok", shown)
+
+
+def secrets(settings: Settings) -> Iterator[Finding]:
+    """Files that only their owner should read."""
+    keys = keys_path(settings.db)
+    if keys is None:
+        return
+    for path in (Path(settings.db), Path(f"{settings.db}.secret"), keys):
+        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            yield Finding("files", "wrong", f"{path} has mode {mode:04o}", f"chmod 600 {path}")
+        elif path.exists():
+            yield Finding("files", "ok", f"{path} is its owner's only")
+    if Path(settings.db).exists() and not Path(f"{settings.db}.secret").exists():
+        yield Finding(
+            "files", "wrong", f"{settings.db}.secret is missing", "Restore it: links and URIs given out need it."
+        )
+    yield _keys(settings, keys)
+
+
+def _keys(settings: Settings, path: Path) -> Finding:
+    try:
+        now = SystemClock().now()
+        valid = [key.name for key in KeyRing(path).list() if key.valid(now)]
+    except StoreError as error:
+        return Finding("keys", "wrong", str(error))
+    if is_open(settings):
+        return Finding("keys", "ok", "callers on this machine need none, and others cannot reach the server")
+    if not valid:
+        return Finding("keys", "note", "callers need one, and there is none", "The next start makes one.")
+    return Finding("keys", "ok", f"callers need one; valid: {', '.join(valid)}")
+
+
+def server(url: str, database: SqliteStatus | None, *, expected: bool) -> Iterator[Finding]:
+    """Who answers under the URL, and what time it is there. `expected`: somebody should."""
+    try:
+        code, date = _readiness(url)
+    except ConnectionRefusedError:
+        yield _nobody(url, database, expected)
+        return
+    except (OSError, HTTPException) as error:
+        yield Finding("server", "wrong", f"{url} does not answer: {error or type(error).__name__}", _OTHER)
+        return
+    if code is None:
+        yield Finding("server", "wrong", f"what answers under {url} is not Bide", _OTHER)
+        return
+    if code != 200:
+        yield Finding("server", "wrong", f"Bide answers under {url}, and is not ready", "Look at its log.")
+    else:
+        yield Finding("server", "ok", f"Bide answers under {url}, and is ready")
+    if date:
+        yield _clock(date)
+
+
+_OTHER = "Serve on another port (--port), or end what listens there."
+
+
+def _nobody(url: str, database: SqliteStatus | None, expected: bool) -> Finding:
+    if expected:
+        return Finding("server", "wrong", f"nobody listens on {url}", "Start it: bide serve FILE.PY")
+    if database is not None and database.in_use_by is not None:
+        shown = f"nobody listens on {url}, and process {database.in_use_by} has the database"
+        return Finding("server", "note", shown, "It serves elsewhere. Say where: --url http://...")
+    return Finding("server", "ok", f"nobody listens on {url}: it is free")
+
+
+def _readiness(url: str) -> tuple[int | None, str]:
+    """The status of /readyz (None: it is not Bide that answers), and the header Date."""
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=_PATIENCE_S)
+    try:
+        connection.request("GET", f"{parts.path.rstrip('/')}/readyz")
+        answer = connection.getresponse()
+        known = answer.read(1000).startswith(b'{"ready":')
+        return (answer.status if known else None), answer.getheader("Date", "")
+    finally:
+        connection.close()
+
+
+def _clock(date: str) -> Finding:
+    drift_s = (to_timestamp(parsedate_to_datetime(date)) - SystemClock().now()) / SECOND
+    if abs(drift_s) > MOST_DRIFT_S:
+        return Finding(
+            "clock",
+            "wrong",
+            f"the server's is {drift_s:+.0f} s from ours",
+            "Set both by NTP: deadlines depend on it.",
+        )
+    return Finding("clock", "ok", "the server's agrees with ours")
+
+
+def app_file(target: str, settings: Settings) -> Finding:
+    try:
+        path, name = split_target(target)
+        with using(settings):
+            registry = load_app(path, name).registry
+    except click.ClickException as error:
+        return Finding("app", "wrong", error.message)
+    names = ", ".join(sorted(registry.orchestrators)) or "none yet"
+    return Finding("app", "ok", f"{target} loads; orchestrators: {names}")
+
+
+def size_text(size: int) -> str:
+    for unit, each in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if size >= each:
+            return f"{size / each:.1f} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,48 @@
+"""`bide replay`: does the code still fit the histories of instances?"""
+
+from __future__ import annotations
+
+from typing import IO
+
+import click
+
+from bide.cli.faults import FAILED, plain_errors
+from bide.cli.options import debug_option, settings_from
+
+
+@click.command()
+@click.argument("files", metavar="HISTORY...", type=click.File("rb"), nargs=-1, required=True)
+@click.option("--app", "target", metavar="FILE.PY[:NAME]", required=True, help="The code.")
+@debug_option
+def replay(files: tuple[IO[bytes], ...], target: str, debug: bool) -> None:
+    """See whether code fits the histories of instances. Nothing is changed, and no activity runs.
+
+    HISTORY is a file with what `bide history ID -o json` gives, or GET .../instances/ID/history; with an array
+    of such; or with several, one on each line. A dash is stdin. Exits with 1 if a history does not fit.
+
+    \b
+    Example:
+      bide history my-first -o json | bide replay - --app app.py
+    """
+    from bide.cli.histories import misfit, read
+    from bide.cli.loading import load_app, split_target
+    from bide.config import using
+
+    with plain_errors(debug):
+        with using(settings_from({})):
+            registry = load_app(*split_target(target), debug=debug).registry
+        failed = total = 0
+        for file in files:
+            try:
+                histories = read(file.read())
+            except ValueError as error:
+                raise click.UsageError(f"{file.name} has no histories that can be read: {error}.") from error
+            for history in histories:
+                shown = f"{history.instance_id} ({history.name})"
+                reason = misfit(registry, history)
+                click.echo(f"fits     {shown}" if reason is None else f"differs  {shown}\n         {reason}")
+                total += 1
+                failed += reason is not None
+        click.echo(f"{total - failed} of {total} fit.", err=True)
+        if failed:
+            raise click.exceptions.Exit(FAILED)

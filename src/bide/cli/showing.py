@@ -1,0 +1,321 @@
+"""Commands that look: ls, show, history, wait, waiting, workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bide.cli.completion import instance_ids
+from bide.cli.connection import connect, server_options
+from bide.cli.faults import OrchestrationFault, plain_errors
+from bide.cli.filters import filter_of, filter_options, limit_option
+from bide.cli.options import output_option, to_span
+from bide.cli.output import first, print_json, print_rows, short, status_text, when
+from bide.cli.values import wanted
+
+if TYPE_CHECKING:
+    from bide.client import Client
+    from bide.history import Fact, Step
+    from bide.http.shapes import StatusObject
+    from bide.instance import Instance
+
+instance_argument = click.argument("instance_id", metavar="ID", shell_complete=instance_ids)
+
+
+@click.command()
+@filter_options
+@limit_option(50)
+@output_option("table", "json", "jsonl")
+@server_options
+def ls(limit: int, output: str, url: str | None, key: str | None, debug: bool, **meant: Any) -> None:
+    """List instances, the newest first.
+
+    \b
+    Example:
+      bide ls --status Running --tag team=blue
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        found = first(client.statuses(filter_of(**meant), page=min(limit + 1, 1000)), limit)
+        now = _now()
+        rows = (
+            (
+                shown.instance_id,
+                shown.name,
+                shown.runtime_status.value,
+                when(shown.created_time, now),
+                when(shown.last_updated_time, now),
+            )
+            for shown in found
+        )
+        print_rows(
+            output, found, ("ID", "NAME", "STATUS", "CREATED", "UPDATED"), rows, "There are no such instances."
+        )
+
+
+@click.command()
+@instance_argument
+@click.option("--follow", is_flag=True, help="Go on showing what happens, until it has ended.")
+@click.option("--tree", is_flag=True, help="Show its sub-orchestrations too.")
+@output_option("table", "json")
+@server_options
+def show(
+    instance_id: str, follow: bool, tree: bool, output: str, url: str | None, key: str | None, debug: bool
+) -> None:
+    """Show an instance: its state, what it waits for, and what may be done.
+
+    \b
+    Example:
+      bide show my-first --follow
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        if tree:
+            _show_tree(client, instance_id, output)
+        elif follow:
+            _follow(client, instance_id, output)
+        elif output == "json":
+            print_json(client.status(instance_id))
+        else:
+            _print_status(client.status(instance_id))
+
+
+@click.command()
+@instance_argument
+@output_option("table", "json")
+@server_options
+def history(instance_id: str, output: str, url: str | None, key: str | None, debug: bool) -> None:
+    """Show what happened in an instance. The JSON of it is what `bide replay` reads.
+
+    \b
+    Example:
+      bide history my-first -o json > history.json
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        found = client.shown_history(instance_id)
+        if output == "json":
+            print_json(found)
+            return
+        rows = [row for step in found.steps for row in _step_rows(step)]
+        print_rows(output, found.steps, ("TIME (UTC)", "EVENT", "DETAILS"), rows, "Nothing has happened yet.")
+
+
+@click.command()
+@instance_argument
+@click.option("--timeout", metavar="SPAN", callback=to_span, help="How long at most: 30s, 5m. Without: for ever.")
+@server_options
+def wait(instance_id: str, timeout: timedelta | None, url: str | None, key: str | None, debug: bool) -> None:
+    """Wait until an instance has ended, and print its output as JSON.
+
+    Exits with 5 if the time is over before that, and with 6 if the instance failed or was terminated.
+
+    \b
+    Example:
+      bide wait my-first --timeout 90s
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        if sys.stderr.isatty():
+            _say_what_it_waits_for(client, instance_id)
+        print_result(client.wait(instance_id, timeout))
+
+
+@click.command()
+@click.option("--overdue", is_flag=True, help="Only those whose deadline has passed.")
+@click.option("--event", metavar="NAME", default="", help="Only for this event.")
+@limit_option(50)
+@output_option("table", "json", "jsonl")
+@server_options
+def waiting(
+    overdue: bool, event: str, limit: int, output: str, url: str | None, key: str | None, debug: bool
+) -> None:
+    """Show who waits for what, the most urgent first.
+
+    \b
+    Example:
+      bide waiting --overdue
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        found = first(client.shown_waits(overdue=overdue, name=event), limit)
+        now = _now()
+        rows = (
+            (
+                shown.instance_id,
+                shown.orchestrator,
+                shown.name,
+                when(shown.since, now),
+                "never" if shown.deadline is None else when(shown.deadline, now),
+            )
+            for shown in found
+        )
+        headings = ("ID", "NAME", "WAITS FOR", "SINCE", "DUE")
+        print_rows(output, found, headings, rows, "Nobody waits for anything.")
+
+
+@click.command()
+@click.option("--gone", is_flag=True, help="Those that ended or were killed, too.")
+@output_option("table", "json", "jsonl")
+@server_options
+def workers(gone: bool, output: str, url: str | None, key: str | None, debug: bool) -> None:
+    """Show who works, and how many of the hub's 256 partitions each has.
+
+    \b
+    Example:
+      bide workers --gone
+    """
+    with plain_errors(debug), connect(url, key) as client:
+        found = [each for each in client.workers() if each.alive or gone]
+        now = _now()
+        rows = (
+            (
+                each.name,
+                "alive" if each.alive else "ended" if each.ended_at else "killed, or cut off",
+                str(each.partitions),
+                f"{each.live_instances:,}",
+                f"{each.running_activities:,}",
+                each.version,
+                when(each.started_at, now),
+                when(each.ended_at or each.seen_at, now),
+            )
+            for each in found
+        )
+        headings = ("WORKER", "IS", "PARTITIONS", "IN MEMORY", "ACTIVITIES", "VERSION", "STARTED", "SEEN")
+        print_rows(output, found, headings, rows, "No worker is alive. Nothing goes on until one is started.")
+
+
+def print_result(instance: Instance) -> None:
+    """The output on stdout. Raises `Fault` for an instance that has not completed."""
+    from bide.instance import RuntimeStatus
+
+    if instance.status is not RuntimeStatus.COMPLETED:
+        raise OrchestrationFault(f"Instance '{instance.id}' is {instance.status}: {instance.output}")
+    print_json(instance.output)
+
+
+# --- one instance
+
+
+def _say_what_it_waits_for(client: Client, instance_id: str) -> None:
+    """Whoever sits there wants to know why nothing happens."""
+    now = _now()
+    for shown in client.status(instance_id).waits or ():
+        due = "for ever" if shown.deadline is None else f"due {when(shown.deadline, now)}"
+        click.echo(f"It waits for {shown.name}, {due}. Ctrl+C stops waiting; the instance goes on.", err=True)
+
+
+def _print_status(shown: StatusObject) -> None:
+    from msgspec import UNSET
+    from msgspec.json import decode
+
+    now = _now()
+    lines = [
+        ("ID", shown.instance_id),
+        ("Name", shown.name),
+        ("Status", status_text(shown.runtime_status.value)),
+        ("Created", f"{shown.created_time:%Y-%m-%d %H:%M:%S} UTC, {when(shown.created_time, now)}"),
+        ("Updated", f"{shown.last_updated_time:%Y-%m-%d %H:%M:%S} UTC, {when(shown.last_updated_time, now)}"),
+        ("Input", short(shown.input)),
+        ("Status text", short(shown.custom_status)),
+        ("Output", short(shown.output)),
+        ("Tags", ", ".join(f"{name}={value}" for name, value in shown.tags.items())),
+        ("Parent", "" if shown.parent is UNSET else shown.parent.instance_id),
+        ("Held", "" if shown.held is UNSET else shown.held),
+    ]
+    for each in () if shown.waits is UNSET else shown.waits:
+        due = "for ever" if each.deadline is None else f"due {when(each.deadline, now)}"
+        lines.append(("Waits for", f"{each.name} since {each.since:%H:%M:%S} UTC, {due}"))
+        lines.append(("", f"it wants {wanted(decode(each.schema))}"))
+    lines.append(("You may", ", ".join(shown.allowed_actions)))
+    for name, text in lines:
+        if text and text != "null":
+            click.echo(f"{name + ':' if name else '':<13}{text}")
+
+
+def _follow(client: Client, instance_id: str, output: str) -> None:
+    from msgspec.json import decode
+
+    from bide.history import Step
+    from bide.http.shapes import StatusObject
+
+    for event in client.events(instance_id):
+        if output == "json":
+            print_json(event.data)
+        elif event.kind == "step":
+            for at, kind, details in _step_rows(decode(event.data_json, type=Step)):
+                click.echo(f"{at:<23}  {kind:<20}  {details}".rstrip())
+        else:
+            click.echo()
+            _print_status(decode(event.data_json, type=StatusObject))
+
+
+def _show_tree(client: Client, instance_id: str, output: str) -> None:
+    found = _family(client, instance_id)
+    if output == "json":
+        print_json(found)
+    else:
+        for line in _branches(found, "", ""):
+            click.echo(line)
+
+
+def _family(client: Client, instance_id: str) -> dict[str, Any]:
+    from bide.errors import InstanceNotFoundError
+    from bide.history import SubOrchestrationInstanceCreated
+
+    shown = client.status(instance_id)
+    children: list[dict[str, Any]] = []
+    for step in client.history(instance_id):
+        for fact in step.facts:
+            if isinstance(fact, SubOrchestrationInstanceCreated):
+                try:
+                    children.append(_family(client, fact.instance_id))
+                except InstanceNotFoundError:
+                    children.append(
+                        {"instanceId": fact.instance_id, "name": fact.name, "runtimeStatus": "not there"}
+                    )
+    return {
+        "instanceId": shown.instance_id,
+        "name": shown.name,
+        "runtimeStatus": shown.runtime_status.value,
+        "children": children,
+    }
+
+
+def _branches(family: dict[str, Any], before: str, below: str) -> Iterator[str]:
+    yield f"{before}{family['instanceId']}  {family['name']}  {status_text(family['runtimeStatus'])}"
+    children: list[dict[str, Any]] = family.get("children", [])
+    for number, child in enumerate(children, 1):
+        last = number == len(children)
+        yield from _branches(child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+
+
+# --- histories
+
+
+def _step_rows(step: Step) -> Iterator[tuple[str, str, str]]:
+    """A row for each fact; what was asked for in answer is indented."""
+    from bide.clock import to_datetime
+
+    at = f"{to_datetime(step.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    for number, fact in enumerate(step.facts):
+        yield at if number == 0 else "", ("  " if number else "") + type(fact).__name__, _details(fact)
+
+
+def _details(fact: Fact) -> str:
+    from bide.clock import to_datetime
+
+    parts = [str(getattr(fact, name)) for name in ("name", "instance_id", "reason") if getattr(fact, name, "")]
+    fire_at: int | None = getattr(fact, "fire_at", None)
+    if fire_at is not None:
+        parts.append(f"due {to_datetime(fire_at):%Y-%m-%d %H:%M:%S}")
+    parts += [short(getattr(fact, name)) for name in ("input", "result") if hasattr(fact, name)]
+    failure = getattr(fact, "failure", None)
+    if failure is not None:
+        parts.append(f"{failure.type}: {failure.message}")
+    return "  ".join(part for part in parts if part != "null")
+
+
+def _now() -> datetime:
+    from bide.clock import SystemClock
+
+    return SystemClock().utc_now()

@@ -1,0 +1,320 @@
+"""What goes over the wire, as values: requests to be sent, and how their answers are read.
+
+Nothing here sends anything, so the two clients share all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from bide import errors
+from bide.batch import AuditEntry
+from bide.clock import Timestamp, to_datetime, to_timestamp
+from bide.errors import AccessDeniedError, BideError, ServerFailedError, ServerUnreachableError
+from bide.history import Parent, Step
+from bide.http.shapes import (
+    CONTINUATION,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    AuditObject,
+    LinkObject,
+    OrchestratorObject,
+    Problem,
+    PurgeResult,
+    StatusObject,
+    WaitObject,
+    WorkerObject,
+)
+from bide.instance import Instance, RuntimeStatus, Wait
+from bide.payload import encode
+from bide.query import InstanceFilter
+
+T = TypeVar("T")
+
+BASE = "/runtime/webhooks/durabletask"
+POLL = timedelta(seconds=25)
+"""How long one request waits at most: shorter than what proxies cut."""
+
+ATTEMPTS = 3
+"""How often a request is sent that can be repeated."""
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One request, and the type of its answer's body (None: no body)."""
+
+    method: str
+    path: str
+    answer: Any = None
+    parameters: Parameters = field(default_factory=dict[str, Any])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes | None = None
+    repeatable: bool = False
+    """Whether it can be sent again when nobody knows whether it arrived."""
+
+    def read(self, status: int, body: bytes) -> T:
+        """The answer as a value. Raises what the server means by it."""
+        if status >= 400:
+            raise _error(status, body)
+        if self.answer is None:
+            return cast("T", None)
+        try:
+            return cast("T", msgspec.json.decode(body, type=self.answer))
+        except msgspec.DecodeError as error:
+            raise ServerFailedError(f"This is no answer of Bide: {error}. Is the URL right?") from error
+
+
+class ServerEvent(Struct, frozen=True):
+    """One server-sent event. `kind` is `step` or `end` for an instance, `instance` or `reset` for the hub."""
+
+    id: str
+    kind: str
+    data_json: Raw
+
+    @property
+    def data(self) -> Any:
+        return msgspec.json.decode(self.data_json)
+
+
+class History(Struct, frozen=True, rename="camel"):
+    name: str
+    instance_id: str
+    generation: int
+    steps: tuple[Step, ...]
+
+
+class EventReader:
+    """Puts the lines of a stream together."""
+
+    def __init__(self) -> None:
+        self.last_id = ""
+        self._kind = ""
+
+    def feed(self, line: str) -> ServerEvent | None:
+        """The event that this line completes, if it does. Each event of Bide has its data in one line."""
+        name, _, value = line.partition(": ")
+        if name == "id":
+            self.last_id = value
+        elif name == "event":
+            self._kind = value
+        elif name == "data":
+            return ServerEvent(self.last_id, self._kind, Raw(value.encode()))
+        return None
+
+
+# --- requests
+
+
+def start(
+    name: str, input: object, instance_id: str | None, tags: Mapping[str, str] | None, key: str | None
+) -> Request[dict[str, str]]:
+    path = f"{BASE}/orchestrators/{_quoted(name)}"
+    if instance_id is not None:
+        path += f"/{_quoted(instance_id)}"
+    parameters = {"tag": [f"{tag}:{value}" for tag, value in (tags or {}).items()]}
+    return _sending(path, input, dict[str, str], key, parameters)
+
+
+def raise_event(instance_id: str, name: str, data: object, key: str | None) -> Request[None]:
+    return _sending(f"{_instance(instance_id)}/raiseEvent/{_quoted(name)}", data, None, key, {})
+
+
+def change(instance_id: str, verb: str, **parameters: object) -> Request[None]:
+    """`terminate`, `suspend`, `resume` or `rewind`."""
+    return Request("POST", f"{_instance(instance_id)}/{verb}", parameters=_given(parameters))
+
+
+def restart(instance_id: str, new_instance_id: bool) -> Request[dict[str, str]]:
+    parameters = {"restartWithNewInstanceId": new_instance_id}
+    return Request("POST", f"{_instance(instance_id)}/restart", dict[str, str], _given(parameters))
+
+
+def purge(instance_id: str) -> Request[PurgeResult]:
+    return Request("DELETE", _instance(instance_id), PurgeResult)
+
+
+def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResult]:
+    since = where.created_from or 0
+    parameters = {**_filter(where), "createdTimeFrom": to_datetime(since).isoformat(), "top": at_most}
+    return Request("DELETE", f"{BASE}/instances", PurgeResult, _given(parameters))
+
+
+def response_link(instance_id: str, event: str, once: bool, valid_for: timedelta | None) -> Request[LinkObject]:
+    path = f"{_instance(instance_id)}/responseLinks/{_quoted(event)}"
+    span = None if valid_for is None else f"{valid_for.total_seconds():.6f}s"
+    return Request("POST", path, LinkObject, _given({"once": once, "validFor": span}))
+
+
+def status(instance_id: str, wait: timedelta | None = None) -> Request[StatusObject]:
+    span = None if wait is None else f"{max(0.0, wait.total_seconds()):.3f}s"
+    return _get(_instance(instance_id), StatusObject, {"wait": span})
+
+
+def history(instance_id: str) -> Request[History]:
+    return _get(f"{_instance(instance_id)}/history", History, {})
+
+
+def waits(instance_id: str) -> Request[tuple[WaitObject, ...]]:
+    return _get(f"{_instance(instance_id)}/waits", tuple[WaitObject, ...], {})
+
+
+def orchestrators() -> Request[tuple[OrchestratorObject, ...]]:
+    return _get(f"{BASE}/orchestrators", tuple[OrchestratorObject, ...], {})
+
+
+def counts(where: InstanceFilter) -> Request[dict[RuntimeStatus, int]]:
+    return _get(f"{BASE}/counts", dict[RuntimeStatus, int], _filter(where))
+
+
+def workers() -> Request[tuple[WorkerObject, ...]]:
+    return _get(f"{BASE}/workers", tuple[WorkerObject, ...], {})
+
+
+def instances(where: InstanceFilter, top: int, token: str) -> Request[tuple[StatusObject, ...]]:
+    return _page(f"{BASE}/instances", tuple[StatusObject, ...], {**_filter(where), "top": top}, token)
+
+
+def open_waits(overdue: bool, name: str, top: int, token: str) -> Request[tuple[WaitObject, ...]]:
+    parameters = {"overdue": overdue, "event": name or None, "top": top}
+    return _page(f"{BASE}/waits", tuple[WaitObject, ...], parameters, token)
+
+
+def audit(instance_id: str | None, top: int, token: str) -> Request[tuple[AuditObject, ...]]:
+    base = BASE if instance_id is None else _instance(instance_id)
+    return _page(f"{base}/audit", tuple[AuditObject, ...], {"top": top}, token)
+
+
+def events(instance_id: str | None, last_id: str) -> Request[None]:
+    base = BASE if instance_id is None else _instance(instance_id)
+    return Request("GET", f"{base}/events", headers={LAST_EVENT_ID: last_id} if last_id else {}, repeatable=True)
+
+
+# --- values
+
+
+def instance_of(shown: StatusObject) -> Instance:
+    """What the wire has of an instance: times to the second, and no generation."""
+    parent = shown.parent
+    return Instance(
+        id=shown.instance_id,
+        name=shown.name,
+        status=shown.runtime_status,
+        created_at=to_timestamp(shown.created_time),
+        updated_at=to_timestamp(shown.last_updated_time),
+        input_json=shown.input,
+        output_json=shown.output,
+        custom_status_json=shown.custom_status,
+        parent=None if parent is UNSET else Parent(parent.instance_id, parent.generation, parent.task_id),
+        held=None if shown.held is UNSET else shown.held,
+        tags=shown.tags,
+    )
+
+
+def wait_of(shown: WaitObject) -> Wait:
+    """A wait. The wire does not number the waits of an instance: `id` is 0."""
+    deadline = None if shown.deadline is None else to_timestamp(shown.deadline)
+    return Wait(
+        shown.instance_id, 0, shown.name, to_timestamp(shown.since), deadline, shown.schema, shown.orchestrator
+    )
+
+
+def entry_of(shown: AuditObject) -> AuditEntry:
+    return AuditEntry(
+        to_timestamp(shown.at),
+        shown.verb,
+        shown.caller,
+        shown.address,
+        shown.reason,
+        shown.result,
+        shown.instance_id,
+        shown.id,
+    )
+
+
+# --- parts
+
+
+def _get(path: str, answer: Any, parameters: Parameters) -> Request[Any]:
+    return Request("GET", path, answer, _given(parameters), repeatable=True)
+
+
+def _page(path: str, answer: Any, parameters: Parameters, token: str) -> Request[Any]:
+    headers = {CONTINUATION: token} if token else {}
+    return Request("GET", path, answer, _given(parameters), headers, repeatable=True)
+
+
+def _sending(path: str, value: object, answer: Any, key: str | None, parameters: Parameters) -> Request[Any]:
+    """A request with a body, under an idempotency key."""
+    headers = {"Content-Type": "application/json", IDEMPOTENCY_KEY: key or uuid4().hex}
+    return Request("POST", path, answer, _given(parameters), headers, bytes(encode(value)), repeatable=True)
+
+
+def _filter(where: InstanceFilter) -> dict[str, Any]:
+    return {
+        "createdTimeFrom": _iso(where.created_from),
+        "createdTimeTo": _iso(where.created_to),
+        "runtimeStatus": ",".join(status.value for status in where.statuses) or None,
+        "instanceIdPrefix": where.id_prefix or None,
+        "name": where.name or None,
+        "tag": [f"{name}:{value}" for name, value in where.tags.items()],
+    }
+
+
+def _iso(at: Timestamp | None) -> str | None:
+    return None if at is None else to_datetime(at).isoformat()
+
+
+def _given(parameters: Parameters) -> dict[str, Any]:
+    """The parameters that say something."""
+    return {name: value for name, value in parameters.items() if value not in (None, "", [])}
+
+
+def _instance(instance_id: str) -> str:
+    return f"{BASE}/instances/{_quoted(instance_id)}"
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+_MEANING: dict[int, type[BideError]] = {
+    404: errors.InstanceNotFoundError,
+    409: errors.NotAllowedError,
+    410: errors.InstanceFinishedError,
+    503: errors.BusyError,
+}
+
+
+def unreachable(url: str, error: Exception) -> ServerUnreachableError:
+    """The connection to the server was not made, or broke."""
+    said = str(error) or type(error).__name__
+    return ServerUnreachableError(f"No answer from {url}: {said}. Is the server running there?")
+
+
+def pause_s(attempt: int) -> float:
+    """How long to wait before a further attempt, in seconds."""
+    return 0.1 * 3.0**attempt
+
+
+def _error(status: int, body: bytes) -> BideError:
+    """What the server means by a refusal."""
+    try:
+        problem = msgspec.json.decode(body, type=Problem)
+    except msgspec.DecodeError:
+        return ServerFailedError(f"The server answered {status}, and not as Bide does. Is the URL right?")
+    if status in (401, 403):
+        return AccessDeniedError(problem.detail)
+    name, path = problem.type.removeprefix("urn:bide:"), problem.path or ""
+    fallback = _MEANING.get(status, errors.PayloadError if status < 500 else ServerFailedError)
+    error = errors.error_named(name, problem.detail, path)
+    return error or errors.error_named(fallback.__name__, problem.detail, path) or fallback(problem.detail)

@@ -1,0 +1,82 @@
+"""One call of an activity, as its body and its `reconcile` see it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from bide.clock import Timestamp, to_datetime
+
+
+class ActivityCall(Struct, frozen=True):
+    """Which call this is.
+
+    `idempotency_key` is the same for every attempt and every repetition of this call, and for no other call:
+    hand it to services that deduplicate. `scheduled` is when the orchestrator asked for it, in microseconds.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    instance_id: str
+    attempt: int
+    idempotency_key: str
+    scheduled: Timestamp
+    secret: bytes = b""
+
+    @property
+    def scheduled_at(self) -> datetime:
+        """When the orchestrator asked for it, in UTC."""
+        return to_datetime(self.scheduled)
+
+    def __repr__(self) -> str:
+        return f"<call of {self.name}, attempt {self.attempt}, for instance {self.instance_id}>"
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes that nobody can predict, yet the same each time this call is repeated.
+
+        HMAC-SHA256 of the idempotency key and `purpose` under the hub's secret, which is not in the database. So a
+        one-time code need not be stored to be the same after a crash.
+        """
+        return hmac.digest(self.secret, f"{purpose}\0{self.idempotency_key}".encode(), "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """`reconcile` found the activity done; `result` was its result."""
+
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """`reconcile` is certain that the activity was not done. Its body runs now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """`reconcile` cannot tell. The orchestrator gets an `OutcomeUnknownError`."""
+
+
+Outcome: TypeAlias = Done | NotDone | Unknown
+Reconcile: TypeAlias = Callable[[ActivityCall], Outcome | Awaitable[Outcome]]
+
+_current: ContextVar[ActivityCall] = ContextVar("bide_activity_call")
+
+
+def current_call() -> ActivityCall:
+    """The call that the running activity serves. Raises `LookupError` outside an activity."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError("current_call() works only while the engine runs an activity.") from None
+
+
+def enter(call: ActivityCall) -> None:
+    """Make `call` the current one of this context."""
+    _current.set(call)

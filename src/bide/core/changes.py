@@ -1,0 +1,218 @@
+"""How what happens to an instance becomes rows of a batch.
+
+The partition decides *what* happens; this module knows *which rows* say so. A row that is opened and closed in the
+same step never reaches the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from bide.batch import (
+    ACCEPTED,
+    Audit,
+    AuditEntry,
+    Batch,
+    HistoryRow,
+    Message,
+    RemoteVerdict,
+    ScheduledActivity,
+    Timer,
+    Verdict,
+)
+from bide.clock import Timestamp
+from bide.core.openwork import OpenWork
+from bide.errors import MisfitError
+from bide.history import (
+    EventAwaited,
+    EventRaised,
+    EventSent,
+    ExecutionStarted,
+    Fact,
+    Parent,
+    Request,
+    SubOrchestrationInstanceCreated,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    TimerFired,
+)
+from bide.instance import Instance, Wait, partition_of
+
+encode_facts = msgspec.json.Encoder().encode
+
+
+class Changes:
+    """Fills one batch."""
+
+    __slots__ = ("_epochs", "batch")
+
+    def __init__(self, at: Timestamp, epochs: Mapping[int, int]) -> None:
+        self.batch = Batch(at)
+        self._epochs = epochs
+
+    def fence(self, partition: int) -> None:
+        """The batch is valid only while this partition is owned under the present epoch (G6)."""
+        self.batch.epochs[partition] = self._epochs[partition]
+
+    def start(self, activities: Sequence[ScheduledActivity]) -> None:
+        """Mark once-activities as started, before their bodies run."""
+        self.batch.activities_started.extend(activities)
+        for activity in activities:
+            self.fence(partition_of(activity.instance_id))
+
+    def record(self, instance: Instance, seq: int, facts_json: bytes, asked: Sequence[Fact]) -> None:
+        """One step of the history, and the rows of everything it asks for."""
+        batch = self.batch
+        batch.history.append(HistoryRow(instance.id, instance.generation, seq, batch.at, facts_json))
+        self._open(instance, asked)
+
+    def reopen(self, instance: Instance, requests: Sequence[Request], waits: Sequence[Wait]) -> None:
+        """The rows of requests that are open again after a rewind."""
+        self._open(instance, requests)
+        self.batch.waits.update(((wait.instance_id, wait.id), wait) for wait in waits)
+
+    def _open(self, instance: Instance, asked: Sequence[Fact]) -> None:
+        """The rows of what is asked for. Waits have more to them than the request; they come apart."""
+        for fact in asked:
+            row_of = self._rows.get(type(fact))
+            if row_of is not None:
+                row_of(self, instance, fact)
+
+    def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:
+        """Waits opened or changed (a row) and closed (None)."""
+        for wait_id, wait in changes:
+            if wait is None:
+                self._close_wait(instance_id, wait_id)
+            else:
+                self.batch.waits[(instance_id, wait_id)] = wait
+
+    def drop(self, instance: Instance, work: OpenWork) -> None:
+        """An ended generation waits for nothing: close its activities, timers and waits. Children live on."""
+        for request in work.requests.values():
+            match request:
+                case TaskScheduled():
+                    self._close_activity(instance.id, instance.generation, request.id)
+                case TimerCreated():
+                    self._close_timer(instance.id, instance.generation, request)
+                case EventAwaited():
+                    self._close_wait(instance.id, request.id)
+                case SubOrchestrationInstanceCreated():
+                    pass
+
+    def send(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
+        """A message to an instance, delivered once this batch is durable."""
+        self.batch.inbox.append(Message(instance_id, fact, generation))
+
+    def put_back(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
+        """A message that the next generation takes, in this order, and before whatever else is on its way."""
+        self.batch.returned.append(Message(instance_id, fact, generation))
+
+    def audit(self, message: Message, asked: Audit, verdict: Verdict, *, repeated: bool) -> None:
+        """Keep who asked, and what became of it."""
+        result = type(verdict).__name__ if verdict is not ACCEPTED else "repeated" if repeated else "accepted"
+        self.batch.audit.append(
+            AuditEntry(
+                self.batch.at,
+                asked.verb,
+                asked.caller,
+                asked.address,
+                asked.reason,
+                result,
+                message.instance_id,
+            )
+        )
+        self.fence(partition_of(message.instance_id))
+
+    def reply(self, message: Message, verdict: Verdict) -> None:
+        """Tell the worker that put the message into the inbox what became of it."""
+        error, text = ("", "") if verdict is None else (type(verdict).__name__, str(verdict))
+        path = verdict.path if isinstance(verdict, MisfitError) else ""
+        self.batch.remote_verdicts.append(RemoteVerdict(message.reply_to, message.inbox_id, error, text, path))
+
+    def keep(self, message: Message, judged: Message) -> None:
+        """A message stays in the inbox, in its place, but it has been judged: that is not done again."""
+        if message != judged:
+            self.batch.inbox_kept.append(judged)
+            self.fence(partition_of(message.instance_id))
+
+    def close_source(self, message: Message, partition: int) -> None:
+        """Close the row that the message came from: it is taken, dropped, refused, or parked elsewhere (G2)."""
+        if message.inbox_id:
+            self.batch.inbox_closed.append(message.inbox_id)
+        close = self._sources.get(type(message.fact))
+        if close is not None:
+            close(self, message, message.fact)
+        self.fence(partition)
+
+    def _close_task(self, message: Message, fact: TaskCompleted | TaskFailed) -> None:
+        self._close_activity(message.instance_id, message.generation or 0, fact.id)
+
+    def _close_fired(self, message: Message, fact: TimerFired) -> None:
+        self._close_timer(message.instance_id, message.generation or 0, fact)
+        self.batch.fired.append(fact.fire_at)
+
+    def _set_timer(self, instance: Instance, fact: TimerCreated) -> None:
+        timer = Timer(instance.id, instance.generation, fact.id, fact.fire_at)
+        self.batch.timers[timer.key] = timer
+
+    def _cancel_timer(self, instance: Instance, fact: TimerCancelled) -> None:
+        self._close_timer(instance.id, instance.generation, fact)
+
+    def _start_child(self, instance: Instance, fact: SubOrchestrationInstanceCreated) -> None:
+        parent = Parent(instance.id, instance.generation, fact.id)
+        self.send(fact.instance_id, ExecutionStarted(fact.name, fact.input, parent))
+
+    def _send_event(self, instance: Instance, fact: EventSent) -> None:
+        self.send(fact.instance_id, EventRaised(fact.name, fact.input))
+
+    def _schedule(self, instance: Instance, fact: TaskScheduled) -> None:
+        activity = ScheduledActivity(
+            instance.id,
+            instance.generation,
+            fact.id,
+            fact.name,
+            fact.input,
+            fact.attempt,
+            f"{instance.id}/{instance.generation}/{fact.call_id or fact.id}",
+            self.batch.at,
+        )
+        self.batch.activities[activity.key] = activity
+
+    def _close_activity(self, instance_id: str, generation: int, task_id: int) -> None:
+        key = (instance_id, generation, task_id)
+        if self.batch.activities.pop(key, None) is None:
+            self.batch.activities_closed.append(key)
+
+    def _close_timer(
+        self, instance_id: str, generation: int, fact: TimerCreated | TimerFired | TimerCancelled
+    ) -> None:
+        timer = Timer(instance_id, generation, fact.id, fact.fire_at)
+        if self.batch.timers.pop(timer.key, None) is None:
+            self.batch.timers_closed.append(timer)
+
+    def _close_wait(self, instance_id: str, wait_id: int) -> None:
+        key = (instance_id, wait_id)
+        self.batch.waits.pop(key, None)  # it may be a new row, or a change of one that is there already
+        self.batch.waits_closed.append(key)
+
+    _rows: ClassVar[dict[type[Fact], Callable[[Changes, Instance, Any], None]]] = {
+        TaskScheduled: _schedule,
+        TimerCreated: _set_timer,
+        TimerCancelled: _cancel_timer,
+        SubOrchestrationInstanceCreated: _start_child,
+        EventSent: _send_event,
+    }
+    """What an orchestrator asks for -> the rows that say so."""
+
+    _sources: ClassVar[dict[type[Fact], Callable[[Changes, Message, Any], None]]] = {
+        TaskCompleted: _close_task,
+        TaskFailed: _close_task,
+        TimerFired: _close_fired,
+    }
+    """A message -> the row that it came from, where that is not in the inbox."""

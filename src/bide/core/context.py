@@ -1,0 +1,302 @@
+"""What an orchestrator sees of the engine: its only door to the world.
+
+Everything here is the same on every replay. Time, ids and random numbers come from the history; nothing is read
+from the machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Coroutine, Generator, MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from uuid import UUID, uuid5
+
+from msgspec import Raw
+
+from bide.clock import Timestamp, to_datetime, to_micros, to_timestamp
+from bide.core.registry import Function, Registry, Signature
+from bide.core.tasks import DurableTimer, ExternalEvent, Task
+from bide.errors import ContinueAsNew
+from bide.history import Parent
+from bide.instance import check_event_name, check_instance_id
+from bide.payload import decoder, encode
+from bide.retry import RetryPolicy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LAST = to_timestamp(datetime.max.replace(tzinfo=UTC))
+_NAMESPACE = UUID("6f0b2f52-6c1c-4f6e-9d3a-4c1c5d0a7b11")
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How a call is made. `instance_id` applies to sub-orchestrations only."""
+
+    retry: RetryPolicy | None = None
+    instance_id: str | None = None
+
+
+_AS_IT_IS = CallOptions()
+
+
+class ResponseLinks(Protocol):
+    """Where links come from under which people answer."""
+
+    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str: ...
+
+
+class Execution(Protocol):
+    """What the context needs of the execution behind it."""
+
+    instance_id: str
+    generation: int
+    parent: Parent | None
+    at: Timestamp
+    is_replaying: bool
+    registry: Registry
+
+    @property
+    def name(self) -> str: ...
+    def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
+    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
+    def create_timer(self, fire_at: Timestamp) -> DurableTimer: ...
+    def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]: ...
+    def send_event(self, instance_id: str, name: str, input_json: Raw) -> None: ...
+    def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str: ...
+    def set_custom_status(self, status_json: Raw) -> None: ...
+
+
+class Calls:
+    """The calls an orchestrator can make, under one set of options."""
+
+    __slots__ = ("_execution", "_options")
+
+    def __init__(self, execution: Execution, options: CallOptions) -> None:
+        self._execution = execution
+        self._options = options
+
+    @overload
+    def call_activity(self, activity: str, input: object = None, /) -> Task[Any]: ...
+    @overload
+    def call_activity(
+        self, activity: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Task[T]: ...
+    @overload
+    def call_activity(self, activity: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
+    def call_activity(self, activity: str | Function, /, *args: Any, **kwargs: Any) -> Task[Any]:
+        """Run an activity and give its result.
+
+        Called by function, arguments and result are typed as the function's. Called by name, there is one input,
+        and the activity may be unknown here: then the task fails.
+
+        The task fails with `ActivityFailedError` (after the last retry), or `OutcomeUnknownError` for a
+        once-activity that was cut off.
+
+        Raises `PayloadError` for arguments that cannot be written as JSON, `FunctionNotFoundError` for a
+        function that is no activity of this app.
+        """
+        if isinstance(activity, str):
+            known = self._execution.registry.activities.get(activity)
+            result = known.signature.result if known else Any
+            return self._execution.call_activity(activity, _one_input(*args, **kwargs), result, self._options)
+        definition = self._execution.registry.activity(activity)
+        input_json = definition.signature.encode(args, kwargs)
+        return self._execution.call_activity(
+            definition.name, input_json, definition.signature.result, self._options
+        )
+
+    @overload
+    def call_sub_orchestrator(self, orchestrator: str, input: object = None, /) -> Task[Any]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[Concatenate[OrchestrationContext, P], Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Task[T]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[Concatenate[OrchestrationContext, P], Generator[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Task[T]: ...
+    def call_sub_orchestrator(self, orchestrator: str | Function, /, *args: Any, **kwargs: Any) -> Task[Any]:
+        """Run another orchestrator as an instance of its own, and give its result.
+
+        The child's id is derived from this instance, unless `with_options(instance_id=...)` chose one. The task
+        fails with `SubOrchestrationFailedError` if the child fails, is terminated, or its id is taken.
+        """
+        if isinstance(orchestrator, str):
+            known = self._execution.registry.orchestrators.get(orchestrator)
+            result = known.signature.result if known else Any
+            return self._execution.call_child(orchestrator, _one_input(*args, **kwargs), result, self._options)
+        definition = self._execution.registry.orchestrator(orchestrator)
+        input_json = definition.signature.encode(args, kwargs)
+        return self._execution.call_child(definition.name, input_json, definition.signature.result, self._options)
+
+
+def _one_input(input: object = None, /) -> Raw:
+    """The input of a call by name. Raises `TypeError` for several, `PayloadError` for what is no JSON."""
+    return encode(input)
+
+
+Logger: TypeAlias = "logging.LoggerAdapter[logging.Logger]"
+
+
+class _ReplaySafeLogger(logging.LoggerAdapter[logging.Logger]):
+    """Silent while history is replayed, so that every line appears once."""
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(logging.getLogger(f"bide.orchestrator.{execution.name}"), {})
+        self._execution = execution
+
+    def isEnabledFor(self, level: int) -> bool:  # logging's own name
+        return not self._execution.is_replaying and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), "instance_id": self._execution.instance_id}
+        return msg, kwargs
+
+
+class OrchestrationContext(Calls):
+    """The first argument of every orchestrator."""
+
+    __slots__ = ("_input_json", "_logger", "_random", "_signature", "_uuids")
+
+    def __init__(self, execution: Execution, input_json: Raw, signature: Signature) -> None:
+        super().__init__(execution, _AS_IT_IS)
+        self._input_json = input_json
+        self._signature = signature
+        self._uuids = 0
+        self._random: random.Random | None = None
+        self._logger: Logger | None = None
+
+    # --- who and when
+
+    @property
+    def instance_id(self) -> str:
+        return self._execution.instance_id
+
+    @property
+    def name(self) -> str:
+        """The orchestrator's registered name."""
+        return self._execution.name
+
+    @property
+    def parent(self) -> Parent | None:
+        """Who started this instance as a sub-orchestration, or None."""
+        return self._execution.parent
+
+    @property
+    def input(self) -> Any:
+        """The input, read as the declared type of the orchestrator's parameter (several: as a tuple)."""
+        arguments = self._signature.decode(self._input_json)
+        return arguments[0] if len(arguments) == 1 else arguments or decoder(Any)(self._input_json)
+
+    @property
+    def current_utc_datetime(self) -> datetime:
+        """The time of the present step, the same on every replay. Use it in place of `datetime.now`."""
+        return to_datetime(self._execution.at)
+
+    @property
+    def is_replaying(self) -> bool:
+        """True while the code is brought back to where it was. Never let the flow depend on it."""
+        return self._execution.is_replaying
+
+    @property
+    def logger(self) -> Logger:
+        """A logger that is silent while replaying. Records carry `instance_id`."""
+        if self._logger is None:
+            self._logger = _ReplaySafeLogger(self._execution)
+        return self._logger
+
+    @property
+    def random(self) -> random.Random:
+        """Random numbers that are the same on every replay. Seeded by the instance id: never for secrets."""
+        if self._random is None:
+            seed = f"{self._execution.instance_id}/{self._execution.generation}"
+            self._random = random.Random(seed)  # noqa: S311 - must be repeatable
+        return self._random
+
+    def new_uuid(self) -> UUID:
+        """A new id, the same on every replay."""
+        self._uuids += 1
+        execution = self._execution
+        return uuid5(_NAMESPACE, f"{execution.instance_id}/{execution.generation}/{self._uuids}")
+
+    # --- calls
+
+    def with_options(self, *, retry: RetryPolicy | None = None, instance_id: str | None = None) -> Calls:
+        """The same calls, retried by a policy, or with a chosen id for the sub-orchestration."""
+        if instance_id is not None:
+            check_instance_id(instance_id)
+        return Calls(self._execution, CallOptions(retry, instance_id))
+
+    # --- waiting
+
+    def create_timer(self, due: timedelta | datetime) -> DurableTimer:
+        """A timer that is due after a span, or at a moment (with a time zone). Any length; survives restarts."""
+        return self._execution.create_timer(self._instant(due))
+
+    @overload
+    def wait_for_external_event(
+        self, name: str, type: type[T], *, timeout: timedelta | None = None
+    ) -> ExternalEvent[T]: ...
+    @overload
+    def wait_for_external_event(
+        self, name: str, type: object = Any, *, timeout: timedelta | None = None
+    ) -> ExternalEvent[Any]: ...
+    def wait_for_external_event(
+        self, name: str, type: Any = Any, *, timeout: timedelta | None = None
+    ) -> ExternalEvent[Any]:
+        """Wait for somebody to raise the named event. Names compare case-insensitively.
+
+        Events are kept in order: one that came before is taken at once (G4). An answer that does not fit `type`
+        is refused at the door, and the wait stays open. With a `timeout`, the wait is given up when it has
+        passed, and awaiting it raises `EventTimeoutError`.
+        """
+        fire_at = None if timeout is None else self._instant(timeout)
+        return self._execution.open_wait(check_event_name(name), type, fire_at)
+
+    def response_url(self, event: str, *, once: bool = False, valid_for: timedelta | None = None) -> str:
+        """A link under which a person can answer the named event of this instance, and do nothing else.
+
+        Opening it shows a page with a form for the type that the wait declares; only sending the form answers, so
+        a mail scanner that follows links does no harm. With `once`, it takes one answer; with `valid_for`, it
+        works for so long, otherwise until the instance ends. Whoever has the link can answer: give it to nobody
+        else. It begins with the setting `public_url`.
+        """
+        expires_at = None if valid_for is None else self._instant(valid_for)
+        return self._execution.response_url(check_event_name(event), once, expires_at)
+
+    # --- telling others
+
+    def send_event(self, instance_id: str, name: str, data: object = None) -> None:
+        """Raise an event of another instance, exactly once. One that does not exist, or has ended, ignores it."""
+        self._execution.send_event(check_instance_id(instance_id), check_event_name(name), encode(data))
+
+    def set_custom_status(self, status: object) -> None:
+        """Show `status` (JSON) to whoever asks for this instance's status."""
+        self._execution.set_custom_status(encode(status))
+
+    def continue_as_new(self, input: object = None, *, keep_events: bool = True) -> NoReturn:
+        """End this run, and start again with a new input and an empty history.
+
+        Open timers, waits and activities of this run are dropped. Events that nobody has taken are kept for the
+        next run, unless `keep_events` is false. Raises the signal that does it: do not catch `BaseException`
+        around it.
+        """
+        raise ContinueAsNew(encode(input), keep_events)
+
+    def _instant(self, due: timedelta | datetime) -> Timestamp:
+        at = self._execution.at + max(0, to_micros(due)) if isinstance(due, timedelta) else to_timestamp(due)
+        if at > _LAST:
+            raise OverflowError(f"There is no date {due} from here; the last one is {datetime.max:%Y-%m-%d}.")
+        return at

@@ -1,0 +1,52 @@
+"""Exceptions as values that history can keep, and back into what an orchestrator catches."""
+
+from __future__ import annotations
+
+import traceback
+
+from bide.errors import (
+    ActivityFailedError,
+    OutcomeUnknownError,
+    SubOrchestrationFailedError,
+    TaskFailedError,
+)
+from bide.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
+
+_CAUSES_MAX = 8
+
+
+def failure_of(error: BaseException, depth: int = 0) -> Failure:
+    """The error's type, message, stack and cause, as text."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(error, TaskFailedError):
+        cause: Failure | None = error.failure
+    elif error.__cause__ is not None and depth < _CAUSES_MAX:
+        cause = failure_of(error.__cause__, depth + 1)
+    else:
+        cause = None
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return Failure(_plain(name), _text(error), _plain(stack), cause)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return _plain(str(error))
+    except Exception as broken:  # an error that cannot be described is an error still
+        return f"(its text cannot be made: {type(broken).__qualname__})"
+
+
+def _plain(text: str) -> str:
+    """The text with half characters (as in file names that are not UTF-8) written out: JSON cannot hold them."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def task_error(request: TaskScheduled | SubOrchestrationInstanceCreated, failure: Failure) -> TaskFailedError:
+    """What awaiting the failed call raises."""
+    after = f" (attempt {request.attempt})" if request.attempt > 1 else ""
+    text = f"'{request.name}' failed{after}: {failure.type}: {failure.message}"
+    if isinstance(request, SubOrchestrationInstanceCreated):
+        return SubOrchestrationFailedError(f"Sub-orchestration {text}", failure)
+    if failure.kind == "outcome_unknown":
+        return OutcomeUnknownError(f"Activity '{request.name}': {failure.message}", failure)
+    return ActivityFailedError(f"Activity {text}", failure)

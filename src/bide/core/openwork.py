@@ -1,0 +1,169 @@
+"""What an instance has asked for and not yet got: a fold over its facts.
+
+Nothing here runs an orchestrator's code, so an instance can be asked what it waits for, and be ended, even when
+its code is missing or no longer fits (G7, G9). The live execution uses the same fold, so the rule of which wait
+takes which event (G4: first in, first out, by name regardless of case) is written once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeAlias, cast
+
+from bide.core.records import Record
+from bide.history import (
+    EventAwaited,
+    EventRaised,
+    EventWaitCancelled,
+    ExecutionResumed,
+    ExecutionSuspended,
+    Fact,
+    Request,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    TimerFired,
+)
+
+_Answer: TypeAlias = (
+    TaskCompleted | TaskFailed | TimerFired | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed
+)
+
+_SETTLES: dict[type[Fact], type[Request]] = {
+    TaskCompleted: TaskScheduled,
+    TaskFailed: TaskScheduled,
+    TimerFired: TimerCreated,
+    SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
+}
+"""Answer -> the kind of request that it settles."""
+
+
+class OpenWork(Record):
+    """The open requests of one generation, by id, and the events that came before anybody waited.
+
+    `parked` is what came while the instance was suspended. It settles nothing before the code is there to see it:
+    until then the code may give up the very wait or timer that it answers.
+    """
+
+    requests: dict[int, Request] = {}
+    parked: list[Fact] = []
+    _waiting: dict[str, list[int]] = {}
+    _kept: dict[str, deque[EventRaised]] = {}
+
+    @classmethod
+    def of(cls, history: Iterable[Step]) -> OpenWork:
+        """The open work that a history leaves.
+
+        After a suspension, an event may be seen to take another wait than it took: what was asked for between two
+        parked facts is in history after both. So a wait may be listed that is over, but none is missed.
+        """
+        work = cls()
+        suspended = False
+        for step in history:
+            match step.facts[0]:
+                case ExecutionSuspended():
+                    suspended = True
+                case ExecutionResumed():
+                    suspended = False
+                    parked, work.parked = work.parked, []
+                    for each in parked:
+                        work.settle(each)
+                case fact if suspended:
+                    work.parked.append(fact)
+                case fact:
+                    work.settle(fact)
+            for asked in step.facts[1:]:
+                work.ask(asked)
+        return work
+
+    def expects(self, fact: Fact) -> bool:
+        """False for an answer whose request is not open (any more): a duplicate, or one that came too late."""
+        wanted = _SETTLES.get(type(fact))
+        if wanted is None:
+            return True
+        task_id = cast("_Answer", fact).id
+        if self.parked and any(isinstance(other, _Answer) and other.id == task_id for other in self.parked):
+            return False
+        return type(self.requests.get(task_id)) is wanted
+
+    def settle(self, fact: Fact) -> int | None:
+        """Take a message. Returns the id of the request it settles, or None."""
+        if type(fact) is EventRaised:
+            return self._give(fact)
+        if type(fact) not in _SETTLES:
+            return None
+        task_id = cast("_Answer", fact).id
+        del self.requests[task_id]
+        return task_id
+
+    def ask(self, fact: Fact) -> EventRaised | None:
+        """Take what an orchestrator asks for. Returns the kept event that a new wait gets at once, if any."""
+        take = self._takes.get(type(fact))
+        return None if take is None else take(self, fact)
+
+    def open(self, request: Request) -> None:
+        """An activity, a timer or a sub-orchestration."""
+        self.requests[request.id] = request
+
+    def open_wait(self, wait: EventAwaited) -> EventRaised | None:
+        """Returns the kept event that the wait gets at once, if any."""
+        key = wait.name.lower()
+        if key in self._kept:
+            return self._next(key)
+        self.requests[wait.id] = wait
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._waiting[key] = [wait.id]
+        else:
+            waiting.append(wait.id)
+        return None
+
+    def give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
+        """A timer or a wait. Does nothing if it is closed already."""
+        request = self.requests.pop(fact.id, None)
+        if type(request) is EventAwaited:
+            self._waiting[request.name.lower()].remove(request.id)
+
+    _takes: ClassVar[dict[type[Fact], Callable[[OpenWork, Any], EventRaised | None]]] = {
+        TaskScheduled: open,
+        TimerCreated: open,
+        SubOrchestrationInstanceCreated: open,
+        EventAwaited: open_wait,
+        TimerCancelled: give_up,
+        EventWaitCancelled: give_up,
+    }
+
+    def next_wait(self, name: str) -> int | None:
+        """The id of the wait that the next event of that name will settle, or None."""
+        waiting = self._waiting.get(name.lower())
+        return waiting[0] if waiting else None
+
+    def kept_events(self) -> list[EventRaised]:
+        """Events that nobody has taken, per name in the order of their arrival."""
+        kept = [event for events in self._kept.values() for event in events]
+        return kept + [fact for fact in self.parked if isinstance(fact, EventRaised)]
+
+    def _give(self, event: EventRaised) -> int | None:
+        key = event.name.lower()
+        waiting = self._waiting.get(key)
+        if not waiting:
+            self._kept.setdefault(key, deque()).append(event)
+            return None
+        wait_id = waiting.pop(0)
+        del self.requests[wait_id]
+        return wait_id
+
+    def _next(self, key: str) -> EventRaised:
+        kept = self._kept[key]
+        event = kept.popleft()
+        if not kept:
+            del self._kept[key]
+        return event

@@ -1,0 +1,572 @@
+"""The single writer of its instances: messages in, one batch out.
+
+`Partition.step(messages, now, loaded)` applies messages one at a time and returns everything that changed as one
+`Batch`. It is pure: no I/O, no clock. One object steps all the partitions that a worker owns, so that their number
+costs nothing; `epochs` says which those are, and under which epoch each is owned.
+
+Recently used instances are kept live, so that a step costs a `.send()`. The others come as `loaded` snapshots and
+are replayed. `missing` tells which ids must be loaded for a list of messages.
+
+Every message is applied (its facts become a history row), dropped (a duplicate, or too late), refused (the verdict
+says why), parked in the inbox because the instance is held (G7), or put back until its next generation has started.
+In each case the row it came from is closed in the same batch (G2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import decode
+from msgspec.structs import replace
+
+from bide.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Verdict
+from bide.clock import Timestamp
+from bide.core.changes import Changes, encode_facts
+from bide.core.context import ResponseLinks
+from bide.core.openwork import OpenWork
+from bide.core.records import Record
+from bide.core.registry import Registry
+from bide.core.replay import Execution, replay
+from bide.core.rewinding import still_wanted, to_reopen, told_again, undone_from
+from bide.errors import (
+    BideError,
+    FunctionNotFoundError,
+    InstanceExistsError,
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    NotAllowedError,
+    RequestReusedError,
+    RunawayStep,
+)
+from bide.history import (
+    NULL,
+    ContinuedAsNew,
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionPurged,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionTerminated,
+    Fact,
+    Failure,
+    Parent,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+)
+from bide.instance import ALL_PARTITIONS, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
+from bide.payload import encode
+
+
+class _Live(Record):
+    """An instance in memory. Without `execution` it is not replayed yet, held, or has ended."""
+
+    instance: Instance
+    partition: int
+    long_at: int
+    """The length at which its history is long."""
+    history_length: int = 0
+    snapshot: Snapshot | None = None
+    execution: Execution | None = None
+    _work: OpenWork | None = None
+
+    @property
+    def work(self) -> OpenWork:
+        """What the instance waits for, found without running its code."""
+        if self._work is None:
+            self._work = OpenWork.of(self.snapshot.history if self.snapshot else ())
+        return self._work
+
+    def run_by(self, execution: Execution | None, work: OpenWork | None) -> None:
+        """`work` is what the execution has asked for; None: nothing."""
+        self.execution = execution
+        self._work = work
+        self.snapshot = None
+
+
+class Partition:
+    """Steps the instances of all owned partitions."""
+
+    def __init__(
+        self, registry: Registry, links: ResponseLinks, max_live: int = 10_000, long_history: int = 10_000
+    ) -> None:
+        """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
+
+        A history of `long_history` steps is told of.
+        """
+        self.epochs: dict[int, int] = {}
+        self._registry = registry
+        self._links = links
+        self._max_live = max_live
+        self._long_history = long_history
+        self._live: dict[str, _Live] = {}
+        self._held: set[str] = set()
+        self._stepping: tuple[Execution] | None = None
+        self._changes = Changes(0, self.epochs)
+        self._requests: dict[tuple[str, str], RequestKey] = {}
+
+    # --- the door
+
+    @property
+    def live_count(self) -> int:
+        """How many instances are in memory."""
+        return len(self._live)
+
+    def runs(self, instance_id: str) -> bool:
+        """Whether the instance's code is in memory."""
+        live = self._live.get(instance_id)
+        return live is not None and live.execution is not None
+
+    def missing(self, messages: Iterable[Message]) -> set[str]:
+        """The ids of the instances that must be loaded before these messages can be stepped."""
+        return {message.instance_id for message in messages if not message.fresh} - self._live.keys()
+
+    def step(
+        self,
+        messages: Sequence[Message],
+        now: Timestamp,
+        loaded: Mapping[str, Snapshot],
+        starting: Sequence[ScheduledActivity] = (),
+        remembered: Mapping[tuple[str, str], RequestKey] | None = None,
+    ) -> Batch:
+        """Apply the messages in order. The caller commits the batch before the next step, or calls `forget`.
+
+        `starting` are once-activities whose bodies may run as soon as the batch is durable; `remembered` those of
+        the messages' requests that took effect earlier.
+        """
+        self._changes = Changes(now, self.epochs)
+        self._changes.start(starting)
+        self._requests = dict(remembered or {})
+        for instance_id, snapshot in loaded.items():
+            self._live[instance_id] = self._loaded(snapshot)
+        batch = self._changes.batch
+        batch.verdicts = [self._judge(message) for message in messages]
+        self._evict(messages)
+        return batch
+
+    def _loaded(self, snapshot: Snapshot) -> _Live:
+        length, long_at = len(snapshot.history), self._long_history
+        while long_at <= length:  # it was told of; the next time is when it has doubled
+            long_at *= 2
+        return _Live(snapshot.instance, partition_of(snapshot.instance.id), long_at, length, snapshot)
+
+    def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
+        """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
+        self._changes = Changes(now, self.epochs)
+        for instance_id in instance_ids:
+            self._changes.fence(partition_of(instance_id))
+            self._changes.batch.purged.append(instance_id)
+            self._held.discard(instance_id)
+        return self._changes.batch
+
+    def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
+        """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
+        for instance_id, live in [*self._live.items()]:
+            if live.partition in partitions:
+                del self._live[instance_id]
+                if live.execution is not None:
+                    live.execution.close()
+        self._held = {instance_id for instance_id in self._held if partition_of(instance_id) not in partitions}
+
+    @property
+    def stepping(self) -> tuple[Execution] | None:
+        """The execution whose code runs at this moment, for whoever watches from another thread.
+
+        Each step makes a tuple of its own: the same tuple means the same step.
+        """
+        return self._stepping
+
+    # --- one message
+
+    def _judge(self, message: Message) -> Verdict:
+        """Take a message, unless its request took effect already; and note who asked, and what became of it."""
+        request = message.request
+        if request is None and message.audit is None and not message.reply_to:
+            return self._take(message)
+        earlier = request and self._requests.get((message.instance_id, request.key))
+        if request is None or earlier is None:
+            verdict = self._take(message)
+            if request is not None and verdict is ACCEPTED:
+                self._remember(message.instance_id, request)
+        else:
+            verdict = self._drop(message, ACCEPTED if earlier.digest == request.digest else RequestReusedError())
+        if message.audit is not None:
+            self._changes.audit(message, message.audit, verdict, repeated=earlier is not None)
+        if message.reply_to:
+            self._changes.reply(message, verdict)
+        return verdict
+
+    def _remember(self, instance_id: str, request: RequestKey) -> None:
+        self._requests[instance_id, request.key] = request
+        self._changes.batch.requests[instance_id, request.key] = request
+
+    def _take(self, message: Message) -> Verdict:
+        live = self._live.pop(message.instance_id, None)
+        if live is not None:
+            self._live[message.instance_id] = live  # the most recently used is last
+        fact = message.fact
+        if type(fact) is ExecutionStarted:
+            return self._take_start(message, fact, live)
+        if live is None:
+            return self._drop(message, InstanceNotFoundError(message.instance_id))
+        if message.generation is not None and message.generation != live.instance.generation:
+            return self._drop(message)
+        if live.execution is not None and type(fact) in WORK:
+            return self._tell(message, live, live.execution, live.instance.status)
+        return self._manage(message, live)
+
+    def _manage(self, message: Message, live: _Live) -> Verdict:
+        """Take what is not for the code, or what is and finds no code in memory."""
+        instance, fact = live.instance, message.fact
+        if isinstance(fact, ExecutionPurged):
+            return self._purge(message, live)
+        if isinstance(fact, ExecutionRewound):
+            return self._rewind(message, fact, live)
+        status = TRANSITIONS.get((instance.status, type(fact)))
+        if status is RuntimeStatus.TERMINATED:
+            return self._terminate(message, live)
+        if instance.status.finished:
+            return self._drop(message, InstanceFinishedError(instance.id, instance.status))
+        if instance.status is RuntimeStatus.PENDING or self._is_held(live):
+            return self._park(message, live)
+        if status is None:
+            refusal = f"Instance '{instance.id}' is {instance.status}: this cannot be done now."
+            return self._drop(message, NotAllowedError(refusal))
+        return self._apply(message, live, status)
+
+    def _apply(self, message: Message, live: _Live, status: RuntimeStatus) -> Verdict:
+        execution = live.execution
+        if execution is None:
+            try:
+                execution = self._revive(live)
+            except (Exception, RunawayStep) as error:  # code that does not fit, or is gone, or spins
+                return self._hold(message, live, _reason(error))
+        return self._tell(message, live, execution, status)
+
+    def _tell(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
+        """Tell the code, if it is to hear of it."""
+        fact = message.fact
+        if type(fact) is EventRaised:
+            refusal = None if message.accepted else execution.refusal(fact)
+            if refusal is not None:
+                return self._drop(message, refusal)
+        elif not execution.work.expects(fact):
+            return self._drop(message)
+        return self._advance(message, live, execution, status)
+
+    def _take_start(self, message: Message, fact: ExecutionStarted, live: _Live | None) -> Verdict:
+        if live is None:
+            now = self._changes.batch.at
+            instance = Instance(
+                message.instance_id,
+                fact.name,
+                RuntimeStatus.PENDING,
+                now,
+                now,
+                input_json=fact.input,
+                parent=fact.parent,
+                tags=fact.tags,
+            )
+            live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history)
+            return self._begin(message, fact, live)
+        if message.generation is not None:  # the start of a further generation, or one that was held
+            due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation
+            return self._begin(message, fact, live) if due else self._drop(message)
+        if message.restart:
+            return self._restart(message, fact, live)
+        if fact.parent is not None:
+            return self._take_child(message, fact, fact.parent, live)
+        same = _same_start(live.instance, fact)
+        return self._drop(message, ACCEPTED if same else InstanceExistsError(message.instance_id))
+
+    def _drop(self, message: Message, refusal: Verdict = ACCEPTED) -> Verdict:
+        self._changes.close_source(message, partition_of(message.instance_id))
+        return refusal
+
+    # --- beginning
+
+    def _begin(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
+        instance = live.instance
+        try:
+            definition = self._registry.orchestrator(fact.name)
+        except FunctionNotFoundError as error:
+            return self._hold(message, live, str(error))
+        execution = Execution(self._registry, definition, instance.id, instance.generation, self._links)
+        return self._advance(message, live, execution, RuntimeStatus.RUNNING)
+
+    def _restart(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
+        instance = live.instance
+        if not instance.status.finished:
+            refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be restarted."
+            return self._drop(message, NotAllowedError(refusal))
+        self._next_generation(live, fact, [])
+        return self._drop(message)
+
+    def _take_child(self, message: Message, fact: ExecutionStarted, parent: Parent, live: _Live) -> Verdict:
+        """A child's id is taken: by another instance, or by this very child, whose parent was rewound and asks
+        once more."""
+        child = live.instance
+        if parent != child.parent or not _same_code_and_input(child, fact):
+            failure = Failure("bide.errors.InstanceExistsError", f"Instance '{child.id}' already exists.")
+            self._changes.send(
+                parent.instance_id, SubOrchestrationInstanceFailed(parent.task_id, failure), parent.generation
+            )
+        elif child.status is RuntimeStatus.FAILED:
+            refusal = self._set_back(live, ExecutionRewound("Its parent was rewound."))
+            if refusal is not ACCEPTED:
+                self._answer_parent(child, Failure("Failed", str(refusal)))
+        elif child.status.finished:
+            ended = Failure("Terminated", f"Instance '{child.id}' was terminated.")
+            self._answer_parent(child, ended if child.status is RuntimeStatus.TERMINATED else None)
+        return self._drop(message)
+
+    def _revive(self, live: _Live) -> Execution:
+        """Replay a loaded instance. Raises what makes it held."""
+        assert live.snapshot is not None
+        execution = self._replayed(live.instance, live.snapshot.history)
+        live.run_by(execution, execution.work)
+        if live.instance.held is not None:
+            self._change(live, held=None)
+        return execution
+
+    def _replayed(self, instance: Instance, history: Sequence[Step]) -> Execution:
+        definition = self._registry.orchestrator(instance.name)
+        execution = Execution(self._registry, definition, instance.id, instance.generation, self._links)
+        self._stepping = (execution,)
+        try:
+            replay(execution, history)
+        finally:
+            self._stepping = None
+        return execution
+
+    # --- stepping
+
+    def _advance(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
+        changes = self._changes
+        self._stepping = (execution,)
+        try:
+            asked = execution.advance(message.fact, changes.batch.at)
+            facts_json = encode_facts((message.fact, *asked))
+        except (Exception, RunawayStep) as error:  # contained: it must not stop the other instances
+            live.run_by(None, execution.work)
+            return self._hold(message, live, _reason(error))
+        finally:
+            self._stepping = None
+        if live.execution is not execution:
+            live.run_by(execution, execution.work)
+        changes.close_source(message, live.partition)
+        self._record(live, facts_json, asked)
+        if execution.has_wait_changes:
+            changes.waits(live.instance.id, execution.take_wait_changes())
+        if execution.answered:
+            changes.batch.answered += execution.answered
+            execution.answered.clear()
+        ending = asked[-1] if asked else None
+        if type(ending) is ExecutionCompleted:
+            self._complete(live, ending, execution.custom_status_json)
+        elif type(ending) is ContinuedAsNew:
+            self._continue(live, ending)
+        else:
+            self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
+        return ACCEPTED
+
+    def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
+        self._changes.record(live.instance, live.history_length, facts_json, asked)
+        live.history_length += 1
+        if live.history_length == live.long_at:
+            live.long_at *= 2
+            self._changes.batch.long[live.instance.id] = live.history_length
+
+    def _change(self, live: _Live, **changes: Any) -> None:
+        batch = self._changes.batch
+        live.instance = changed = replace(live.instance, updated_at=batch.at, **changes)
+        batch.instances[changed.id] = changed
+        batch.epochs[live.partition] = self.epochs[live.partition]
+
+    # --- ending
+
+    def _complete(self, live: _Live, end: ExecutionCompleted, custom_status: Raw) -> None:
+        output = end.result if end.failure is None else encode(end.failure.message)
+        self._finish(live, ended(end), output, end.failure, custom_status)
+
+    def _continue(self, live: _Live, again: ContinuedAsNew) -> None:
+        start = ExecutionStarted(live.instance.name, again.input, live.instance.parent)
+        self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
+
+    def _terminate(self, message: Message, live: _Live) -> Verdict:
+        fact = message.fact
+        assert isinstance(fact, ExecutionTerminated)
+        self._changes.close_source(message, live.partition)
+        if fact.recurse:
+            for request in live.work.requests.values():
+                if isinstance(request, SubOrchestrationInstanceCreated):
+                    self._changes.send(request.instance_id, fact)
+        self._record(live, encode_facts((fact,)))
+        failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
+        self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure, live.instance.custom_status_json)
+        return ACCEPTED
+
+    def _finish(
+        self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw
+    ) -> None:
+        self._leave(live)
+        self._change(live, status=status, output_json=output, custom_status_json=custom_status, held=None)
+        if live.instance.parent is not None:
+            self._answer_parent(live.instance, failure)
+
+    def _answer_parent(self, child: Instance, failure: Failure | None) -> None:
+        """Tell whoever waits for this instance how it ended."""
+        parent = child.parent
+        if parent is not None:
+            answer = (
+                SubOrchestrationInstanceCompleted(parent.task_id, child.output_json)
+                if failure is None
+                else SubOrchestrationInstanceFailed(parent.task_id, failure)
+            )
+            self._changes.send(parent.instance_id, answer, parent.generation)
+
+    def _next_generation(self, live: _Live, start: ExecutionStarted, kept: Iterable[EventRaised]) -> None:
+        """Begin again with an empty history, by a message: no step ever runs two generations."""
+        self._leave(live)
+        instance = live.instance
+        self._change(
+            live,
+            status=RuntimeStatus.PENDING,
+            generation=instance.generation + 1,
+            name=start.name,
+            input_json=start.input,
+            output_json=NULL,
+            custom_status_json=NULL,
+        )
+        live.history_length = 0
+        self._changes.batch.forgotten[instance.id] = live.instance.generation
+        self._changes.put_back(instance.id, start, live.instance.generation)
+        for event in kept:
+            self._changes.put_back(instance.id, event)
+
+    def _leave(self, live: _Live) -> None:
+        """Let go of a generation: its code, and everything it waited for."""
+        self._changes.drop(live.instance, live.work)
+        if live.execution is not None:
+            live.execution.close()
+        live.run_by(None, None)
+
+    # --- after the end
+
+    def _purge(self, message: Message, live: _Live) -> Verdict:
+        instance = live.instance
+        if not instance.status.finished:
+            refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be purged."
+            return self._drop(message, NotAllowedError(refusal))
+        if instance.id in self._changes.batch.instances:
+            self._changes.send(instance.id, message.fact)  # its new rows must be there to be deleted
+            return self._drop(message)
+        del self._live[instance.id]
+        self._held.discard(instance.id)
+        self._changes.batch.purged.append(instance.id)
+        self._requests = {key: request for key, request in self._requests.items() if key[0] != instance.id}
+        return self._drop(message)
+
+    def _rewind(self, message: Message, fact: ExecutionRewound, live: _Live) -> Verdict:
+        instance = live.instance
+        if (instance.status, ExecutionRewound) in TRANSITIONS:
+            return self._drop(message, self._set_back(live, fact))
+        if instance.status.finished:
+            return self._drop(message, InstanceFinishedError(instance.id, instance.status))
+        refusal = f"Instance '{instance.id}' is {instance.status}; only one that has failed can be rewound."
+        return self._drop(message, NotAllowedError(refusal))
+
+    def _set_back(self, live: _Live, fact: ExecutionRewound) -> Verdict:
+        """Undo the steps in which a failed instance went wrong (see `rewinding`)."""
+        instance = live.instance
+        if live.snapshot is None:  # it has failed in this very step
+            self._changes.send(instance.id, fact)
+            return ACCEPTED
+        history = live.snapshot.history
+        cut = undone_from(history)
+        try:
+            execution = self._replayed(instance, history[:cut])
+        except (Exception, RunawayStep) as error:
+            return NotAllowedError(f"Instance '{instance.id}' cannot be rewound: {_reason(error)}")
+        again = told_again(history[cut:])
+        self._changes.batch.undone[instance.id] = (instance.generation, history[cut].seq)
+        live.history_length = cut
+        if cut == 0:
+            live.run_by(None, OpenWork())
+            self._change(live, status=RuntimeStatus.PENDING, output_json=NULL, custom_status_json=NULL)
+        else:
+            live.run_by(execution, execution.work)
+            execution.advance(fact, self._changes.batch.at)
+            self._record(live, encode_facts((fact,)))
+            again = still_wanted(execution.work, again)
+            self._changes.reopen(instance, to_reopen(execution.work, again), execution.waits())
+            status = RuntimeStatus.SUSPENDED if execution.suspended else RuntimeStatus.RUNNING
+            self._change(live, status=status, output_json=NULL, custom_status_json=execution.custom_status_json)
+        for message in again:
+            generation = None if isinstance(message, EventRaised) else instance.generation
+            self._changes.send(instance.id, message, generation)
+        return ACCEPTED
+
+    # --- holding
+
+    def _is_held(self, live: _Live) -> bool:
+        """True if the instance is held, and was tried since this worker started: its code is the same still."""
+        return live.instance.held is not None and live.instance.id in self._held
+
+    def _hold(self, message: Message, live: _Live, reason: str) -> Verdict:
+        """Keep the instance as it is, with its messages, until fitting code is deployed (G7)."""
+        self._held.add(live.instance.id)
+        if live.instance.held != reason:
+            self._change(live, held=reason)
+            self._changes.batch.held.append(live.instance)
+        return self._park(message, live)
+
+    def _park(self, message: Message, live: _Live) -> Verdict:
+        """Keep a message in the inbox: until the next worker starts if the instance is held, else until the next
+        step, when the generation that it must not overtake has begun."""
+        instance, generation = live.instance, message.generation
+        if isinstance(message.fact, ExecutionStarted):
+            generation = instance.generation
+        if instance.held is None:
+            self._changes.put_back(instance.id, message.fact, generation)
+        elif message.inbox_id:
+            self._changes.keep(message, Message(instance.id, message.fact, generation, message.inbox_id))
+            return ACCEPTED
+        else:
+            self._changes.batch.parked.append(Message(instance.id, message.fact, generation))
+        return self._drop(message)
+
+    # --- memory
+
+    def _evict(self, stepped: Iterable[Message]) -> None:
+        """Let go of what has no code in memory, and of the least recently used beyond the bound."""
+        for message in stepped:
+            live = self._live.get(message.instance_id)
+            if live is not None and live.execution is None:
+                del self._live[message.instance_id]
+        while len(self._live) > self._max_live:
+            live = self._live.pop(next(iter(self._live)))
+            if live.execution is not None:
+                live.execution.close()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, BideError | RunawayStep):
+        return str(error)
+    return f"The step failed inside the engine: {type(error).__name__}: {error}"
+
+
+def _same_start(instance: Instance, fact: ExecutionStarted) -> bool:
+    """Whether a repeated start asks for what is there already."""
+    return instance.parent is None and _same_code_and_input(instance, fact)
+
+
+def _same_code_and_input(instance: Instance, fact: ExecutionStarted) -> bool:
+    if instance.name != fact.name:
+        return False
+    if instance.generation:  # the input of its first run is not kept
+        return True
+    return instance.input_json == fact.input or instance.input == decode(fact.input)

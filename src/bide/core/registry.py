@@ -1,0 +1,214 @@
+"""Names and the functions behind them, with the types of what goes in and comes out.
+
+A function's arguments travel as one JSON value: none as null, a single one as itself, several as an object under
+their names. So the same activity can be called from Python, by name, and over HTTP.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Raw
+
+from bide.core.calls import Reconcile
+from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
+from bide.history import NULL
+from bide.payload import decoder, encode, schema
+
+Function: TypeAlias = Callable[..., Any]
+
+MAX_EVENTS = 100
+"""Code may make up the names of events, without end."""
+
+
+class Signature:
+    """How the arguments of one function are written as JSON and read back."""
+
+    __slots__ = ("_defaults", "_keywords", "_names", "_payload", "_read", "_signature", "result")
+
+    def __init__(self, function: Function, skip: int) -> None:
+        """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
+        hints = get_type_hints(function, include_extras=True)
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise TypeError(
+                    f"{function.__qualname__}: *{parameter.name} cannot travel as JSON; name each parameter"
+                )
+        self._signature = inspect.Signature(parameters)
+        self._names = [parameter.name for parameter in parameters]
+        self._keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        self._defaults = [parameter.default is not parameter.empty for parameter in parameters]
+        self._payload = self._payload_type(function, [hints.get(name, Any) for name in self._names], parameters)
+        self._read = decoder(self._payload)
+        self.result = _result_type(function, hints.get("return", Any))
+
+    @property
+    def input_schema(self) -> Raw:
+        """JSON Schema of the payload."""
+        return schema(self._payload)
+
+    def accepts(self, text: Raw) -> bool:
+        """Whether the payload fits."""
+        try:
+            self.decode(text)
+        except PayloadError:
+            return False
+        return True
+
+    @property
+    def result_schema(self) -> Raw:
+        """JSON Schema of what the function returns."""
+        return schema(self.result)
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
+        """The arguments as JSON. Raises `TypeError` as a call would, `PayloadError` for what is no JSON."""
+        if len(args) == 1 and len(self._names) == 1 and not kwargs:
+            return encode(args[0])
+        bound = self._signature.bind(*args, **kwargs).arguments
+        if len(self._names) > 1:
+            return encode(bound)
+        return encode(next(iter(bound.values()))) if bound else NULL
+
+    def decode(self, text: Raw) -> tuple[Any, ...]:
+        """The arguments, in order. Raises `PayloadError`."""
+        match self._names:
+            case []:
+                return ()
+            case [_]:
+                if self._defaults[0] and text == NULL:
+                    return ()
+                return (self._read(text),)
+            case names:
+                arguments = self._read(Raw(b"{}") if text == NULL else text)
+                return tuple(getattr(arguments, name) for name in names)
+
+    def call(self, function: Function, arguments: tuple[Any, ...], *context: Any) -> Any:
+        """Call the function with what `decode` gave: parameters after a `*` by their names."""
+        if not self._keywords or not arguments:
+            return function(*context, *arguments)
+        positional = len(arguments) - len(self._keywords)
+        keywords = dict(zip(self._keywords, arguments[positional:], strict=True))
+        return function(*context, *arguments[:positional], **keywords)
+
+    @staticmethod
+    def _payload_type(function: Function, types: list[Any], parameters: list[inspect.Parameter]) -> Any:
+        if not parameters:
+            return Any
+        if len(parameters) == 1:
+            return (
+                types[0] if types[0] is Any or parameters[0].default is inspect.Parameter.empty else types[0] | None
+            )
+        fields = [
+            (parameter.name, wanted)
+            if parameter.default is parameter.empty
+            else (parameter.name, wanted, msgspec.field(default_factory=partial(_same, parameter.default)))
+            for parameter, wanted in zip(parameters, types, strict=True)
+        ]
+        return msgspec.defstruct(f"{function.__name__}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
+
+
+def _same(default: Any) -> Any:
+    return default
+
+
+def _result_type(function: Function, annotation: Any) -> Any:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if inspect.isgeneratorfunction(function):
+        return arguments[2] if origin is Generator and len(arguments) == 3 else Any
+    if origin in (Awaitable, Coroutine):
+        return arguments[-1]
+    return annotation
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorDefinition:
+    """An orchestrator and how its input is read."""
+
+    name: str
+    function: Function
+    signature: Signature
+    events: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The types of the events that its code has waited for, by their names: the first `MAX_EVENTS` that it used."""
+
+    def note_event(self, name: str, wanted: Any) -> None:
+        if name in self.events or len(self.events) < MAX_EVENTS:
+            self.events[name] = wanted
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityDefinition:
+    """An activity, and how it may be run. See `App.activity` for the meaning of each setting."""
+
+    name: str
+    function: Function
+    signature: Signature
+    once: bool = False
+    reconcile: Reconcile | None = None
+    unknown_on: tuple[type[Exception], ...] = ()
+    timeout: timedelta | None = None
+    max_concurrent: int | None = None
+    is_async: bool = field(init=False)
+    """Whether the function runs on the event loop; others run in threads."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
+
+
+class Registry:
+    """All functions of an app, by name and by the function object itself."""
+
+    def __init__(self) -> None:
+        self.orchestrators: dict[str, OrchestratorDefinition] = {}
+        self.activities: dict[str, ActivityDefinition] = {}
+        self._orchestrators: dict[str | Function, OrchestratorDefinition] = {}
+        self._activities: dict[str | Function, ActivityDefinition] = {}
+
+    def add_orchestrator(self, name: str, function: Function) -> None:
+        """Raises `ValueError` if the name is taken, `TypeError` if the parameters cannot travel as JSON."""
+        _check_name(name, self.orchestrators)
+        definition = OrchestratorDefinition(name, function, Signature(function, skip=1))
+        self.orchestrators[name] = self._orchestrators[name] = self._orchestrators[function] = definition
+
+    def add_activity(self, definition: ActivityDefinition) -> None:
+        """Raises `ValueError` if the name is taken."""
+        name, function = definition.name, definition.function
+        _check_name(name, self.activities)
+        self.activities[name] = self._activities[name] = self._activities[function] = definition
+
+    def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
+        """Raises `FunctionNotFoundError`."""
+        found = self._orchestrators.get(wanted)
+        return found if found is not None else _missing(wanted, self.orchestrators, "orchestrator")
+
+    def activity(self, wanted: str | Function) -> ActivityDefinition:
+        """Raises `FunctionNotFoundError`."""
+        found = self._activities.get(wanted)
+        return found if found is not None else _missing(wanted, self.activities, "activity")
+
+
+def _check_name(name: str, taken: Mapping[str, OrchestratorDefinition | ActivityDefinition]) -> None:
+    if not name:
+        raise ValueError("A function needs a name.")
+    if name in taken:
+        raise ValueError(f"The name '{name}' is taken by {taken[name].function.__qualname__}.")
+
+
+def _missing(wanted: str | Function, among: Iterable[str], kind: str) -> NoReturn:
+    shown = wanted if isinstance(wanted, str) else getattr(wanted, "__qualname__", repr(wanted))
+    known = ", ".join(sorted(among)) or "none"
+    raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
+
+
+def check_input(definition: OrchestratorDefinition, text: Raw) -> None:
+    """Raises `MisfitError`, saying for which function, if the input does not fit the declared type."""
+    try:
+        definition.signature.decode(text)
+    except MisfitError as error:
+        raise MisfitError(f"The input does not fit {definition.name}: {error}", error.path) from error

@@ -1,0 +1,584 @@
+"""One instance's code, driven fact by fact.
+
+`Execution.advance(fact, at)` gives the orchestrator one fact and returns what it asks for in answer. Replay is
+nothing else: give it the recorded facts in order, and compare what it asks with what history has (`replay`).
+Whoever drives an instance needs only `advance`; that is the seam for other kinds of executors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from types import CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any, ClassVar, TypeAlias, TypeGuard, cast
+from uuid import UUID, uuid5
+
+from msgspec import Raw, field
+
+from bide.clock import Timestamp, to_datetime
+from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
+from bide.core.failures import failure_of, task_error
+from bide.core.openwork import OpenWork
+from bide.core.records import Record
+from bide.core.registry import OrchestratorDefinition, Registry
+from bide.core.tasks import DurableTimer, ExternalEvent, Task, race, settle
+from bide.errors import (
+    ContinueAsNew,
+    EventTimeoutError,
+    MisfitError,
+    NonDeterminismError,
+    NotADurableTaskError,
+    PayloadError,
+    RunawayStep,
+)
+from bide.history import (
+    NULL,
+    ContinuedAsNew,
+    EventAwaited,
+    EventRaised,
+    EventSent,
+    EventWaitCancelled,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    Fact,
+    Failure,
+    Parent,
+    Request,
+    ResponseLinkCreated,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    describe,
+)
+from bide.instance import Wait
+from bide.payload import Decode, decoder, encode, schema
+from bide.retry import RetryPolicy
+
+_CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
+
+
+_Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
+_CODE = (CoroutineType, GeneratorType)
+
+
+class _Call(Record):
+    """An activity or sub-orchestration that is under way, through all its attempts."""
+
+    request: TaskScheduled | SubOrchestrationInstanceCreated
+    task: Task[Any]
+    decode: Decode
+    retry: RetryPolicy | None
+    began: Timestamp
+
+
+class _OpenWait(Record):
+    """A wait for an event, with the timer that ends it (0: none)."""
+
+    id: int
+    event: ExternalEvent[Any]
+    wanted: Any
+    decode: Decode
+    since: Timestamp
+    timer_id: int = 0
+    timeout_at: Timestamp | None = None
+    deadline: Timestamp | None = None
+    written: bool = False
+
+
+class Execution(Record):
+    """The live code of one generation of an instance."""
+
+    registry: Registry
+    definition: OrchestratorDefinition
+    instance_id: str
+    generation: int
+    links: ResponseLinks
+    work: OpenWork = field(default_factory=OpenWork)
+    parent: Parent | None = None
+    at: Timestamp = 0
+    is_replaying: bool = False
+    suspended: bool = False
+    custom_status_json: Raw = NULL
+    answered: list[int] = []
+    """How long each wait that was answered had been open. Whoever counts them empties it."""
+    _code: _Code | None = None
+    _awaited: Task[Any] | None = None
+    _asked: list[Fact] = []
+    _last_id: int = 0
+    _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
+    _wait_changes: dict[int, _OpenWait | None] = {}
+    _recorded_links: dict[int, ResponseLinkCreated] = {}
+
+    @property
+    def name(self) -> str:
+        """The orchestrator's registered name."""
+        return self.definition.name
+
+    # --- driving
+
+    def advance(self, fact: Fact, at: Timestamp) -> list[Fact]:
+        """Give the orchestrator one fact; return what it asks for. May raise `RunawayStep`.
+
+        The last of the answer is an ending (`ExecutionCompleted`, `ContinuedAsNew`) if the code is through.
+        While suspended, facts are taken, but the code does not see them before `ExecutionResumed`.
+        """
+        if at > self.at:
+            self.at = at
+        asked: list[Fact] = []
+        self._asked = asked
+        control = self._controls.get(type(fact))
+        if control is not None:
+            control(self, fact)
+        elif self.suspended:
+            self.work.parked.append(fact)
+        else:
+            self._deliver(fact)
+        return asked
+
+    def refusal(self, event: EventRaised) -> MisfitError | None:
+        """Why the wait that would take this event cannot: its data does not fit the declared type (G8)."""
+        wait = self._open.get(self.work.next_wait(event.name) or 0)
+        if isinstance(wait, _OpenWait):
+            try:
+                wait.decode(event.input)
+            except MisfitError as error:
+                return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", error.path)
+        return None
+
+    def expect(self, recorded: Sequence[Fact]) -> None:
+        """On replay: what the next fact was answered with. Links are taken from there, not made again."""
+        self._recorded_links = {fact.id: fact for fact in recorded if isinstance(fact, ResponseLinkCreated)}
+
+    def waits(self) -> list[Wait]:
+        """All open waits."""
+        return [self._row(wait) for wait_id, wait in self._open.items() if _is_wait(wait, wait_id)]
+
+    @property
+    def has_wait_changes(self) -> bool:
+        return bool(self._wait_changes)
+
+    def take_wait_changes(self) -> list[tuple[int, Wait | None]]:
+        """Waits opened or changed (a row) and closed (None) since the last call, for those that were written."""
+        changes, self._wait_changes = self._wait_changes, {}
+        rows: list[tuple[int, Wait | None]] = []
+        for wait_id, wait in changes.items():
+            if wait is None:
+                rows.append((wait_id, None))
+            else:
+                wait.written = True
+                rows.append((wait_id, self._row(wait)))
+        return rows
+
+    def where(self) -> str:
+        """The file and line at which the code stands."""
+        frame = _user_frame(self._code)
+        if frame is not None:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        code: CodeType = self.definition.function.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def close(self) -> None:
+        """Drop the code. Its `finally` blocks run, but what they ask for goes nowhere."""
+        code, self._code = self._code, None
+        for target in self._open.values():  # no cycle is left: what goes out of memory goes at once
+            _task_of(target).watchers_ = None
+        self._open.clear()
+        self._awaited = None
+        if code is not None:
+            with suppress(Exception):  # code that is dropped has nobody to tell
+                code.close()
+
+    def _suspend(self, fact: ExecutionSuspended) -> None:
+        self.suspended = True
+
+    def _resume(self, fact: ExecutionResumed) -> None:
+        self.suspended = False
+        self._catch_up()
+
+    def _go_on(self, fact: ExecutionRewound) -> None:
+        """What a rewind undid is not in the history that led here."""
+
+    def _begin(self, fact: ExecutionStarted) -> None:
+        self.parent = fact.parent
+        context = OrchestrationContext(self, fact.input, self.definition.signature)
+        try:
+            signature = self.definition.signature
+            code = signature.call(self.definition.function, signature.decode(fact.input), context)
+        except StopIteration as raised:  # in `_end` it means that the code returned
+            self._end(RuntimeError(f"The orchestrator raised {raised!r}"))
+            return
+        except BaseException as raised:  # whatever the code raises is its outcome
+            self._end(raised)
+            return
+        if isinstance(code, _CODE):
+            self._code = cast("_Code", code)
+            self._send(self._code, None)
+        else:
+            self._end(StopIteration(code))
+
+    _controls: ClassVar[dict[type[Fact], Callable[[Execution, Any], None]]] = {
+        ExecutionStarted: _begin,
+        ExecutionSuspended: _suspend,
+        ExecutionResumed: _resume,
+        ExecutionRewound: _go_on,
+    }
+    """What the engine hears, and the code does not."""
+
+    def _catch_up(self) -> None:
+        """Let the code see what came while it was suspended, one by one, as long as it goes on."""
+        parked, self.work.parked = self.work.parked, []
+        for number, fact in enumerate(parked):
+            if self._code is None:
+                self.work.parked = parked[number:]
+                break
+            if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
+                self._deliver(fact)
+
+    def _deliver(self, fact: Fact) -> None:
+        settled = self.work.settle(fact)
+        if settled is None:
+            return  # it is kept until somebody waits for it
+        self._resolve(settled, fact)
+        awaited, code = self._awaited, self._code
+        if awaited is not None and awaited.done_ and code is not None:
+            self._send(code, awaited)
+
+    def _send(self, code: _Code, awaited: Task[Any] | None) -> None:
+        """Send the code on with what it awaited, until it awaits a task that is not done, or ends."""
+        error = awaited.error_ if awaited else None
+        self._awaited = None
+        try:
+            while True:
+                if error is not None:
+                    asked_for: object = code.throw(error)
+                else:
+                    asked_for = code.send(awaited.value_ if awaited else None)
+                if _is_task(asked_for):
+                    awaited = asked_for
+                    if not awaited.done_:
+                        break
+                    error = awaited.error_
+                else:
+                    awaited, error = None, self._not_durable(asked_for)
+        except BaseException as raised:  # whatever the code raises is its outcome
+            self._end(raised)
+        else:
+            self._awaited = awaited
+            self._note_deadlines(awaited)
+
+    def _end(self, raised: BaseException) -> None:
+        """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
+        match raised:
+            case StopIteration(value=result):
+                try:
+                    ending: Fact = ExecutionCompleted(encode(result))
+                except PayloadError as error:
+                    ending = ExecutionCompleted(failure=failure_of(error))
+            case RunawayStep() | KeyboardInterrupt():
+                raise raised
+            case ContinueAsNew():
+                ending = ContinuedAsNew(raised.input_json, raised.keep_events)
+            case _:
+                ending = ExecutionCompleted(failure=failure_of(raised))
+        self._code = None
+        self._asked.append(ending)
+
+    def _not_durable(self, awaited: object) -> NotADurableTaskError:
+        return NotADurableTaskError(
+            f"{self.where()}: {self.name} awaits {type(awaited).__qualname__}, which cannot be replayed. "
+            "An orchestrator may await only tasks of its context (call_activity, create_timer, "
+            "wait_for_external_event, call_sub_orchestrator, when_any, when_all). Put I/O and sleeping into an "
+            "activity."
+        )
+
+    # --- answers
+
+    def _resolve(self, task_id: int, fact: Fact) -> None:
+        target = self._open.pop(task_id)
+        if isinstance(target, _Call):
+            self._resolve_call(target, fact)
+        elif isinstance(target, DurableTimer):
+            settle(target, None)
+        elif isinstance(fact, EventRaised):
+            self._answer(target, fact)
+        else:
+            self._time_out(target)
+
+    def _resolve_call(self, call: _Call, fact: Fact) -> None:
+        match fact:
+            case TaskCompleted() | SubOrchestrationInstanceCompleted():
+                self._settle_decoded(call.task, call.decode, fact.result)
+            case TaskFailed() | SubOrchestrationInstanceFailed():
+                delay = self._retry_delay(call, fact.failure)
+                if delay is None:
+                    settle(call.task, None, task_error(call.request, fact.failure))
+                else:
+                    self._open_request(TimerCreated(self._next_id(), self.at + delay), call)
+            case _:  # the timer before the next attempt
+                self._retry(call)
+
+    def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
+        if call.retry is None:
+            return None
+        return call.retry.delay(call.request.attempt, self.at - call.began, failure)
+
+    def _settle_decoded(self, task: Task[Any], decode: Decode, text: Raw) -> None:
+        try:
+            value = decode(text)
+        except PayloadError as error:
+            settle(task, None, error)
+        else:
+            settle(task, value)
+
+    def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
+        self._close_row(wait)
+        self.answered.append(self.at - wait.since)
+        self._cancel_timeout(wait)
+        self._settle_decoded(wait.event, wait.decode, event.input)
+
+    def _time_out(self, wait: _OpenWait) -> None:
+        del self._open[wait.id]
+        self._close_row(wait)
+        self._give_up(EventWaitCancelled(wait.id))
+        message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
+        failure = Failure("bide.errors.EventTimeoutError", message, kind="timeout")
+        settle(wait.event, None, EventTimeoutError(message, failure))
+
+    # --- what the context asks for (see context.Execution)
+
+    def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+        request = TaskScheduled(self._next_id(), name, input_json)
+        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
+
+    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+        task_id = self._next_id()
+        child_id = options.instance_id or self._child_id(task_id)
+        request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
+        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
+
+    def create_timer(self, fire_at: Timestamp) -> DurableTimer:
+        timer = DurableTimer(self, self._next_id(), fire_at)
+        self._open_request(TimerCreated(timer.id_, fire_at), timer)
+        return timer
+
+    def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
+        wait_id = self._next_id()
+        event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
+        wait = _OpenWait(wait_id, event, wanted, decoder(wanted), self.at)
+        self.definition.note_event(name, wanted)
+        request = EventAwaited(wait_id, name)
+        self._asked.append(request)
+        kept = self.work.open_wait(request)
+        if kept is not None:
+            self._answer(wait, kept)
+            return event
+        self._open[wait_id] = wait
+        self._wait_changes[wait_id] = wait
+        if fire_at is not None:
+            wait.timer_id = self._next_id()
+            wait.timeout_at = wait.deadline = fire_at
+            self._open_request(TimerCreated(wait.timer_id, fire_at), wait)
+        return event
+
+    def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
+        self._asked.append(EventSent(self._next_id(), instance_id, name, input_json))
+
+    def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
+        link_id = self._next_id()
+        recorded = self._recorded_links.get(link_id)
+        if recorded is not None:
+            url = recorded.url
+        else:
+            url = self.links.url(self.instance_id, name, f"{self.generation}.{link_id}", once, expires_at)
+        self._asked.append(ResponseLinkCreated(link_id, name, url))
+        return url
+
+    def set_custom_status(self, status_json: Raw) -> None:
+        self.custom_status_json = status_json
+
+    def cancel(self, task_id: int) -> None:
+        """Give up an open timer or wait. Does nothing if it is closed already."""
+        target = self._open.pop(task_id, None)
+        if isinstance(target, DurableTimer):
+            self._give_up(TimerCancelled(task_id, target.fire_at_))
+        elif isinstance(target, _OpenWait):
+            self._close_row(target)
+            self._give_up(EventWaitCancelled(task_id))
+            self._cancel_timeout(target)
+
+    def _cancel_timeout(self, wait: _OpenWait) -> None:
+        if wait.timeout_at is not None:
+            del self._open[wait.timer_id]
+            self._give_up(TimerCancelled(wait.timer_id, wait.timeout_at))
+
+    def _schedule(self, call: _Call) -> Task[Any]:
+        self._open_request(call.request, call)
+        return call.task
+
+    def _retry(self, call: _Call) -> None:
+        """The next attempt: the same call under a new id."""
+        task_id, failed = self._next_id(), call.request
+        call_id, attempt = failed.call_id or failed.id, failed.attempt + 1
+        if isinstance(failed, TaskScheduled):
+            call.request = TaskScheduled(task_id, failed.name, failed.input, attempt, call_id)
+        else:
+            call.request = SubOrchestrationInstanceCreated(
+                task_id, self._child_id(task_id), failed.name, failed.input, attempt, call_id
+            )
+        self._schedule(call)
+
+    def _child_id(self, task_id: int) -> str:
+        return uuid5(_CHILDREN, f"{self.instance_id}/{self.generation}/{task_id}").hex
+
+    def _open_request(self, request: Request, target: _Call | _OpenWait | DurableTimer) -> None:
+        """Ask for what `target` will be told of."""
+        self._asked.append(request)
+        self.work.open(request)
+        self._open[request.id] = target
+
+    def _give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
+        self._asked.append(fact)
+        self.work.give_up(fact)
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    # --- waits as rows
+
+    def _note_deadlines(self, awaited: Task[Any]) -> None:
+        """A wait is due when the timer fires that it is raced against now; a reminder that has fired is over."""
+        if type(awaited) is Task:
+            return  # a call: no wait is raced against anything
+        waits, raced_until = race(awaited)
+        for wait_id in waits:
+            wait = self._open[wait_id]
+            if isinstance(wait, _OpenWait):
+                due = _earlier(wait.timeout_at, raced_until)
+                if due != wait.deadline:
+                    wait.deadline = due
+                    self._wait_changes[wait_id] = wait
+
+    def _close_row(self, wait: _OpenWait) -> None:
+        if wait.written:
+            self._wait_changes[wait.id] = None
+        else:
+            self._wait_changes.pop(wait.id, None)
+
+    def _row(self, wait: _OpenWait) -> Wait:
+        return Wait(
+            self.instance_id, wait.id, wait.event.name, wait.since, wait.deadline, schema(wait.wanted), self.name
+        )
+
+
+class _NoLinks:
+    """For code that is only looked at: a link that history does not have makes the code differ from it."""
+
+    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str:
+        return ""
+
+
+def check_replay(registry: Registry, name: str, instance_id: str, generation: int, history: Sequence[Step]) -> None:
+    """See whether an orchestrator's code fits a history; nothing is changed.
+
+    Raises `NonDeterminismError` with both sides if it does not, `FunctionNotFoundError` if there is no such code.
+    """
+    execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks())
+    if history and isinstance(history[-1].facts[0], ExecutionTerminated):
+        history = history[:-1]  # the code did not hear of it
+    try:
+        replay(execution, history)
+    finally:
+        execution.close()
+
+
+def replay(execution: Execution, history: Sequence[Step]) -> None:
+    """Bring a new execution to where its history ends.
+
+    Raises `NonDeterminismError`, with both sides, if the code asks for something else than history has (G7).
+    """
+    execution.is_replaying = True
+    for step in history:
+        recorded = step.facts[1:]
+        execution.expect(recorded)
+        asked = execution.advance(step.facts[0], step.at)
+        if len(asked) != len(recorded) or any(map(_differ, asked, recorded)):
+            raise NonDeterminismError(_disagreement(execution, step, asked))
+    execution.is_replaying = False
+    execution.expect(())
+    execution.take_wait_changes()  # what replay opened has its row already
+    execution.answered.clear()
+
+
+def _differ(asked: Fact, recorded: Fact) -> bool:
+    if asked == recorded:
+        return False
+    if isinstance(asked, ExecutionCompleted) and isinstance(recorded, ExecutionCompleted):
+        mine, theirs = asked.failure, recorded.failure  # a stack names lines, and lines may move
+        return not (mine and theirs and (mine.type, mine.message) == (theirs.type, theirs.message))
+    return True
+
+
+def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> str:
+    recorded = step.facts[1:]
+    same = 0
+    while same < min(len(asked), len(recorded)) and not _differ(asked[same], recorded[same]):
+        same += 1
+    theirs = describe(recorded[same]) if same < len(recorded) else "nothing more"
+    mine = describe(asked[same]) if same < len(asked) else "nothing more"
+    if mine == theirs:
+        mine += " with another input"
+    return (
+        f"The code of '{execution.name}' no longer fits the history of instance '{execution.instance_id}': "
+        f"after {describe(step.facts[0])} in step {step.seq}, history has {theirs}, but the code "
+        f"(at {execution.where()}) asks for {mine}. Deploy code that fits, or terminate the instance."
+    )
+
+
+def _is_wait(target: _Call | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
+    """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
+    return isinstance(target, _OpenWait) and target.id == key
+
+
+def _task_of(target: _Call | _OpenWait | DurableTimer) -> Task[Any]:
+    match target:
+        case _Call():
+            return target.task
+        case _OpenWait():
+            return target.event
+        case _:
+            return target
+
+
+def _earlier(one: Timestamp | None, other: Timestamp | None) -> Timestamp | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _is_task(awaited: object) -> TypeGuard[Task[Any]]:
+    return isinstance(awaited, Task)
+
+
+_ENGINE = ("asyncio", "bide")
+
+
+def _user_frame(code: object) -> FrameType | None:
+    """The innermost frame of suspended code that is the user's own."""
+    found: FrameType | None = None
+    while code is not None:
+        frame = getattr(code, "cr_frame", None) or getattr(code, "gi_frame", None)
+        if frame is not None and (
+            found is None or frame.f_globals.get("__name__", "").partition(".")[0] not in _ENGINE
+        ):
+            found = frame
+        code = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
+    return found

@@ -1,0 +1,79 @@
+"""Setting a failed instance back to where it went wrong.
+
+The failure that ended it has a cause. If that is a failed activity or child, the steps from its failure on are
+undone, and it runs again; otherwise the last step is undone. Messages that came in undone steps are told again, in
+their order, so no answer is lost. What was open at that point was dropped when the instance failed, and is opened
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from bide.core.openwork import OpenWork
+from bide.history import (
+    ExecutionCompleted,
+    ExecutionRewound,
+    Fact,
+    Failure,
+    Request,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TimerFired,
+)
+
+_Failed: TypeAlias = TaskFailed | SubOrchestrationInstanceFailed
+_Answer: TypeAlias = TaskCompleted | TimerFired | SubOrchestrationInstanceCompleted
+
+
+def undone_from(history: Sequence[Step]) -> int:
+    """The index of the first step that a rewind undoes."""
+    first = _failed_at(history)
+    # Code that awaits several calls at once goes on when the last of them is done. Failures before that have not
+    # moved it either.
+    for index in range(first - 1, 0, -1):
+        if len(history[index].facts) > 1:
+            break
+        if isinstance(history[index].facts[0], _Failed):
+            first = index
+    return first
+
+
+def told_again(undone: Sequence[Step]) -> list[Fact]:
+    """The messages of these steps that the instance must hear once more."""
+    messages = [step.facts[0] for step in undone]
+    return [fact for fact in messages if not isinstance(fact, _Failed | ExecutionRewound)]
+
+
+def still_wanted(work: OpenWork, again: Sequence[Fact]) -> list[Fact]:
+    """Those of the messages that answer something open, or nothing in particular."""
+    return [fact for fact in again if work.expects(fact)]
+
+
+def to_reopen(work: OpenWork, again: Sequence[Fact]) -> list[Request]:
+    """The open requests that nobody works on any more: all but those whose answer is there already."""
+    answers = [fact for fact in (*work.parked, *again) if isinstance(fact, _Answer | _Failed)]
+    answered = {answer.id for answer in answers}
+    return [request for request in work.requests.values() if request.id not in answered]
+
+
+def _failed_at(history: Sequence[Step]) -> int:
+    """The step whose message is the cause of the instance's failure, or the last one."""
+    last = len(history) - 1
+    ending = history[last].facts[-1]
+    causes = list(_causes(ending.failure)) if isinstance(ending, ExecutionCompleted) else []
+    for index in range(last, 0, -1):
+        message = history[index].facts[0]
+        if isinstance(message, _Failed) and message.failure in causes:
+            return index
+    return last
+
+
+def _causes(failure: Failure | None) -> Iterator[Failure]:
+    while failure is not None:
+        yield failure
+        failure = failure.cause

@@ -1,0 +1,344 @@
+"""Runs activities: asynchronous ones on the event loop, the others in threads.
+
+By default a body runs at least once: an activity that was cut off by a crash runs again. A *once*-activity (G5) is
+marked as started, durably, before its body runs; if it is cut off after that, its body is not repeated blindly:
+`reconcile` says what happened, or the orchestrator gets `OutcomeUnknownError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Protocol, TypeAlias, cast
+
+from msgspec.structs import replace
+
+from bide.batch import Message, ScheduledActivity, TaskKey
+from bide.clock import Clock, Timestamp
+from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
+from bide.core.failures import failure_of
+from bide.core.records import Record
+from bide.core.registry import ActivityDefinition, Registry
+from bide.errors import (
+    BideError,
+    CommitUnknownError,
+    FunctionNotFoundError,
+    LeaseLostError,
+    PayloadError,
+)
+from bide.history import Failure, TaskCompleted, TaskFailed
+from bide.metrics import Metrics
+from bide.payload import encode
+
+log = logging.getLogger("bide.activity")
+
+_CLEAN_UP_S = 1.0
+"""How long bodies that were cancelled may take to put things in order."""
+
+Post: TypeAlias = Callable[[Message], None]
+Claim: TypeAlias = Callable[[ScheduledActivity, Callable[[BideError | None], None]], None]
+
+
+class Activities(Protocol):
+    """What a worker needs of whoever runs its activities."""
+
+    def connect(self, post: Post, claim: Claim) -> None:
+        """`post` takes results; `claim` marks a once-activity as started and answers when that is durable."""
+        ...
+
+    def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
+        """Run it, unless it is running. `recovered`: it was scheduled before this worker owned it.
+
+        What is known of an activity that only waits to begin is out of date then: another worker may have begun
+        it meanwhile.
+        """
+        ...
+
+    @property
+    def running(self) -> Collection[TaskKey]:
+        """Those that are running, or wait for a slot."""
+        ...
+
+    def cancel(self, keys: Iterable[TaskKey]) -> None:
+        """Nobody waits for these any more: stop them where that is possible. Unknown keys are ignored."""
+        ...
+
+
+class _Run(Record):
+    """One activity that runs, or waits for a slot."""
+
+    activity: ScheduledActivity
+    recovered: bool
+    """Whether it was scheduled before this worker owned it."""
+    task: asyncio.Task[None] | None = None
+    began: Timestamp = 0
+    """When its body began. 0: it has not."""
+
+
+class ActivityRunner:
+    """Implements `Activities`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        secret: bytes,
+        clock: Clock,
+        metrics: Metrics,
+        max_concurrent: int = 1000,
+        max_threads: int = 32,
+    ) -> None:
+        """`secret` is the hub's, for `ActivityCall.derive`. The limits are per worker."""
+        self._registry = registry
+        self._secret = secret
+        self._clock = clock
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(max_concurrent)
+        self._slots_of: dict[str, asyncio.Semaphore] = {}
+        self._threads = ThreadPoolExecutor(max_threads, "bide-activity")
+        self._running: dict[TaskKey, _Run] = {}
+        self._draining = False
+        self._post: Post | None = None
+        self._claim: Claim | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def connect(self, post: Post, claim: Claim) -> None:
+        self._post, self._claim = post, claim
+
+    def run(self, activity: ScheduledActivity, *, recovered: bool = False) -> None:
+        key = activity.key
+        running = self._running.get(key)
+        if self._draining or (running is not None and (running.began or not recovered)):
+            return
+        if running is not None:
+            self.cancel([key])
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        run = self._running[key] = _Run(activity, recovered)
+        run.task = self._loop.create_task(self._run(key, run))
+
+    def cancel(self, keys: Iterable[TaskKey]) -> None:
+        for key in keys:
+            run = self._running.pop(key, None)  # by itself it would not go, if it has not begun
+            if run is not None and run.task is not None:
+                run.task.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running activities end; cancel those that have not after `timeout_s`. They run again later."""
+        self._draining = True
+        if self._running:
+            await asyncio.wait(self.tasks, timeout=timeout_s)
+        cut_off = self.tasks
+        self.cancel(list(self._running))
+        if cut_off:
+            await asyncio.wait(cut_off, timeout=_CLEAN_UP_S)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def running(self) -> Collection[TaskKey]:
+        """The activities that are running or wait for a slot."""
+        return self._running.keys()
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """In which they run, or wait."""
+        return [run.task for run in self._running.values() if run.task is not None]
+
+    # --- one activity
+
+    async def _run(self, key: TaskKey, run: _Run) -> None:
+        assert self._post is not None, "connect() comes first"
+        activity = run.activity
+        try:
+            self._post(Message(activity.instance_id, await self._in_turn(run), activity.generation))
+        except FunctionNotFoundError as error:
+            missing = TaskFailed(activity.task_id, failure_of(error))
+            self._post(Message(activity.instance_id, missing, activity.generation))
+        except LeaseLostError:
+            pass  # it is another worker's now
+        except Exception:
+            log.exception("Activity %s of instance %s could not be run", activity.name, activity.instance_id)
+        finally:
+            if self._running.get(key) is run:
+                del self._running[key]
+
+    def _in_turn(self, run: _Run) -> Awaitable[TaskCompleted | TaskFailed]:
+        """What becomes of an activity, once it is its turn. Raises `FunctionNotFoundError`."""
+        definition = self._registry.activity(run.activity.name)
+        limited = definition.max_concurrent is not None
+        return self._in_own_slot(definition, run) if limited else self._in_slot(definition, run)
+
+    async def _in_own_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        """An activity's own limit comes before the worker's, so that a crowded one takes none of its slots."""
+        assert definition.max_concurrent is not None, "it has a limit"
+        async with self._slots_of.setdefault(definition.name, asyncio.Semaphore(definition.max_concurrent)):
+            return await self._in_slot(definition, run)
+
+    async def _in_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        await self._slots.acquire()
+        try:
+            fact = await self._outcome(definition, run)
+        except PayloadError as error:
+            fact = TaskFailed(run.activity.task_id, failure_of(error))
+        finally:
+            self._slots.release()
+        return fact if fact.started_at == run.began else replace(fact, started_at=run.began)
+
+    async def _outcome(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        activity = run.activity
+        call = self._call_of(definition, activity)
+        if definition.once and not activity.started:
+            await self._mark_started(activity)
+        now = run.began = self._clock.now()
+        self._metrics.schedule_to_start.add(now, now - activity.scheduled_at)
+        if definition.once:
+            return await self._once(definition, run, call)
+        return await self._body(definition, run, call)
+
+    async def _mark_started(self, activity: ScheduledActivity) -> None:
+        """Return once the mark is durable. Raises `LeaseLostError` if the activity is another worker's now."""
+        assert self._claim is not None, "connect() comes first"
+        while True:
+            marked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._claim(activity, partial(_answer, marked))
+            try:
+                return await marked
+            except CommitUnknownError:
+                continue  # the body has not run: marking it again is safe
+
+    async def _once(
+        self, definition: ActivityDefinition, run: _Run, call: ActivityCall
+    ) -> TaskCompleted | TaskFailed:
+        """Run the body; if it is cut off, ask `reconcile`, and run it once more if that is certain it was not done.
+
+        Never a third time: what is cut off again and again must not send again and again.
+        """
+        activity = run.activity
+        runs, why = (1, "a crash cut it off") if run.recovered and activity.started else (0, "")
+        while True:
+            if runs:
+                match await self._reconcile(definition, activity, call):
+                    case Done(result):
+                        return _completed(definition, run, result)
+                    case NotDone() if runs == 1:
+                        pass
+                    case _:
+                        return _unknown(activity, why)
+            try:
+                return await self._body(definition, run, call)
+            except _CutOff as cut:
+                runs, why = runs + 1, str(cut)
+
+    async def _body(
+        self, definition: ActivityDefinition, run: _Run, call: ActivityCall
+    ) -> TaskCompleted | TaskFailed:
+        """One run of the body. Raises `_CutOff` if nobody knows what a once-activity did."""
+        enter(call)
+        function = partial(definition.signature.call, definition.function, call.arguments)
+        limit = None if definition.timeout is None else definition.timeout.total_seconds()
+        deadline = None if limit is None else asyncio.timeout(limit)
+        try:
+            if deadline is None:
+                result = await self._call(function, is_async=definition.is_async)
+            else:
+                async with deadline:
+                    result = await self._call(function, is_async=definition.is_async)
+            return _completed(definition, run, result)
+        except BaseException as error:  # whatever the body raises is its outcome
+            if _from_outside(error):
+                raise
+            late = deadline is not None and isinstance(error, TimeoutError) and deadline.expired()
+            if definition.once and (late or isinstance(error, definition.unknown_on)):
+                raise _CutOff(
+                    f"it ran out of its {limit:g} s" if late else f"{type(error).__name__}: {error}"
+                ) from error
+            if late:
+                text = f"The activity did not end within {limit:g} s."
+                return TaskFailed(run.activity.task_id, Failure("TimeoutError", text, kind="timeout"))
+            return TaskFailed(run.activity.task_id, failure_of(error))
+
+    def _call(self, function: Callable[[], Any], *, is_async: bool) -> Awaitable[Any]:
+        """What a user's function gives."""
+        return cast("Awaitable[Any]", function()) if is_async else self._in_thread(function)
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        """What a function gives that is not `async def`, and may block."""
+        body = partial(copy_context().run, partial(_without_stop_iteration, function))
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _reconcile(
+        self, definition: ActivityDefinition, activity: ScheduledActivity, call: ActivityCall
+    ) -> Outcome:
+        if definition.reconcile is None:
+            return Unknown()
+        try:
+            is_async = inspect.iscoroutinefunction(definition.reconcile)
+            outcome = await self._call(partial(definition.reconcile, call), is_async=is_async)
+            if isinstance(outcome, Done | NotDone | Unknown):
+                return outcome
+            raise TypeError(f"reconcile answers Done, NotDone or Unknown, not {type(outcome).__qualname__}")
+        except BaseException as error:
+            if _from_outside(error):
+                raise
+            log.exception("reconcile of activity %s, instance %s, failed", activity.name, activity.instance_id)
+            return Unknown()
+
+    def _call_of(self, definition: ActivityDefinition, activity: ScheduledActivity) -> ActivityCall:
+        return ActivityCall(
+            activity.name,
+            definition.signature.decode(activity.input_json),
+            activity.instance_id,
+            activity.attempt,
+            activity.idempotency_key,
+            activity.scheduled_at,
+            self._secret,
+        )
+
+
+class _CutOff(Exception):
+    """Nobody knows what a once-activity did; the text says why."""
+
+
+def _from_outside(error: BaseException) -> bool:
+    """Whether the runner, or Ctrl-C, ended a body: then it has no outcome. It may raise the same signals itself."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def _without_stop_iteration(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except StopIteration as error:  # no future takes it: nobody would ever hear of it
+        raise RuntimeError("The activity raised StopIteration") from error
+
+
+def _answer(future: asyncio.Future[None], error: BideError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _completed(definition: ActivityDefinition, run: _Run, result: object) -> TaskCompleted | TaskFailed:
+    """A once-activity whose result cannot be kept was done all the same: no retry may do it again (G5)."""
+    try:
+        return TaskCompleted(run.activity.task_id, encode(result), run.began)
+    except PayloadError as error:
+        if definition.once:
+            return _unknown(run.activity, f"it ended, but its result is lost: {error}")
+        return TaskFailed(run.activity.task_id, failure_of(error))
+
+
+def _unknown(activity: ScheduledActivity, why: str) -> TaskFailed:
+    text = f"nobody knows whether '{activity.name}' was done: {why}."
+    failure = Failure("bide.errors.OutcomeUnknownError", text, kind="outcome_unknown")
+    return TaskFailed(activity.task_id, failure)

@@ -1,0 +1,423 @@
+"""What callers do with instances: start, answer, watch and end them.
+
+Every verb that changes something returns only when the change is durable (G1). It raises `BusyError` if the worker
+has too much to do (nothing was changed), and `CommitUnknownError` if the database did not confirm the write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from bide.batch import Audit, AuditEntry, Message, RequestKey, Timer
+from bide.clock import SECOND, Clock, Timestamp, to_micros
+from bide.core.registry import Function, Registry, check_input
+from bide.engine.worker import Worker
+from bide.errors import BideError, InstanceNotFoundError, NotAllowedError
+from bide.history import (
+    EventRaised,
+    ExecutionPurged,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    Step,
+)
+from bide.instance import Instance, RuntimeStatus, Wait, check_event_name, check_instance_id, check_tags
+from bide.metrics import Metrics
+from bide.payload import decoder, encode
+from bide.presence import Presence
+from bide.query import (
+    NEVER,
+    FailureCursor,
+    InstanceCursor,
+    InstanceFilter,
+    TimerCursor,
+    WaitCursor,
+    WaitFilter,
+    instance_cursor,
+)
+from bide.store.protocol import Store
+
+_REMEMBERED: Timestamp = 24 * 3_600 * SECOND
+"""How long an idempotency key is remembered."""
+_PAGE = 200
+_TRIES = 100
+"""How often to draw an id. With very many workers some are drawn in vain, and those starts travel."""
+
+
+class Client:
+    """The in-process client of a running app."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        *,
+        caller: str | None = None,
+        address: str = "",
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
+        self._parts = (worker, store, registry, clock)
+        self._worker = worker
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._caller = caller
+        self._address = address
+        self._new_id = new_id or partial(new_instance_id, clock, random.SystemRandom())
+
+    @property
+    def ready(self) -> bool:
+        """True while the worker owns its partitions and the database confirms its commits."""
+        return self._worker.ready
+
+    @property
+    def metrics(self) -> Metrics:
+        """What this process has counted since it started."""
+        return self._worker.metrics
+
+    def clock_changed(self) -> None:
+        """Let the worker look at its clock now: for clocks that can be set, which no timer hears of by itself."""
+        self._worker.clock_changed()
+
+    def on_behalf(self, caller: str, address: str) -> Client:
+        """The same client, whose every change is recorded in the audit: who asked, from where, for what."""
+        return Client(*self._parts, caller=caller, address=address, new_id=self._new_id)
+
+    # --- changing
+
+    async def start(
+        self,
+        orchestrator: str | Function,
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start an instance; returns its id.
+
+        `input` is the orchestrator's parameter, or a dict of them if it has several. `tags` are names and values
+        to find it by. With an `instance_id`, or an `idempotency_key`, the same start can be repeated safely (G2):
+        a key is remembered for 24 hours, and gives the same instance each time.
+
+        Raises `FunctionNotFoundError`, `MisfitError` if the input does not fit, `InstanceExistsError` if the
+        id is taken by an instance with another function or input, and `RequestReusedError` if the key was used
+        for another start.
+        """
+        definition = self._registry.orchestrator(orchestrator)
+        input_json = _payload(input)
+        check_input(definition, input_json)
+        fact = ExecutionStarted(definition.name, input_json, tags=check_tags(tags) if tags else {})
+        request = self._request("start", idempotency_key, definition.name, input_json)
+        if instance_id is not None:
+            started_id = check_instance_id(instance_id)
+        else:
+            started_id = self._own_id() if request is None else self._id_of(request)
+        fresh = instance_id is None and request is None
+        await self._send(Message(started_id, fact, fresh=fresh, request=request), "start")
+        return started_id
+
+    async def raise_event(
+        self, instance_id: str, name: str, data: object = None, *, idempotency_key: str | None = None
+    ) -> None:
+        """Give an instance the named event, with JSON data. It is kept if nobody waits for it yet (G4).
+
+        With an `idempotency_key`, the same event can be sent again safely within 24 hours.
+
+        Raises `InstanceNotFoundError`, `InstanceFinishedError`, `MisfitError` if the open wait's type
+        refuses the data (then the wait stays open), and `RequestReusedError` if the key was used for another event.
+        """
+        text = _payload(data)
+        request = self._request("event", idempotency_key, name.lower(), text)
+        await self._raise(instance_id, name, text, request, "raiseEvent")
+
+    async def respond(self, instance_id: str, name: str, data: object, *, once_key: str | None = None) -> None:
+        """Give an instance a person's answer to the named event.
+
+        With a `once_key`, it counts once as long as the instance exists: the same answer again changes nothing,
+        another one raises `RequestReusedError`. Raises as `raise_event` does.
+        """
+        text = _payload(data)
+        request = None if once_key is None else RequestKey(once_key, _digest(text))
+        await self._raise(instance_id, name, text, request, "respond")
+
+    async def _raise(self, instance_id: str, name: str, text: Raw, request: RequestKey | None, verb: str) -> None:
+        fact = EventRaised(check_event_name(name), text)
+        await self._send(Message(instance_id, fact, request=request), verb)
+
+    async def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
+        """End an instance now; with `recurse`, its running sub-orchestrations too.
+
+        Raises `InstanceNotFoundError` and `InstanceFinishedError`.
+        """
+        await self._send(Message(instance_id, ExecutionTerminated(_text(reason), recurse)), "terminate", reason)
+
+    async def suspend(self, instance_id: str, reason: str = "") -> None:
+        """Let an instance take its messages, but not go on, until it is resumed. Suspending twice is once.
+
+        Raises `InstanceNotFoundError` and `InstanceFinishedError`.
+        """
+        await self._send_if_needed(Message(instance_id, ExecutionSuspended(_text(reason))), "suspend", reason)
+
+    async def resume(self, instance_id: str, reason: str = "") -> None:
+        """Let a suspended instance go on. Resuming a running one changes nothing.
+
+        Raises `InstanceNotFoundError` and `InstanceFinishedError`.
+        """
+        await self._send_if_needed(Message(instance_id, ExecutionResumed(_text(reason))), "resume", reason)
+
+    async def rewind(self, instance_id: str, reason: str = "") -> None:
+        """Set a failed instance back to where it went wrong, and let it go on from there.
+
+        An activity or sub-orchestration whose failure ended it runs again. If it failed for another reason, its
+        code is told the last message once more: mend it first. No event is lost.
+
+        Raises `InstanceNotFoundError`; `InstanceFinishedError` if it ended otherwise; `NotAllowedError` if it has
+        not ended, or its code no longer fits its history.
+        """
+        await self._send(Message(instance_id, ExecutionRewound(_text(reason))), "rewind", reason)
+
+    async def restart(self, instance_id: str, *, new_instance_id: bool = True) -> str:
+        """Start again with the same function, input and tags; returns the id.
+
+        With `new_instance_id` as another instance; otherwise as the same one, which must have ended
+        (`NotAllowedError`), and whose history is replaced. Raises `InstanceNotFoundError`.
+        """
+        instance = await self.get(instance_id)
+        parent = None if new_instance_id else instance.parent
+        fact = ExecutionStarted(instance.name, instance.input_json, parent, instance.tags)
+        if not new_instance_id:
+            await self._send(Message(instance_id, fact, restart=True), "restart")
+            return instance_id
+        check_input(self._registry.orchestrator(instance.name), instance.input_json)
+        started_id = self._own_id()
+        await self._send(Message(started_id, fact, fresh=True), "restart", f"again as {instance_id}")
+        return started_id
+
+    async def purge(self, instance_id: str) -> None:
+        """Delete an ended instance with its history and its audit; that it was purged is kept.
+
+        Raises `InstanceNotFoundError`, and `NotAllowedError` if it has not ended.
+        """
+        await self._send(Message(instance_id, ExecutionPurged()), "purge")
+
+    async def purge_many(self, where: InstanceFilter, at_most: int | None = None) -> int:
+        """Purge the ended instances among those meant, the newest first. Returns how many were deleted.
+
+        It goes in small steps, so that other work goes on meanwhile; what was deleted stays deleted if it is cut
+        short.
+        """
+        statuses = [status for status in where.statuses or RuntimeStatus if status.finished]
+        if not statuses:
+            return 0
+        ended, deleted, after = replace(where, statuses=tuple(statuses)), 0, None
+        quiet = Client(*self._parts)  # one entry in the audit for all
+        while at_most is None or deleted < at_most:
+            limit = _PAGE if at_most is None else min(_PAGE, at_most - deleted)
+            page = await self._store.instances(ended, after, limit)
+            if not page:
+                break
+            after = instance_cursor(page[-1])
+            purged = await asyncio.gather(*(quiet.purge(each.id) for each in page), return_exceptions=True)
+            deleted += _count_purged(purged)
+        if deleted and self._caller is not None:
+            entry = AuditEntry(self._clock.now(), "purge", self._caller, self._address, f"{deleted} instances")
+            await self._store.note(entry)
+        return deleted
+
+    # --- watching
+
+    async def get(self, instance_id: str) -> Instance:
+        """The instance as it is now. Raises `InstanceNotFoundError`."""
+        instance = await self._store.instance(instance_id)
+        if instance is None:
+            raise InstanceNotFoundError(instance_id)
+        return instance
+
+    async def waits(self, instance_id: str) -> list[Wait]:
+        """Which events the instance waits for, since when and until when (G9). Raises `InstanceNotFoundError`."""
+        await self.get(instance_id)
+        return await self._store.waits(instance_id)
+
+    async def history(self, instance_id: str) -> list[Step]:
+        """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
+        await self.get(instance_id)
+        return await self._store.history(instance_id)
+
+    async def histories(self, instance_ids: Collection[str]) -> dict[str, list[Step]]:
+        """The histories of several instances; those that do not exist are absent."""
+        snapshots = await self._store.load(instance_ids)
+        return {instance_id: snapshot.history for instance_id, snapshot in snapshots.items()}
+
+    async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
+        """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
+        ended: asyncio.Future[Instance] = self._worker.loop.create_future()
+
+        def look(instance: Instance) -> None:
+            if instance.status.finished and not ended.done():
+                ended.set_result(instance)
+
+        forget = self._worker.watch(instance_id, look)
+        try:
+            if not self._worker.runs(instance_id):
+                look(await self.get(instance_id))
+            if timeout is None or ended.done():
+                return await ended
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await ended
+        finally:
+            forget()
+
+    @contextmanager
+    def watching(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Generator[None, None, None]:
+        """Call `changed` with every new state of an instance, or (None) of all instances of this process."""
+        forget = self._worker.watch(instance_id, changed)
+        try:
+            yield
+        finally:
+            forget()
+
+    @contextmanager
+    def watching_others(self, changed: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `changed` when other workers have changed instances: some seconds later, and once for many."""
+        forget = self._worker.watch_others(changed)
+        try:
+            yield
+        finally:
+            forget()
+
+    # --- lists
+
+    async def instances(
+        self, where: InstanceFilter | None = None, *, after: InstanceCursor | None = None, limit: int = 100
+    ) -> list[Instance]:
+        """Up to `limit` instances, newest first, beginning after the cursor (`instance_cursor` of the last one)."""
+        return await self._store.instances(where or InstanceFilter(), after, limit)
+
+    async def counts(self, where: InstanceFilter | None = None) -> dict[RuntimeStatus, int]:
+        """How many instances there are of each status that occurs."""
+        return await self._store.counts(where or InstanceFilter())
+
+    async def open_waits(
+        self, *, overdue: bool = False, name: str = "", after: WaitCursor | None = None, limit: int = 100
+    ) -> list[Wait]:
+        """Up to `limit` open waits of all instances, the most urgent first; with `overdue`, those whose deadline
+        has passed (G9)."""
+        where = WaitFilter(due_before=self._clock.now() if overdue else None, name=name)
+        return await self._store.open_waits(where, after, limit)
+
+    async def failures(
+        self, since: timedelta, *, after: FailureCursor | None = None, limit: int = 100
+    ) -> list[Instance]:
+        """Up to `limit` instances that failed within that time until now, the last one first."""
+        return await self._store.failures(max(0, self._clock.now() - to_micros(since)), after, limit)
+
+    async def open_timers(
+        self, *, overdue: bool = False, after: TimerCursor | None = None, limit: int = 100
+    ) -> list[Timer]:
+        """Up to `limit` open timers of all instances, the next one first; with `overdue`, those that should have
+        fired."""
+        return await self._store.open_timers(self._clock.now() if overdue else NEVER, after, limit)
+
+    async def workers(self) -> list[Presence]:
+        """The workers there are, and the last of those there were; the one that started last first."""
+        return await self._store.workers()
+
+    async def audit(
+        self, instance_id: str | None = None, *, before: int | None = None, limit: int = 100
+    ) -> list[AuditEntry]:
+        """Up to `limit` entries of the audit, newest first: of one instance, or of all and the hub."""
+        return await self._store.audit(instance_id, before, limit)
+
+    # --- sending
+
+    async def _send(self, message: Message, verb: str, reason: str = "") -> None:
+        if self._caller is not None:
+            message = replace(message, audit=Audit(verb, self._caller, self._address, reason))
+        accepted: asyncio.Future[None] = self._worker.loop.create_future()
+        self._worker.submit(message, partial(_settle, accepted))
+        await accepted
+
+    async def _send_if_needed(self, message: Message, verb: str, reason: str) -> None:
+        with suppress(NotAllowedError):  # it is so already
+            await self._send(message, verb, reason)
+
+    def _request(self, kind: str, key: str | None, name: str, text: Raw) -> RequestKey | None:
+        """What an idempotency key stands for. Keys of different callers are different."""
+        if key is None:
+            return None
+        expires_at = self._clock.now() + _REMEMBERED
+        return RequestKey(f"{kind}:{self._caller or ''}:{key}", _digest(name.encode(), text), expires_at)
+
+    def _own_id(self) -> str:
+        """A new id whose instance is stepped here, where its function is, if that can be had."""
+        instance_id = self._new_id()
+        for _ in range(_TRIES):
+            if self._worker.owns(instance_id):
+                break
+            instance_id = self._new_id()
+        return instance_id
+
+    @staticmethod
+    def _id_of(request: RequestKey) -> str:
+        """The id of an instance whose start was named by a key: each repetition finds it."""
+        return blake2b(request.key.encode(), digest_size=16, person=b"start").hexdigest()
+
+
+def _digest(*parts: bytes | Raw) -> bytes:
+    return blake2b(b"\0".join(bytes(part) for part in parts), digest_size=16).digest()
+
+
+def _count_purged(results: Iterable[BaseException | None]) -> int:
+    """How many succeeded. Some may have been purged, or restarted, by others meanwhile; other errors are raised."""
+    count = 0
+    for result in results:
+        if result is None:
+            count += 1
+        elif not isinstance(result, InstanceNotFoundError | NotAllowedError):
+            raise result
+    return count
+
+
+def _payload(value: object) -> Raw:
+    """The value as JSON text. `Raw` is read once, because nobody could read a history with broken JSON in it."""
+    text = encode(value)
+    if isinstance(value, Raw):
+        decoder(Any)(text)
+    return text
+
+
+def _text(reason: str) -> str:
+    encode(reason)  # raises PayloadError for what no database can keep
+    return reason
+
+
+def _settle(future: asyncio.Future[None], error: BideError | None) -> None:
+    if future.done():  # the caller has gone
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def new_instance_id(clock: Clock, source: random.Random) -> str:
+    """32 hex digits that grow with time (the layout of a version 7 UUID, RFC 9562), so that rows land in order."""
+    milliseconds = clock.now() // 1000
+    chance = source.getrandbits(74)  # asked for at once: each time is a call to the system
+    bits = milliseconds << 80 | 0x7 << 76 | chance >> 62 << 64 | 0b10 << 62 | chance & (1 << 62) - 1
+    return f"{bits:032x}"

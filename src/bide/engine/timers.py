@@ -1,0 +1,62 @@
+"""The timers that are due soon. The others stay in the database, so waiting costs no memory (G10)."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable
+
+from bide.batch import TaskKey, Timer
+from bide.clock import SECOND, Timestamp
+from bide.instance import partition_of
+from bide.store.protocol import BEFORE_ALL
+
+WINDOW: int = 20 * SECOND
+"""How far ahead timers are read, in microseconds."""
+
+
+class TimerWindow:
+    """Open timers up to a horizon, in the order they are due."""
+
+    def __init__(self) -> None:
+        self.horizon: Timestamp = BEFORE_ALL
+        self._open: dict[TaskKey, Timer] = {}
+        self._heap: list[tuple[Timestamp, TaskKey]] = []
+
+    def extend(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
+        """Move the horizon on. `timers` are those that are due between the old one and the new one."""
+        self.horizon = horizon
+        self.add(timers)
+
+    @property
+    def extend_at(self) -> Timestamp:
+        """When to read on, so that the window never runs out."""
+        return self.horizon - WINDOW // 2
+
+    @property
+    def next_at(self) -> Timestamp:
+        """When there is something to do: a timer is due, or the window must be extended."""
+        return min(self._heap[0][0], self.extend_at) if self._heap else self.extend_at
+
+    def add(self, timers: Iterable[Timer]) -> None:
+        """Take those that are due before the horizon; the others are read when it has come so far."""
+        for timer in timers:
+            if timer.fire_at <= self.horizon:
+                self._open[timer.key] = timer
+                heapq.heappush(self._heap, (timer.fire_at, timer.key))
+
+    def discard(self, timers: Iterable[Timer]) -> None:
+        for timer in timers:
+            self._open.pop(timer.key, None)
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drop those of these partitions: they are another worker's."""
+        self._open = {key: timer for key, timer in self._open.items() if partition_of(key[0]) not in partitions}
+
+    def due(self, now: Timestamp) -> list[Timer]:
+        """Take out the timers that are due at `now`: never one before its time (G3)."""
+        found: list[Timer] = []
+        while self._heap and self._heap[0][0] <= now:
+            timer = self._open.pop(heapq.heappop(self._heap)[1], None)
+            if timer is not None:
+                found.append(timer)
+        return found

@@ -1,0 +1,93 @@
+"""Finds an orchestrator that runs for seconds without awaiting anything, and stops it.
+
+Orchestrators run on the event loop's thread, so one that spins or blocks would stop everybody. A thread of the
+watchdog looks at what is being stepped; after the limit it reports where the code is, and sends the loop's thread a
+signal, whose handler raises `RunawayStep` inside the orchestrator. The partition then holds the instance.
+
+A signal (SIGURG, which is ignored by default) also interrupts blocking calls such as `time.sleep`, which an
+exception set from another thread does not. Python delivers signals to the main thread only: where the loop runs in
+another thread, a runaway step is reported but cannot be stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from bide.core.replay import Execution
+from bide.errors import RunawayStep
+
+log = logging.getLogger("bide.worker")
+
+
+class Watchdog:
+    """Watches the thread that calls `start`."""
+
+    def __init__(self, stepping: Callable[[], tuple[Execution] | None], limit_s: float) -> None:
+        self._stepping = stepping
+        self._limit_s = limit_s
+        self._overdue: tuple[Execution] | None = None
+        self._stopped = threading.Event()
+        self._thread_id = 0
+        self._can_stop = False
+
+    def start(self) -> None:
+        self._thread_id = threading.get_ident()
+        self._can_stop = threading.current_thread() is threading.main_thread()
+        if self._can_stop:
+            _watching.append(self)
+            signal.signal(signal.SIGURG, _interrupt_overdue)
+        threading.Thread(target=self._watch, name="bide-watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self in _watching:
+            _watching.remove(self)
+            if not _watching:
+                signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+    def _watch(self) -> None:
+        """Three looks that see the same step mean that it has run for at least the limit."""
+        seen: tuple[Execution] | None = None
+        looks = 0
+        while not self._stopped.wait(self._limit_s / 2):
+            step = self._stepping()
+            looks = looks + 1 if step is not None and step is seen else 0
+            seen = step
+            if step is not None and looks >= 2:
+                self._report(step)
+
+    def _report(self, step: tuple[Execution]) -> None:
+        (execution,) = step
+        log.error(
+            "Orchestrator %s, instance %s, has run for more than %g s without awaiting anything. It stands at %s.",
+            execution.name,
+            execution.instance_id,
+            self._limit_s,
+            execution.where(),
+        )
+        if self._can_stop:
+            self._overdue = step
+            signal.pthread_kill(self._thread_id, signal.SIGURG)
+
+    def interrupt(self) -> None:
+        """Runs in the watched thread. The step may have ended since the signal was sent."""
+        overdue, self._overdue = self._overdue, None
+        if overdue is not None and overdue is self._stepping():
+            raise RunawayStep(
+                f"The orchestrator ran for more than {self._limit_s:g} s without awaiting anything, "
+                f"at {overdue[0].where()}. Put long work into an activity."
+            )
+
+
+_watching: list[Watchdog] = []
+"""One for each app that runs in this process."""
+
+
+def _interrupt_overdue(signum: int, frame: FrameType | None) -> None:
+    """A signal does not say for whom it is: each looks whether its own step is overdue."""
+    for watchdog in list(_watching):
+        watchdog.interrupt()

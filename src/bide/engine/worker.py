@@ -1,0 +1,588 @@
+"""The engine's loop: inbox -> step -> commit -> effects.
+
+`turn` does one round, without any event loop of its own, so that a simulation can drive it by hand. `run` calls it
+for as long as there is work, and sleeps until the next message or timer.
+
+Nothing leaves before the commit that contains it is durable: replies (G1), activities, messages to others. If a
+commit fails, or its outcome is unknown, the worker forgets everything it knew, takes its partitions again under new
+epochs (so that nothing it may have in flight can land), and goes on from what the store has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from zlib import crc32
+
+from msgspec.structs import replace
+
+from bide.batch import Batch, Message, ScheduledActivity, TaskKey
+from bide.clock import SECOND, Clock, Timestamp
+from bide.core.context import ResponseLinks
+from bide.core.partition import Partition
+from bide.core.registry import Registry
+from bide.engine.activities import Activities
+from bide.engine.timers import WINDOW, TimerWindow
+from bide.engine.watching import Watchers
+from bide.errors import (
+    BideError,
+    BusyError,
+    CommitUnknownError,
+    LeaseLostError,
+    RunawayStep,
+    StoreUnavailableError,
+)
+from bide.history import TaskCompleted, TaskFailed, TimerFired
+from bide.instance import PARTITIONS, Instance, partition_of
+from bide.metrics import Metrics
+from bide.presence import Presence
+from bide.query import NEVER, InstanceCursor
+from bide.store.protocol import BEFORE_ALL, Store
+
+log = logging.getLogger("bide.worker")
+
+Reply: TypeAlias = Callable[[BideError | None], None]
+"""Tells a sender what became of its message: None once it is durable, else the error."""
+
+_Entry: TypeAlias = tuple[Message, Reply | None]
+_Start: TypeAlias = tuple[ScheduledActivity, Reply]
+
+
+_LONG = (
+    "Instance %s (%s) has %d steps in its history, all of which are repeated whenever it comes back into memory. "
+    "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
+)
+
+_GATHERING = 3
+"""Turns of the event loop between two steps. In the meantime those who were answered send their next message,
+requests are read, and short activities end: one commit for all of it."""
+
+LOOK: int = SECOND // 10
+"""How often to look at instances of other workers that somebody here watches."""
+
+SWEEP: int = 30 * SECOND
+"""How often to look for instances that ended long enough ago, once all that there were are deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Limits of one worker. Spans are in microseconds."""
+
+    max_live: int = 10_000
+    """Instances that keep their code in memory; the others are replayed when their next message comes."""
+    long_history: int = 10_000
+    """Steps in one history, from which on it is warned of."""
+    max_inbox: int = 20_000
+    """Messages waiting to be stepped. Beyond that, senders are told to try again."""
+    max_step: int = 2_000
+    """Messages in one commit."""
+    lease: int = 15 * SECOND
+    poll: int = SECOND
+    """How often to look for messages left by other workers, and for partitions without an owner."""
+    retry: int = SECOND
+    """How long to wait after the store failed; twice as long each further time, up to `max_retry`."""
+    max_retry: int = 8 * SECOND
+    retention: int | None = None
+    """How long instances are kept after they have ended. None: until they are purged."""
+    max_sweep: int = 200
+    """How many are deleted between two steps: few enough to hold nobody up."""
+
+
+class Worker:
+    """Owns partitions and steps their instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        activities: Activities,
+        owner: str,
+        links: ResponseLinks,
+        metrics: Metrics,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self.options = options or WorkerOptions()
+        self.partition = Partition(registry, links, self.options.max_live, self.options.long_history)
+        self.ready = False
+        self._store = store
+        self._clock = clock
+        self._activities = activities
+        activities.connect(self.post, self.start_activity)
+        self._owner = owner
+        self.metrics = metrics
+        self._now: Timestamp = 0
+        self._entries: deque[_Entry] = deque()
+        self._inbox: deque[Message] = deque()
+        """From the store, in the order of their ids. They come before all others: they were accepted earlier."""
+        self._starting: list[_Start] = []
+        self._timers = TimerWindow()
+        self._lease_until: Timestamp = 0
+        self._poll_at: Timestamp = 0
+        self._look_at: Timestamp = NEVER
+        self._mail = False
+        """Whether there may be something in the inbox, or a verdict."""
+        self._asked: dict[int, Reply] = {}
+        """Who waits for the verdict on a message, by the message's id in the inbox."""
+        self._retry_at: Timestamp = 0
+        self._failures = 0
+        """How often the store has failed since it last did what was asked of it."""
+        self._sweep_at: Timestamp = 0 if self.options.retention is not None else NEVER
+        self._swept_to: InstanceCursor | None = None
+        self._swept = 0
+        self._delivered: dict[int, int] = {}
+        """Ids of messages taken from the inbox, and their partitions."""
+        self._watchers = Watchers()
+        self.changes = 0
+        """How many rows of instances were written since this worker started."""
+        self._refusing = False
+        self._stopping = False
+        self._wake: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which it runs. Asking asyncio for it is a call to the system each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    # --- messages in
+
+    def submit(self, message: Message, reply: Reply) -> None:
+        """Take a message from outside. Raises `BusyError` if there is too much to do already."""
+        if self._refusing or self.queued >= self.options.max_inbox:
+            raise BusyError
+        self._entries.append((message, reply))
+        self._wake_up()
+
+    def post(self, message: Message) -> None:
+        """Take an activity's result."""
+        self._entries.append((message, None))
+        self._wake_up()
+
+    def start_activity(self, activity: ScheduledActivity, reply: Reply) -> None:
+        """Mark a once-activity as started. `reply` hears when that is durable."""
+        self._starting.append((activity, reply))
+        self._wake_up()
+
+    def watch(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Callable[[], None]:
+        """Call `changed` with each new state of the instance, or (None) of all. Returns a function that forgets
+        this."""
+        forget = self._watchers.add(instance_id, changed)
+        if instance_id is not None and not self.owns(instance_id):
+            self._look_at = min(self._look_at, self._clock.now() + LOOK)
+            self._wake_up()
+        return forget
+
+    def watch_others(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` now and then, when other workers have changed instances. Returns a function that forgets
+        this."""
+        return self._watchers.add_for_others(changed)
+
+    def runs(self, instance_id: str) -> bool:
+        """Whether the instance's code is in memory here: then it has not ended."""
+        return self.partition.runs(instance_id)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the store has not done what was asked of it the last time."""
+        return self._failures > 0
+
+    def owns(self, instance_id: str) -> bool:
+        """Whether the instance is stepped here."""
+        epochs = self.partition.epochs
+        return len(epochs) == PARTITIONS or partition_of(instance_id) in epochs
+
+    @property
+    def queued(self) -> int:
+        """Messages waiting to be stepped."""
+        return len(self._inbox) + len(self._entries)
+
+    # --- one round
+
+    async def turn(self) -> bool:
+        """Step and commit what there is to do. Returns False if there was nothing."""
+        now = self._now = max(self._now, self._clock.now())
+        if not self.ready and now < self._retry_at:
+            return False
+        entries: list[_Entry] = []
+        starting: list[_Start] = []
+        try:
+            if not self.ready:
+                await self._take_over(now)
+            await self._keep_up(now)
+            swept = now >= self._sweep_at and await self._sweep(now)
+            entries = self._take(now)
+            starting, self._starting = self._starting, starting
+            if not entries and not starting:
+                return swept
+            await self._step(now, entries, starting)
+        except (Exception, RunawayStep) as error:
+            self._recover(now, error, entries, starting)
+        return True
+
+    async def _step(self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start]) -> None:
+        if len(self.partition.epochs) < PARTITIONS:
+            entries, starting = await self._hand_over(entries, starting)
+        messages = [message for message, _ in entries]
+        missing = self.partition.missing(messages)
+        loaded = await self._store.load(missing) if missing else {}
+        keys = {(message.instance_id, message.request.key) for message in messages if message.request}
+        remembered = await self._store.requests(keys, now) if keys else {}
+        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered)
+        inbox_ids = [] if batch.empty else await self._store.commit(batch)
+        self._release(batch, inbox_ids, entries, starting)
+
+    async def _hand_over(
+        self, entries: Sequence[_Entry], starting: Sequence[_Start]
+    ) -> tuple[list[_Entry], list[_Start]]:
+        """Leave messages for instances of other workers in the inbox. Returns what is this worker's own."""
+        epochs = self.partition.epochs
+        foreign = [
+            entry
+            for entry in entries
+            if partition_of(entry[0].instance_id) not in epochs and not entry[0].inbox_id  # else it lies there
+        ]
+        if foreign:
+            ids = await self._store.send([self._addressed(*entry) for entry in foreign])
+            self._asked.update(
+                (inbox_id, reply) for inbox_id, (_, reply) in zip(ids, foreign, strict=True) if reply is not None
+            )
+        for activity, started in starting:
+            if partition_of(activity.instance_id) not in epochs:
+                started(LeaseLostError("Another worker owns the instance now."))
+        return (
+            [entry for entry in entries if partition_of(entry[0].instance_id) in epochs],
+            [start for start in starting if partition_of(start[0].instance_id) in epochs],
+        )
+
+    def _addressed(self, message: Message, reply: Reply | None) -> Message:
+        return message if reply is None else replace(message, reply_to=self._owner)
+
+    def _take(self, now: Timestamp) -> list[_Entry]:
+        for timer in self._timers.due(now):
+            fired = TimerFired(timer.task_id, timer.fire_at)
+            self._entries.append((Message(timer.instance_id, fired, timer.generation), None))
+        inbox, entries, most = self._inbox, self._entries, self.options.max_step
+        first: list[_Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
+        return first + [entries.popleft() for _ in range(min(len(entries), most - len(first)))]
+
+    def _release(
+        self,
+        batch: Batch,
+        inbox_ids: Sequence[int],
+        entries: Sequence[_Entry],
+        starting: Sequence[_Start],
+    ) -> None:
+        """The batch is durable: let its effects out."""
+        self._timers.discard(batch.timers_closed)
+        self._timers.add(batch.timers.values())
+        self._activities.cancel(batch.activities_closed)
+        for activity in batch.activities.values():
+            self._activities.run(activity)
+        for _, started in starting:
+            started(None)
+        for inbox_id in batch.inbox_closed:
+            self._delivered.pop(inbox_id, None)
+        put = [
+            Message(message.instance_id, message.fact, message.generation, inbox_id)
+            for message, inbox_id in zip((*batch.returned, *batch.inbox), inbox_ids, strict=True)
+        ]
+        first = len(batch.returned)
+        self._deliver(put[first:])
+        self._put_first(put[:first])
+        for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
+            if reply is not None:
+                reply(verdict)
+        self._count(batch)
+        for instance_id, steps in batch.long.items():
+            log.warning(_LONG, instance_id, batch.instances[instance_id].name, steps)
+        for instance in batch.held:
+            log.warning("Instance %s is held: %s", instance.id, instance.held)
+        self._watchers.tell(batch.instances.values())
+
+    def _count(self, batch: Batch) -> None:
+        metrics, now = self.metrics, batch.at
+        self.changes += len(batch.instances)
+        if batch.fired:
+            durable_at = max(now, self._clock.now())
+            for due in batch.fired:
+                metrics.timer_lateness.add(durable_at, durable_at - due)
+        for waited in batch.answered:
+            metrics.response_time.add(now, waited)
+        for instance in batch.instances.values():
+            if instance.created_at == now:
+                metrics.ends_of(now).started += 1
+            if instance.status.finished:
+                metrics.ends_of(now).count(instance.status)
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        """Take messages of the inbox, unless they are another worker's."""
+        epochs = self.partition.epochs
+        mine = [message for message in messages if partition_of(message.instance_id) in epochs]
+        self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in mine)
+        self._inbox.extend(mine)
+
+    def _put_first(self, messages: Sequence[Message]) -> None:
+        """Take what this worker's own instances gave back, before all others."""
+        self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in messages)
+        self._inbox.extendleft(reversed(messages))
+
+    async def _show(self, instance_ids: Collection[str]) -> None:
+        """Tell watchers of what was committed without being confirmed."""
+        self._watchers.show(await self._store.rows(instance_ids) if instance_ids else ())
+
+    async def _look_abroad(self, now: Timestamp) -> None:
+        """Show watchers the instances of other workers."""
+        abroad = [instance_id for instance_id in self._watchers.ids if not self.owns(instance_id)]
+        self._look_at = now + LOOK if abroad else NEVER
+        self._watchers.show_abroad(await self._store.rows(abroad) if abroad else ())
+
+    # --- ownership
+
+    async def _take_over(self, now: Timestamp) -> None:
+        """Own what can be owned, under new epochs, and load what waits there."""
+        epochs = self.partition.epochs
+        await self._store.release(self._owner, epochs)
+        epochs.clear()
+        self._delivered.clear()
+        self._timers = TimerWindow()
+        await self._balance(now)
+        if self._failures and self._store.shared:
+            log.info("The database is back")
+        self._failures = 0
+        self.ready = True
+        await self._read_mail()
+        self._look_at = 0
+        await self._show(self._watchers.ids)
+
+    async def _balance(self, now: Timestamp) -> None:
+        """Own a fair share of the partitions: take what is free, or give some to those who have too few."""
+        self._poll_at = now + self.options.poll
+        others = await self._others(now)
+        self._watchers.others_changed(sum(each.changes for each in others))
+        share = -(-PARTITIONS // (sum(not each.failing for each in others) + 1))
+        surplus = len(self.partition.epochs) - share
+        if surplus > 0:
+            await self._give(surplus)
+        elif surplus < 0:
+            await self._acquire(now, -surplus)
+
+    async def _others(self, now: Timestamp) -> list[Presence]:
+        """The workers to share with. Where one has the store for itself, whoever seems to live has been killed."""
+        if not self._store.shared:
+            return []
+        return [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
+
+    async def _give(self, most: int) -> None:
+        """Let others have partitions in which nothing is under way: what runs here would run there once more."""
+        epochs = self.partition.epochs
+        under_way = [message.instance_id for message, _ in self._entries]
+        under_way += [message.instance_id for message in self._inbox]
+        under_way += [activity.instance_id for activity, _ in self._starting]
+        under_way += [instance_id for instance_id, _, _ in self._activities.running]
+        idle = epochs.keys() - {partition_of(instance_id) for instance_id in under_way}
+        given = {partition: epochs.pop(partition) for partition in sorted(idle)[:most]}
+        if given:
+            self._forget(given.keys())
+            await self._store.release(self._owner, given)
+            log.info("Gave %d partitions to other workers; has %d", len(given), len(epochs))
+
+    def _forget(self, partitions: Collection[int]) -> None:
+        self.partition.forget(partitions)
+        self._timers.forget(partitions)
+        self._delivered = {
+            inbox_id: partition for inbox_id, partition in self._delivered.items() if partition not in partitions
+        }
+        self._look_at = 0  # some of them may be watched
+
+    async def _acquire(self, now: Timestamp, at_most: int) -> None:
+        epochs = self.partition.epochs
+        until = now + self.options.lease
+        taken = await self._store.acquire(self._owner, now, until, at_most)
+        if not epochs:  # else what was held before ends earlier
+            self._lease_until = until
+        epochs.update(taken)
+        if taken:
+            self._void_claims(taken.keys())
+            self._timers.add(await self._store.timers(taken.keys(), self._timers.horizon))
+            have = {_result_key(message) for message, _ in self._entries}
+            for activity in await self._store.activities(taken.keys()):
+                if activity.key not in have:
+                    self._activities.run(activity, recovered=True)
+            self._mail = True
+
+    def _void_claims(self, taken: Collection[int]) -> None:
+        """Another worker may have owned these partitions, and have started what was to be marked here (G5)."""
+        pending, self._starting = self._starting, []
+        for activity, started in pending:
+            if partition_of(activity.instance_id) in taken:
+                started(LeaseLostError("The instance may have been another worker's meanwhile."))
+            else:
+                self._starting.append((activity, started))
+
+    async def _keep_up(self, now: Timestamp) -> None:
+        """Renew leases, read the timer window on, and look for what other workers left."""
+        epochs = self.partition.epochs
+        if now >= self._lease_until - self.options.lease // 2 and epochs:
+            until = now + self.options.lease
+            if await self._store.renew(self._owner, epochs, now, until) != epochs.keys():
+                raise LeaseLostError("Another worker took a partition.")
+            self._lease_until = until
+            self._mail = True  # a worker that lost its partitions may have left something
+        if now >= self._timers.extend_at:
+            horizon = now + WINDOW
+            found = await self._store.timers(epochs.keys(), horizon, after=self._timers.horizon)
+            self._timers.extend(found, horizon)
+        if self._shares and now >= self._poll_at:
+            await self._balance(now)
+            self._mail = True
+        if self._mail:
+            await self._read_mail()
+        if now >= self._look_at:
+            await self._look_abroad(now)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether other workers may be there."""
+        return self._store.shared or len(self.partition.epochs) < PARTITIONS
+
+    async def _sweep(self, now: Timestamp) -> bool:
+        """Delete some of the instances that ended long ago. Returns whether there may be more of them."""
+        assert self.options.retention is not None
+        before, most = now - self.options.retention, self.options.max_sweep
+        ended, self._swept_to = await self._store.ended(self.partition.epochs.keys(), before, self._swept_to, most)
+        if ended:
+            await self._store.commit(self.partition.purge(ended, now))
+            self._swept += len(ended)
+        if self._swept_to is None:  # that was all: the next ones are due later
+            self._sweep_at = now + SWEEP
+            if self._swept:
+                log.info("Deleted %d instances that had ended long enough ago", self._swept)
+                self._swept = 0
+        return self._swept_to is not None
+
+    async def _read_mail(self) -> None:
+        self._mail = False
+        if self._asked:
+            for each in await self._store.verdicts(self._owner):
+                reply = self._asked.pop(each.inbox_id, None)
+                if reply is not None:
+                    reply(each.verdict)
+        after = BEFORE_ALL
+        while page := await self._store.inbox(self.partition.epochs.keys(), after, self.options.max_step):
+            after = page[-1].inbox_id
+            self._deliver([message for message in page if message.inbox_id not in self._delivered])
+
+    def _recover(
+        self,
+        now: Timestamp,
+        error: BaseException,
+        entries: Sequence[_Entry],
+        starting: Sequence[_Start],
+    ) -> None:
+        """Forget everything; the next turn takes over from what the store has."""
+        self._say_what_failed(error)
+        self.ready = False
+        self._retry_at = now + self._pause()
+        self.partition.forget()
+        for _, started in starting:
+            started(CommitUnknownError())
+        for _, reply in entries:
+            if reply is not None:
+                reply(CommitUnknownError())
+        # What came from the store will be read again. Activities' results exist only here.
+        self._inbox.clear()
+        results = [entry for entry in entries if _result_key(entry[0])]
+        waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
+        self._entries = deque([*results, *waiting])
+
+    def _say_what_failed(self, error: BaseException) -> None:
+        if isinstance(error, LeaseLostError):
+            log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
+        elif not isinstance(error, StoreUnavailableError):
+            log.error("The store did not confirm a commit; starting over from what it has", exc_info=error)
+        elif not self._failures:
+            log.error("%s Nothing is acknowledged until it is back; starting over then from what it has", error)
+
+    def _pause(self) -> int:
+        """How long to wait until the next attempt. Workers that failed together come back one by one."""
+        longest = min(self.options.retry << min(self._failures, 10), self.options.max_retry)
+        self._failures += 1
+        share = crc32(f"{self._owner} {self._failures}".encode()) % 1_000
+        return longest // 2 + longest * share // 2_000 if self._store.shared else self.options.retry
+
+    # --- running
+
+    async def run(self) -> None:
+        """Turn until `stop` was called and everything accepted is done."""
+        while not self._stopping or self._inbox or self._entries or self._starting or self._asked:
+            if await self.turn():
+                for _ in range(_GATHERING):
+                    await asyncio.sleep(0)
+            else:
+                await self._idle()
+
+    def clock_changed(self) -> None:
+        """Look at the clock now: it was set, so what was to be done later may be due."""
+        self._wake_up()
+
+    def mail_came(self) -> None:
+        """Look into the inbox now."""
+        self._mail = True
+        self._wake_up()
+
+    def partitions_came_free(self) -> None:
+        """Look now whether there are partitions to be had."""
+        self._poll_at = 0
+        self._wake_up()
+
+    def refuse(self) -> None:
+        """Take no more messages from outside."""
+        self._refusing = True
+
+    def stop(self) -> None:
+        """Let `run` return once nothing is left to do."""
+        self._refusing = self._stopping = True
+        self._wake_up()
+
+    async def release(self) -> None:
+        """Give the partitions to whoever wants them."""
+        await self._store.release(self._owner, self.partition.epochs)
+        self.ready = False
+
+    def next_at(self) -> Timestamp:
+        """When `turn` will have something to do, if no message comes before."""
+        if not self.ready:
+            return self._retry_at
+        renew_at = self._lease_until - self.options.lease // 2 if self.partition.epochs else NEVER
+        at = min(self._timers.next_at, renew_at, self._sweep_at, self._look_at)
+        return min(at, self._poll_at) if self._shares else at
+
+    async def _idle(self) -> None:
+        loop = self.loop
+        self._wake = loop.create_future()
+        delay_s = max(0, self.next_at() - self._clock.now()) / SECOND
+        alarm = loop.call_later(delay_s, self._wake_up)
+        busy = self._mail or self._inbox or self._entries or self._starting or self._stopping
+        if not self.ready or not busy:
+            await self._wake
+        alarm.cancel()
+        self._wake = None
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def _result_key(message: Message) -> TaskKey | None:
+    """Which activity a message is the result of, if it exists nowhere but in memory."""
+    fact = message.fact
+    if isinstance(fact, TaskCompleted | TaskFailed) and not message.inbox_id:
+        return (message.instance_id, message.generation or 0, fact.id)
+    return None

@@ -1,0 +1,240 @@
+"""Every error Bide raises, grouped by who must act.
+
+    BideError
+    ├── RequestError               the caller must change the request; nothing was changed
+    │   ├── PayloadError           a value cannot be written or read as JSON, or a name is not allowed
+    │   │   └── MisfitError        a value does not fit its declared type
+    │   ├── FunctionNotFoundError  no function of that name is registered
+    │   ├── InstanceNotFoundError
+    │   ├── InstanceExistsError    the id is taken by an instance with another function or input
+    │   ├── InstanceFinishedError  the instance has ended and takes no more messages
+    │   ├── InvalidTokenError      a signed token or link was changed, is of another hub, or has expired
+    │   ├── KeyNotFoundError       there is no key of that name
+    │   ├── AccessDeniedError      the server wants a key, another one, or one of a higher role
+    │   ├── RequestReusedError     the idempotency key, or the one-use link, was used for another request
+    │   └── NotAllowedError        the instance's state does not allow this
+    ├── TryAgainError              the caller may repeat the same request
+    │   ├── BusyError              the inbox is full; nothing was changed
+    │   ├── ServerUnreachableError nobody answers under the server's URL, or the connection broke
+    │   ├── StoreUnavailableError  the database does not answer; nothing was changed
+    │   └── CommitUnknownError     the commit may or may not have happened: repeat with the same instance id
+    ├── StoreError                 the operator must act
+    │   ├── StoreInUseError        another process owns the database file
+    │   └── SchemaTooNewError      the database was written by a newer Bide
+    ├── DevelopmentOnlyError       part of the app is for development, and the server is not
+    ├── ServerFailedError          the server answered something that no client can act upon
+    ├── LeaseLostError             another worker owns the partition now; this one forgets it
+    ├── OrchestratorError          the author of the orchestrator must act
+    │   ├── NonDeterminismError    the code no longer fits the instance's history (the instance is held)
+    │   └── NotADurableTaskError   something was awaited that history cannot replay
+    └── TaskFailedError            raised inside an orchestrator, by awaiting a task that failed
+        ├── ActivityFailedError
+        │   └── OutcomeUnknownError    a once-activity was cut off and nobody knows what it did
+        ├── SubOrchestrationFailedError
+        └── EventTimeoutError      nobody answered in time (also a TimeoutError)
+
+Two signals derive from `BaseException`, out of the reach of an orchestrator's `except Exception`:
+`ContinueAsNew` and `RunawayStep`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from bide.history import Failure
+
+
+class BideError(Exception):
+    """Base class of every error in this module."""
+
+
+def error_named(name: str, text: str, path: str = "") -> BideError | None:
+    """An error as another process told it, or None if there is none of that name in this module."""
+    kind = globals().get(name)
+    if not isinstance(kind, type) or not issubclass(kind, BideError):
+        return None
+    error = kind.__new__(kind, text)  # their own arguments differ
+    error.__dict__.update({"path": path} if path else {})
+    return error
+
+
+class RequestError(BideError):
+    """Base class: the request cannot be met as it stands. Nothing was changed."""
+
+
+class PayloadError(RequestError):
+    """A value cannot be written or read as JSON, or a name or id has characters that are not allowed."""
+
+
+class MisfitError(PayloadError):
+    """A value does not fit its declared type. `path` says where: `$` is the whole, `$.a[0]` a part."""
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class FunctionNotFoundError(RequestError):
+    """No orchestrator or activity of that name is registered."""
+
+
+class InstanceNotFoundError(RequestError):
+    """There is no instance with that id."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"There is no instance '{instance_id}'.")
+        self.instance_id = instance_id
+
+
+class InstanceExistsError(RequestError):
+    """The instance id is taken by an instance with another function or input."""
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(
+            f"Instance '{instance_id}' already exists with another function or input. Choose another id."
+        )
+        self.instance_id = instance_id
+
+
+class InstanceFinishedError(RequestError):
+    """The instance has ended and takes no more messages."""
+
+    def __init__(self, instance_id: str, status: str) -> None:
+        super().__init__(f"Instance '{instance_id}' has ended: {status}.")
+        self.instance_id = instance_id
+
+
+class AccessDeniedError(RequestError):
+    """The server does not know the key, or it is not good for this."""
+
+
+class RequestReusedError(RequestError):
+    """The idempotency key, or the link that works once, was already used for another request."""
+
+    def __init__(self) -> None:
+        super().__init__("This key was already used for another request.")
+
+
+class InvalidTokenError(RequestError):
+    """The text is no token of this hub, or somebody has changed it, or its time is over."""
+
+    def __init__(self, message: str = "This token is not valid here.") -> None:
+        super().__init__(message)
+
+
+class KeyNotFoundError(RequestError):
+    """There is no key of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no key named {name[:50]!a}.")
+
+
+class NotAllowedError(RequestError):
+    """What was asked for is not allowed in the instance's present state."""
+
+
+class TryAgainError(BideError):
+    """Base class: the same request may succeed later."""
+
+    retry_after_s: float = 1.0
+
+
+class BusyError(TryAgainError):
+    """The worker's inbox is full. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The worker has as much work as it can hold. Try again in {self.retry_after_s:g} s.")
+
+
+class ServerUnreachableError(TryAgainError):
+    """Nobody answers under the server's URL, or the connection broke before the answer was there."""
+
+
+class CommitUnknownError(TryAgainError):
+    """Whether the commit happened is not known.
+
+    Repeating a start with the same instance id and input is safe.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The database did not confirm the write; it may or may not have happened.")
+
+
+class StoreUnavailableError(TryAgainError):
+    """The database does not answer now. Nothing was changed; the worker goes on by itself when it is back."""
+
+
+class DevelopmentOnlyError(BideError):
+    """The app has a route that is for development (`DevelopmentRoute`), and the server is not. Nothing was done."""
+
+
+class StoreError(BideError):
+    """Base class: the database cannot be used as it is."""
+
+
+class StoreInUseError(StoreError):
+    """Another process owns the database file."""
+
+
+class SchemaTooNewError(StoreError):
+    """The database was written by a newer Bide than this one."""
+
+
+class ServerFailedError(BideError):
+    """A server's answer that is no use to a client. Its log says more."""
+
+
+class LeaseLostError(BideError):
+    """A commit came from a worker that no longer owns the partition. Nothing of it was written (G6)."""
+
+
+class OrchestratorError(BideError):
+    """Base class: the orchestrator's code must change."""
+
+
+class NonDeterminismError(OrchestratorError):
+    """The code asks for something else than its history has (G7)."""
+
+
+class NotADurableTaskError(OrchestratorError):
+    """An orchestrator awaited something that is not one of the context's tasks."""
+
+
+class TaskFailedError(BideError):
+    """Base class: an awaited task failed. `failure` has the type, message, stack and cause of the error."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class ActivityFailedError(TaskFailedError):
+    """An activity raised an error, and no retry is left."""
+
+
+class OutcomeUnknownError(ActivityFailedError):
+    """A once-activity was cut off by a crash, and its `reconcile` could not tell whether it was done (G5)."""
+
+
+class SubOrchestrationFailedError(TaskFailedError):
+    """A sub-orchestration failed or was terminated, and no retry is left."""
+
+
+class EventTimeoutError(TaskFailedError, TimeoutError):
+    """`wait_for_external_event(..., timeout=...)`: the time passed before the event came."""
+
+
+class ContinueAsNew(BaseException):  # a signal, not an error
+    """Ends this generation of an orchestrator; raised by `OrchestrationContext.continue_as_new`."""
+
+    def __init__(self, input_json: Raw, keep_events: bool) -> None:
+        super().__init__()
+        self.input_json = input_json
+        self.keep_events = keep_events
+
+
+class RunawayStep(BaseException):  # a signal, not an error
+    """Raised into an orchestrator that has run for seconds without awaiting anything."""

@@ -1,0 +1,260 @@
+"""The facts: everything that can happen to an instance, one small frozen value each.
+
+Names are those of Durable Task's history events. What an orchestrator asks for (`TaskScheduled`,
+`TimerCreated`, ...) is recorded as it was asked, so checking a replay is `==` on these values.
+
+A history is a sequence of steps. The first fact of a step is the message that caused it; the rest is what the
+orchestrator asked for in answer. Facts carry no time of their own: all facts of a step happen at the step's
+time. Payloads are JSON text (`Raw`), decoded only where somebody reads them.
+
+Tasks, timers, waits, sub-orchestrations and sent events of one generation share one counter, `id`, which
+starts at 1. A *generation* is one run of an orchestrator between two continue-as-new.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Raw, Struct
+
+from bide.clock import Timestamp
+
+NULL = Raw(b"null")
+
+
+class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
+    """An error as history keeps it.
+
+    `type` is the class name with its module. `kind` says what went wrong: the code raised (`error`), ran out
+    of its time limit (`timeout`), or was cut off so that nobody knows what it did (`outcome_unknown`).
+    """
+
+    type: str
+    message: str
+    stack: str = ""
+    cause: Failure | None = None
+    kind: Literal["error", "timeout", "outcome_unknown"] = "error"
+
+
+class Parent(Struct, frozen=True, gc=False):
+    """Who waits for a sub-orchestration: task `task_id` of a generation of an instance."""
+
+    instance_id: str
+    generation: int
+    task_id: int
+
+
+class _Fact(Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True, gc=False):
+    """Base of all facts. In JSON, `type` holds the class name."""
+
+
+# --- what happens to the instance as a whole
+
+
+class ExecutionStarted(_Fact, frozen=True):
+    """The first fact of every generation."""
+
+    name: str
+    input: Raw = NULL
+    parent: Parent | None = None
+    tags: dict[str, str] = {}
+
+
+class ExecutionSuspended(_Fact, frozen=True):
+    reason: str = ""
+
+
+class ExecutionResumed(_Fact, frozen=True):
+    reason: str = ""
+
+
+class ExecutionTerminated(_Fact, frozen=True):
+    """Ended from outside. With `recurse`, the open sub-orchestrations are ended too."""
+
+    reason: str = ""
+    recurse: bool = False
+
+
+class ExecutionRewound(_Fact, frozen=True):
+    """A failed instance was set back to before its last step, and goes on from there."""
+
+    reason: str = ""
+
+
+class ExecutionPurged(_Fact, frozen=True):
+    """An ended instance is to be deleted with all its history. A message only: no history is left to keep it."""
+
+
+class ExecutionCompleted(_Fact, frozen=True):
+    """The orchestrator returned `result`, or raised `failure`."""
+
+    result: Raw = NULL
+    failure: Failure | None = None
+
+
+class ContinuedAsNew(_Fact, frozen=True):
+    """This generation ended; the next starts with `input`."""
+
+    input: Raw = NULL
+    keep_events: bool = True
+
+
+# --- activities
+
+
+class TaskScheduled(_Fact, frozen=True):
+    """An activity was called.
+
+    `call_id` is the id of the first attempt (0: this is the first), so that all attempts share one
+    idempotency key.
+    """
+
+    id: int
+    name: str
+    input: Raw = NULL
+    attempt: int = 1
+    call_id: int = 0
+
+
+class TaskCompleted(_Fact, frozen=True):
+    """`started_at` is when the body began (0: not known), so that queueing and running can be told apart."""
+
+    id: int
+    result: Raw = NULL
+    started_at: Timestamp = 0
+
+
+class TaskFailed(_Fact, frozen=True):
+    """`started_at` as in `TaskCompleted`."""
+
+    id: int
+    failure: Failure
+    started_at: Timestamp = 0
+
+
+# --- timers
+
+
+class TimerCreated(_Fact, frozen=True):
+    id: int
+    fire_at: Timestamp
+
+
+class TimerFired(_Fact, frozen=True):
+    id: int
+    fire_at: Timestamp
+
+
+class TimerCancelled(_Fact, frozen=True):
+    id: int
+    fire_at: Timestamp
+
+
+# --- external events
+
+
+class EventAwaited(_Fact, frozen=True):
+    """A wait for the named event was opened. Names compare case-insensitively."""
+
+    id: int
+    name: str
+
+
+class EventRaised(_Fact, frozen=True):
+    """Somebody answered. The oldest open wait of that name takes it; without one it is kept."""
+
+    name: str
+    input: Raw = NULL
+
+
+class EventWaitCancelled(_Fact, frozen=True):
+    """A wait was given up, or timed out. It takes no event any more."""
+
+    id: int
+
+
+class EventSent(_Fact, frozen=True):
+    """An event was sent to another instance."""
+
+    id: int
+    instance_id: str
+    name: str
+    input: Raw = NULL
+
+
+class ResponseLinkCreated(_Fact, frozen=True):
+    """A link was made under which a person can answer one event. On replay it is the same link again."""
+
+    id: int
+    name: str
+    url: str
+
+
+# --- sub-orchestrations
+
+
+class SubOrchestrationInstanceCreated(_Fact, frozen=True):
+    """A child was started. `attempt` and `call_id` as in `TaskScheduled`."""
+
+    id: int
+    instance_id: str
+    name: str
+    input: Raw = NULL
+    attempt: int = 1
+    call_id: int = 0
+
+
+class SubOrchestrationInstanceCompleted(_Fact, frozen=True):
+    id: int
+    result: Raw = NULL
+
+
+class SubOrchestrationInstanceFailed(_Fact, frozen=True):
+    id: int
+    failure: Failure
+
+
+Fact: TypeAlias = (
+    ExecutionStarted
+    | ExecutionSuspended
+    | ExecutionResumed
+    | ExecutionTerminated
+    | ExecutionRewound
+    | ExecutionPurged
+    | ExecutionCompleted
+    | ContinuedAsNew
+    | TaskScheduled
+    | TaskCompleted
+    | TaskFailed
+    | TimerCreated
+    | TimerFired
+    | TimerCancelled
+    | EventAwaited
+    | EventRaised
+    | EventWaitCancelled
+    | EventSent
+    | ResponseLinkCreated
+    | SubOrchestrationInstanceCreated
+    | SubOrchestrationInstanceCompleted
+    | SubOrchestrationInstanceFailed
+)
+
+Request: TypeAlias = TaskScheduled | TimerCreated | EventAwaited | SubOrchestrationInstanceCreated
+"""What stays open until another fact settles it."""
+
+
+class Step(Struct, frozen=True, gc=False):
+    """One step of an instance: the message, and what the orchestrator asked for in answer, at one instant.
+
+    `seq` counts the steps of a generation from 0.
+    """
+
+    seq: int
+    at: Timestamp
+    facts: tuple[Fact, ...]
+
+
+def describe(fact: Fact) -> str:
+    """A fact in words for an error message: its kind, id, name and time, never its payload."""
+    shown = [f"{field}={getattr(fact, field)!r}" for field in ("id", "name", "fire_at") if hasattr(fact, field)]
+    return f"{type(fact).__name__}({', '.join(shown)})"

@@ -1,0 +1,146 @@
+"""The management API of an app, as an ASGI application that runs the app while it is served."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.datastructures import URLPath
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from bide import web
+from bide.app import App, run
+from bide.clock import Clock
+from bide.config import Settings
+from bide.errors import BideError
+from bide.http import document, health, responding
+from bide.http.answers import refusal, refuse_error, refuse_request
+from bide.http.api import MANAGEMENT, STARTERS
+from bide.http.auth import Gate
+from bide.http.development import check_development, development_routes
+from bide.http.endpoint import Services
+from bide.http.guard import Guard
+from bide.http.operations import Operations
+from bide.http.streams import Streams
+from bide.http.urls import NEW_PREFIX, OLD_PREFIX
+from bide.keys import served_keys
+
+log = logging.getLogger("bide.http")
+
+_NOT_ENTERED = """\
+Bide is mounted, but not running: the lifespan of a mounted app must be entered by the app around it.
+Give it to that app, or enter it in that app's own lifespan:
+
+    app = FastAPI(lifespan=durable.lifespan)
+
+    async with durable.lifespan(app):
+        yield
+"""
+
+
+class DurableApi(Starlette):
+    """The management API, and the app's own routes beside it.
+
+    The app runs as long as `lifespan` is entered. A server does that; where the API is mounted in another ASGI app,
+    that one must. Raises `DevelopmentOnlyError` if a route is for development, and the settings are not.
+    """
+
+    def __init__(self, app: App, settings: Settings, clock: Clock | None = None) -> None:
+        check_development(app.mounts, settings)
+        self.settings = settings
+        self.leaving = False
+        """Whether the server is about to stop, so that nobody should send requests here any more."""
+        self._durable = app
+        self._clock = clock or app.clock
+        self._operations = _operations()
+        super().__init__(
+            routes=[self._operations, *_routes(app)],
+            exception_handlers={BideError: refuse_error, HTTPException: refuse_request},
+            lifespan=self.lifespan,
+        )
+        self._guard = Guard(self._serve, settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._guard(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Operations are called straight; everything else goes Starlette's way."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        elif not hasattr(self.state, "services"):  # nothing would ever go on
+            log.error(_NOT_ENTERED)
+            await refusal(500, _NOT_ENTERED)(scope, receive, send)
+        else:
+            match, found = self._operations.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                await self._operations.handle(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
+        """Run the durable app. Takes and ignores the app around it, as ASGI frameworks pass it."""
+        async with (
+            run(self._durable, self.settings, self._clock) as hub,
+            served_keys(self.settings, hub.store) as ring,
+        ):
+            client, secret, clock = hub.client, hub.secret, hub.clock
+            gate = Gate(ring, secret, self.settings, clock)
+            streams = Streams(client, self.settings.max_streams)
+            registry = self._durable.registry
+            development = tuple(route.path for route in development_routes(self._durable.mounts))
+            self.state.services = Services(
+                client, self.settings, gate, streams, registry, secret, clock, development
+            )
+            self.state.streams = streams
+            self.state.client = client
+            try:
+                yield
+            finally:
+                streams.close()
+                del self.state.services
+
+
+class _Kept(BaseRoute):
+    """A route of the user's app, for callers who may act. Others can be served by an app around this one."""
+
+    def __init__(self, route: BaseRoute) -> None:
+        self._route = route
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return self._route.matches(scope)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        return self._route.url_path_for(name, **path_params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = scope["app"].state.services
+        services.gate.require(services.gate.identify(Request(scope)), "raiseEvent", None)
+        await self._route.handle(scope, receive, send)
+
+
+def create_app(app: App, settings: Settings) -> DurableApi:
+    """The management API of an app. Raises `DevelopmentOnlyError`."""
+    return DurableApi(app, settings)
+
+
+def _routes(app: App) -> list[BaseRoute]:
+    own = [*health.routes(), *document.routes(), *responding.routes(), *web.routes()]
+    return [*own, *map(_Kept, app.mounts)]
+
+
+def _operations() -> Operations:
+    found = Operations()
+    for prefix in ("", "/api"):
+        found.add(prefix, STARTERS)
+    for prefix in (NEW_PREFIX, OLD_PREFIX):
+        found.add(prefix, (*STARTERS, *MANAGEMENT))
+    return found

@@ -1,0 +1,119 @@
+"""Reading a request's body: once, at the edge, so that nothing behind it meets a value it cannot store.
+
+What is let in is JSON that the engine's own parser reads, and its text goes on untouched. Refused, each with what
+is wrong and where: more bytes or deeper nesting than the settings allow; text that is not UTF-8; NaN and
+infinities; numbers outside a double's range; halves of surrogate pairs; and the same key twice in one object, which
+two parsers could read differently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import cast
+
+import msgspec
+from msgspec import Raw
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from bide.config import Settings
+from bide.history import NULL
+
+_CLOSE = {"Connection": "close"}
+"""Sent when the body was not read to its end: what follows on the connection is not a request."""
+
+
+async def read_payload(request: Request, settings: Settings) -> Raw:
+    """The body as JSON text. An empty body is null; one of type `text/plain` becomes a JSON string.
+
+    Raises `HTTPException`: 400 for what is not acceptable JSON, 408 for a body that takes too long, 413 for one
+    that is too large.
+    """
+    body = await read_body(request, settings)
+    try:
+        if not body.strip():
+            return NULL
+        if media_type(request) == "text/plain":
+            return Raw(msgspec.json.encode(body.decode()))
+        check_json(body, settings.max_json_depth)
+    except UnicodeDecodeError as error:
+        raise HTTPException(400, f"The body is not UTF-8: byte {error.start} is not allowed there.") from error
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    return Raw(body)
+
+
+def media_type(request: Request) -> str:
+    """The content type without its parameters, in lower case; empty if the request has none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_json(text: bytes, max_depth: int) -> None:
+    """Raises `ValueError`, or its kind `UnicodeDecodeError`, for JSON that is not let in."""
+    text.decode()  # msgspec counts bytes from the start of the string it is in, which helps nobody
+    too_deep = f"The JSON is nested more than {max_depth} levels deep."
+    try:
+        value = msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    except msgspec.DecodeError as error:
+        raise ValueError(f"The body is not acceptable JSON: {error}") from error
+    # Counting brackets takes no time, and spares the walk in all but a few requests.
+    if text.count(b"[") + text.count(b"{") > max_depth and _is_deeper(value, max_depth):
+        raise ValueError(too_deep)
+    if b"{" in text:
+        json.loads(text, object_pairs_hook=_refuse_duplicates)
+
+
+def _is_deeper(value: object, max_depth: int) -> bool:
+    level = _containers([value])
+    for _ in range(max_depth):
+        level = [inner for container in level for inner in _containers(_children(container))]
+    return bool(level)
+
+
+def _containers(values: Iterable[object]) -> list[object]:
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def _children(container: object) -> Iterable[object]:
+    if isinstance(container, dict):
+        return cast("dict[str, object]", container).values()
+    return cast("list[object]", container)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"The body is not acceptable JSON: an object has the key {json.dumps(key)} twice.")
+        seen.add(key)
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The body as it is. Raises `HTTPException` 408 or 413, and 400 if the caller goes away."""
+    limit = settings.max_body_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and len(declared) < 20 and int(declared) > limit:
+        raise _too_large(limit)
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise HTTPException(400, "The caller went away.", _CLOSE)
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError as error:
+        late = f"The body did not arrive within {settings.body_timeout_s:g} s."
+        raise HTTPException(408, late, _CLOSE) from error
+    return bytes(body)
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"The body is larger than {limit} bytes.", _CLOSE)

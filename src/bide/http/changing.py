@@ -1,0 +1,82 @@
+"""Handlers that change an instance."""
+
+from __future__ import annotations
+
+import secrets
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from bide.clock import to_micros
+from bide.errors import NotAllowedError
+from bide.http.answers import error_answer, nothing
+from bide.http.body import media_type
+from bide.http.endpoint import Call
+from bide.http.queries import LinkQuery, Query, ReasonQuery, TerminateQuery, span_of
+from bide.http.shapes import IDEMPOTENCY_KEY, LinkObject, PurgeResult
+from bide.http.urls import base_url
+from bide.instance import check_event_name
+from bide.links import SignedLinks
+from bide.query import NEVER
+
+
+async def raise_event(call: Call[Query]) -> Response:
+    """Give the instance an event, with the body as its data: JSON, or text.
+
+    Data that does not fit the type that an open wait declares is refused, and the wait stays open. Without an open
+    wait, the event is kept until somebody waits for it.
+    """
+    kind = media_type(call.request)
+    if kind not in ("", "application/json", "text/plain") and not kind.endswith("+json"):
+        raise HTTPException(400, f"An event's content type is application/json or text/plain, not {kind}.")
+    name, key = call.name("eventName"), call.header(IDEMPOTENCY_KEY) or None
+    await call.client.raise_event(call.instance_id, name, await call.payload(), idempotency_key=key)
+    return nothing(202)
+
+
+async def terminate(call: Call[TerminateQuery]) -> Response:
+    """End the instance now."""
+    await call.client.terminate(call.instance_id, call.query.reason, recurse=call.query.recurse)
+    return nothing(202)
+
+
+async def suspend(call: Call[ReasonQuery]) -> Response:
+    """Let the instance take its messages, but not go on, until it is resumed."""
+    await call.client.suspend(call.instance_id, call.query.reason)
+    return nothing(202)
+
+
+async def resume(call: Call[ReasonQuery]) -> Response:
+    """Let a suspended instance go on."""
+    await call.client.resume(call.instance_id, call.query.reason)
+    return nothing(202)
+
+
+async def rewind(call: Call[ReasonQuery]) -> Response:
+    """Set a failed instance back to where it went wrong: what failed runs again.
+
+    For one that has not ended it is a 400, as in Durable Functions.
+    """
+    try:
+        await call.client.rewind(call.instance_id, call.query.reason)
+    except NotAllowedError as error:
+        return error_answer(error, 400)
+    return nothing(202)
+
+
+async def purge(call: Call[Query]) -> Response:
+    """Delete an instance that has ended, with its history."""
+    await call.client.purge(call.instance_id)
+    return call.answer(200, PurgeResult(instances_deleted=1))
+
+
+async def response_link(call: Call[LinkQuery]) -> Response:
+    """Make a link under which a person can answer one event of the instance, and do nothing else."""
+    name, services = check_event_name(call.name("eventName")), call.services
+    await call.client.get(call.instance_id)
+    valid_for = call.query.valid_for
+    expires_at = None if valid_for is None else min(call.now + to_micros(span_of(valid_for)), NEVER)
+    base = services.settings.public_url.rstrip("/") or base_url(call.request)
+    links = SignedLinks(services.secret, base)
+    url = links.url(call.instance_id, name, secrets.token_hex(8), call.query.once, expires_at)
+    return call.answer(201, LinkObject(url=url))

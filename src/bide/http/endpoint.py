@@ -1,0 +1,163 @@
+"""One operation of the API as a value: what the router, the key check and the OpenAPI document know of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bide.clock import Clock
+from bide.config import Settings
+from bide.core.registry import Registry
+from bide.engine.client import Client
+from bide.errors import InstanceNotFoundError
+from bide.http.answers import json_answer
+from bide.http.auth import Caller, Gate, grant_expired
+from bide.http.body import read_payload
+from bide.http.queries import Query, parse
+from bide.http.streams import Streams
+from bide.instance import Instance
+
+Q = TypeVar("Q", bound=Query)
+
+Answers: TypeAlias = Mapping[int, Any]
+"""Status -> the type of the body (None: it has none)."""
+Body: TypeAlias = Literal["input", "data"] | None
+"""An orchestrator's input, an event's data, or none."""
+
+_NO_PARAMETERS = QueryParams()
+_LINK_MARK = b"/respond/"
+_LINK = re.compile(rb"(/respond/)[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the handlers work with, while the app runs."""
+
+    client: Client
+    settings: Settings
+    gate: Gate
+    streams: Streams
+    registry: Registry
+    secret: bytes
+    clock: Clock
+    development: tuple[str, ...]
+    """The paths of the app's routes that are for development only."""
+
+
+class Call(Struct, Generic[Q], frozen=True):
+    """One request, as far as it is read: who asks, for what."""
+
+    request: Request
+    services: Services
+    caller: Caller
+    query: Q
+    client: Client
+    """Acts, and is recorded, on behalf of the caller."""
+
+    @property
+    def settings(self) -> Settings:
+        return self.services.settings
+
+    @property
+    def instance_id(self) -> str:
+        return str(self.request.path_params["instanceId"])
+
+    @property
+    def now(self) -> int:
+        return self.services.clock.now()
+
+    def name(self, parameter: str) -> str:
+        """A function's or event's name out of the path. Raises `HTTPException` 400 for one that is too long."""
+        name = str(self.request.path_params[parameter])
+        if len(name) > 200:
+            raise HTTPException(400, "A name has 1 to 200 characters.")
+        return name
+
+    def header(self, name: str, most: int = 255) -> str:
+        """A header's value, or an empty text. Raises `HTTPException` 400 for one that is too long."""
+        value = self.request.headers.get(name, "")
+        if len(value) > most:
+            raise HTTPException(400, f"The header {name} should have up to {most} characters.")
+        return value
+
+    async def ended_within(self, limit: timedelta, instance_id: str) -> Instance | None:
+        """The instance, if it ends in that time, in what a request may wait, and before the server stops."""
+        limit = min(limit, timedelta(seconds=self.settings.max_wait_s))
+        with suppress(TimeoutError):
+            return await self.services.streams.unless_closing(self.client.wait(instance_id, limit))
+        return None
+
+    def may(self, verb: str, instance_id: str | None = None) -> bool:
+        """Whether the caller may do that to the instance."""
+        return self.caller.may(verb, instance_id)
+
+    def encode(self, content: object) -> bytes:
+        """JSON as this caller may see it: who may not answer sees no response links."""
+        body = msgspec.json.encode(content)
+        if _LINK_MARK in body and not self.may("raiseEvent", self.request.path_params.get("instanceId")):
+            body = _LINK.sub(rb"\1...", body)
+        return body
+
+    def answer(self, status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
+        """A JSON answer. `Raw` values in `content` are written as they are."""
+        return json_answer(status, self.encode(content), headers)
+
+    async def payload(self) -> Raw:
+        """The body as JSON text. Raises `HTTPException` for what is not acceptable."""
+        return await read_payload(self.request, self.settings)
+
+
+Handler: TypeAlias = Callable[[Call[Q]], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Q]):
+    """One operation. The handler's docstring says what it does."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    """Below each prefix. Its fixed parts compare case-insensitively."""
+    verb: str
+    """One of `auth.VERBS`; it decides who may."""
+    handler: Handler[Q]
+    answers: Answers
+    query: type[Q]
+    body: Body = None
+    headers: tuple[str, ...] = ()
+    cursor: type[tuple[Any, ...]] | None = None
+    """For a list that comes in pages: where a page ends."""
+    media_type: str = "application/json"
+
+    async def handle(self, request: Request) -> Response:
+        """Who asks comes first: nothing else is looked at for those who may not."""
+        services: Services = request.app.state.services
+        caller = services.gate.identify(request)
+        instance_id: str | None = request.path_params.get("instanceId")
+        services.gate.require(caller, self.verb, instance_id)
+        await _refuse_expired(services, caller)
+        query = parse(self.query, request.query_params if request.scope["query_string"] else _NO_PARAMETERS)
+        client = services.client.on_behalf(caller.name, caller.address)
+        return await self.handler(Call(request, services, caller, query, client))
+
+
+async def _refuse_expired(services: Services, caller: Caller) -> None:
+    """Raises `HTTPException` 401 for a token whose instance has ended long ago."""
+    if caller.grant is None:
+        return
+    try:
+        instance = await services.client.get(caller.grant.instance_id)
+    except InstanceNotFoundError:
+        return  # purged; the holder of the token knew it
+    if grant_expired(caller.grant, instance, services.clock.now()):
+        raise HTTPException(401, "This token has expired.", {"WWW-Authenticate": "Bearer"})

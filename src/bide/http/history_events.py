@@ -1,0 +1,108 @@
+"""A history in the form that clients of Durable Functions read.
+
+There, what was asked for is folded into the event that ends it: a `TaskCompleted` has the function's name and when
+it was scheduled. What is still open does not appear, except for timers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from bide.clock import to_datetime
+from bide.history import (
+    ContinuedAsNew,
+    EventRaised,
+    EventSent,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    Fact,
+    Failure,
+    Step,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from bide.instance import ended
+
+Event: TypeAlias = dict[str, Any]
+
+
+def history_events(steps: Iterable[Step], *, show_input: bool, show_output: bool) -> tuple[Event, ...]:
+    """The events of a history, oldest first. Results only with `show_output`, inputs only with `show_input`."""
+    return tuple(_Folding(show_input, show_output).events(steps))
+
+
+class _Folding:
+    def __init__(self, show_input: bool, show_output: bool) -> None:
+        self._show_input = show_input
+        self._show_output = show_output
+        self._scheduled: dict[int, tuple[str, datetime]] = {}
+        """Task id -> the function's name, and when it was called."""
+
+    def events(self, steps: Iterable[Step]) -> Iterator[Event]:
+        for step in steps:
+            at = to_datetime(step.at)
+            for fact in step.facts:
+                shown = self._event(fact, at)
+                if shown is not None:
+                    yield {"EventType": type(fact).__name__, "Timestamp": at, **shown}
+
+    def _event(self, fact: Fact, at: datetime) -> Event | None:
+        match fact:
+            case ExecutionStarted():
+                return {"FunctionName": fact.name, **self._input(fact)}
+            case TaskScheduled() | SubOrchestrationInstanceCreated():
+                self._scheduled[fact.id] = (fact.name, at)
+                return None
+            case TaskCompleted() | SubOrchestrationInstanceCompleted():
+                return {**self._call(fact.id), **self._result(fact)}
+            case TaskFailed() | SubOrchestrationInstanceFailed():
+                return {**self._call(fact.id), **_failure(fact.failure)}
+            case TimerCreated():
+                self._scheduled[fact.id] = ("", at)
+                return {"FireAt": to_datetime(fact.fire_at)}
+            case TimerFired():
+                return {"FireAt": to_datetime(fact.fire_at), "ScheduledTime": self._scheduled[fact.id][1]}
+            case EventRaised():
+                return {"Name": fact.name, **self._input(fact)}
+            case EventSent():
+                return {"Name": fact.name, "InstanceId": fact.instance_id, **self._input(fact)}
+            case _:
+                return self._life(fact)
+
+    def _life(self, fact: Fact) -> Event | None:
+        match fact:
+            case ExecutionSuspended() | ExecutionResumed() | ExecutionRewound() | ExecutionTerminated():
+                return {"Reason": fact.reason}
+            case ExecutionCompleted():
+                shown = {"OrchestrationStatus": ended(fact).value}
+                return {**shown, **(self._result(fact) if fact.failure is None else _failure(fact.failure))}
+            case ContinuedAsNew():
+                return self._input(fact)
+            case _:  # bookkeeping that its readers do not know
+                return None
+
+    def _call(self, task_id: int) -> Event:
+        name, at = self._scheduled[task_id]
+        return {"ScheduledTime": at, "FunctionName": name}
+
+    def _input(self, fact: ExecutionStarted | EventRaised | EventSent | ContinuedAsNew) -> Event:
+        return {"Input": fact.input} if self._show_input else {}
+
+    def _result(self, fact: TaskCompleted | SubOrchestrationInstanceCompleted | ExecutionCompleted) -> Event:
+        return {"Result": fact.result} if self._show_output else {}
+
+
+def _failure(failure: Failure) -> Event:
+    return {"Reason": failure.message, "Details": failure.stack or failure.type}

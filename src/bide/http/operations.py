@@ -1,0 +1,101 @@
+"""All operations of the API as one route.
+
+A path is found by a walk over its parts, however many operations there are, and the handler is called without
+layers between. Fixed parts compare case-insensitively.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.datastructures import URLPath
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import Receive, Scope, Send
+
+from bide.errors import BideError
+from bide.http.answers import error_answer, request_refusal
+from bide.http.endpoint import Endpoint
+
+
+class _Place:
+    """What comes after one part of a path, and the operations that end there, by their methods."""
+
+    __slots__ = ("fixed", "methods", "name", "parameter")
+
+    def __init__(self) -> None:
+        self.fixed: dict[str, _Place] = {}
+        self.parameter: _Place | None = None
+        self.name = ""
+        """Of the parameter that stands here."""
+        self.methods: dict[str, Endpoint[Any]] = {}
+
+
+class Operations(BaseRoute):
+    """The operations, below their prefixes."""
+
+    def __init__(self) -> None:
+        self._root = _Place()
+
+    def add(self, prefix: str, endpoints: Iterable[Endpoint[Any]]) -> None:
+        for endpoint in endpoints:
+            place = self._root
+            for part in f"{prefix}{endpoint.path}".split("/")[1:]:
+                place = _below(place, part)
+            place.methods[endpoint.method] = endpoint
+
+    def find(self, path: str) -> tuple[_Place, dict[str, str]] | None:
+        """The place of a path, and the parameters in it."""
+        place, parameters = self._root, dict[str, str]()
+        for part in path.split("/")[1:]:
+            found = place.fixed.get(part.lower())
+            if found is None:
+                found = place.parameter
+                if found is None or not part:
+                    return None
+                parameters[found.name] = part
+            place = found
+        return (place, parameters) if place.methods else None
+
+    # --- as one of Starlette's routes
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        found = self.find(scope["path"].removeprefix(scope.get("root_path", "")))
+        if found is None:
+            return Match.NONE, {}
+        place, parameters = found
+        return Match.FULL, {"endpoint": place, "path_params": parameters}
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        raise NoMatchFound(name, path_params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        place: _Place = scope["endpoint"]
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        endpoint = place.methods.get(method)
+        try:
+            if endpoint is None:
+                raise HTTPException(405, headers={"Allow": ", ".join(_allowed(place))})
+            answer = await endpoint.handle(Request(scope, receive, send))
+        except HTTPException as error:
+            answer = request_refusal(error)
+        except BideError as error:
+            answer = error_answer(error)
+        await answer(scope, receive, send)
+
+
+def _below(place: _Place, part: str) -> _Place:
+    if not part.startswith("{"):
+        return place.fixed.setdefault(part.lower(), _Place())
+    if place.parameter is None:
+        place.parameter = _Place()
+        place.parameter.name = part.strip("{}")
+    return place.parameter
+
+
+def _allowed(place: _Place) -> list[str]:
+    return sorted(place.methods | {"HEAD": None}) if "GET" in place.methods else sorted(place.methods)

@@ -1,0 +1,281 @@
+"""The page behind a response link: it shows what is asked, and takes the answer of whoever holds the link.
+
+Opening it changes nothing, so a mail scanner that follows links does no harm; only sending the form answers. The
+page has no script, loads nothing, and can be framed by nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Annotated, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bide.clock import SECOND, Timestamp, to_datetime
+from bide.config import Settings
+from bide.engine.client import Client
+from bide.errors import (
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    InvalidTokenError,
+    MisfitError,
+    NotAllowedError,
+    PayloadError,
+    RequestError,
+    RequestReusedError,
+    TryAgainError,
+)
+from bide.http.answers import nothing
+from bide.http.body import media_type, read_body, read_payload
+from bide.http.endpoint import Services
+from bide.http.forms import Field, form, in_words
+from bide.http.rendering import html
+from bide.http.typed import FormError, Typed, answer, shown
+from bide.instance import Instance, Wait
+from bide.tokens import ResponseGrant
+
+log = logging.getLogger("bide.http")
+
+_FORM = "application/x-www-form-urlencoded"
+_FORM_KEY = "key"
+"""The input that tells forms apart, each time the page is shown. Those of answers begin with $."""
+_MAX_FIELDS = 500
+
+
+class _Notice(NamedTuple):
+    """A page that only says something."""
+
+    status: int
+    title: str
+    text: str
+
+
+_CLOSED = _Notice(
+    410,
+    "This question is closed",
+    "No answer is needed any more. If you have answered already, your answer was kept.",
+)
+_BROKEN = _Notice(500, "Something went wrong", "Your answer may not have arrived. Please try again later.")
+_NOTICES: dict[type[Exception], _Notice] = {
+    InvalidTokenError: _Notice(
+        401,
+        "This link does not work",
+        "It is incomplete, or it has expired. Please ask whoever sent it to you for a new one.",
+    ),
+    InstanceNotFoundError: _CLOSED,
+    InstanceFinishedError: _CLOSED,
+    NotAllowedError: _Notice(
+        409,
+        "No answer is expected at the moment",
+        "The question may come later, or it has been answered. You can open this link again.",
+    ),
+    RequestReusedError: _Notice(
+        409, "This link has been used", "It takes one answer, and it was used for another one before."
+    ),
+}
+
+
+class _Verdict(NamedTuple):
+    """What the question's page says about an answer that was sent."""
+
+    status: int
+    text: str
+
+
+_ASKED = _Verdict(200, "")
+_NOT_TAKEN = _Verdict(422, "Your answer was not taken.")
+_UNCERTAIN = _Verdict(503, "It is not certain that your answer has arrived. Please send it again.")
+_THANKS = _Notice(200, "Thank you", "Your answer has been received. You can close this page.")
+
+
+class _Tries(Struct, frozen=True, rename="camel"):
+    tries_left: Annotated[int, Meta(ge=0)] | None = None
+
+
+class _Moment(Struct, frozen=True):
+    """An instant in words."""
+
+    iso: str
+    text: str
+    ago: str
+    past: bool
+
+
+def routes() -> list[Route]:
+    """`/respond/{token}`."""
+    return [Route("/respond/{token}", respond, methods=["GET", "POST"])]
+
+
+async def respond(request: Request) -> Response:
+    """`GET` shows the question, `POST` answers it: with the form's fields, or with JSON as data."""
+    services: Services = request.app.state.services
+    try:
+        grant = services.gate.response_grant(request.path_params["token"])
+        if request.method != "POST":
+            return await _show(services, grant)
+        if media_type(request) == "application/json":
+            return await _take_json(request, services, grant)
+        if media_type(request) == _FORM:
+            return await _take_form(request, services, grant)
+    except Exception as error:
+        return _refuse(request, error)
+    raise HTTPException(415, f"An answer is sent as {_FORM}, or as application/json.")
+
+
+async def _show(services: Services, grant: ResponseGrant) -> Response:
+    try:
+        wait = await _open_wait(services.client, grant)
+    except NotAllowedError:
+        return _page(_NOTICES[NotAllowedError]._replace(status=200))
+    return await _question(services, wait, form(msgspec.json.decode(wait.schema_json)), _ASKED)
+
+
+async def _take_json(request: Request, services: Services, grant: ResponseGrant) -> Response:
+    data = await read_payload(request, services.settings)
+    await _open_wait(services.client, grant)
+    await _respond(request, services, grant, data, None)
+    return nothing(202)
+
+
+async def _take_form(request: Request, services: Services, grant: ResponseGrant) -> Response:
+    typed = await _typed(request, services.settings)
+    wait = await _open_wait(services.client, grant)
+    field = form(msgspec.json.decode(wait.schema_json))
+    try:
+        data = answer(field, typed, services.settings.max_json_depth)
+        await _respond(request, services, grant, data, _sending(typed, data))
+    except FormError as error:
+        return await _question(services, wait, field, _NOT_TAKEN, typed, error.problems)
+    except PayloadError as error:
+        return await _question(services, wait, field, _NOT_TAKEN, typed, _problem(field, error))
+    except TryAgainError as error:
+        page = await _question(services, wait, field, _UNCERTAIN, typed)
+        page.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+        return page
+    return _page(_THANKS)
+
+
+def _sending(typed: Typed, data: Raw) -> str | None:
+    """What a form that is sent twice has in common, and nothing else: an impatient click is no second answer."""
+    key = typed.get(_FORM_KEY, "")
+    return f"form:{sha256(key.encode() + data).hexdigest()}" if key else None
+
+
+async def _open_wait(client: Client, grant: ResponseGrant) -> Wait:
+    """The oldest open wait that the link is for.
+
+    Raises `NotAllowedError` if there is none, `InstanceFinishedError` if there will be none, and
+    `InstanceNotFoundError`: the link is genuine, so the instance has been purged.
+    """
+    for wait in await client.waits(grant.instance_id):
+        if wait.name.lower() == grant.event.lower():
+            return wait
+    instance = await client.get(grant.instance_id)
+    if instance.status.finished:
+        raise InstanceFinishedError(instance.id, instance.status)
+    raise NotAllowedError("No answer is expected at the moment.")
+
+
+async def _respond(
+    request: Request, services: Services, grant: ResponseGrant, data: Raw, sending: str | None
+) -> None:
+    name = f"link:{grant.link_id}"
+    address = "" if request.client is None else request.client.host
+    client = services.client.on_behalf(name, address)
+    await client.respond(grant.instance_id, grant.event, data, once_key=name if grant.once else sending)
+
+
+async def _typed(request: Request, settings: Settings) -> Typed:
+    """What was typed, by the inputs' names. Raises `HTTPException` 400 for what no browser sends."""
+    body = await read_body(request, settings)
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400, f"The form cannot be read: {error}") from error
+    return dict(pairs)
+
+
+def _problem(field: Field, error: PayloadError) -> dict[str, str]:
+    """What the engine found, in the words of the form."""
+    at = field.at(error.path) if isinstance(error, MisfitError) else field
+    found = str(error).partition(" - at `")[0]
+    return {at.path: f"This does not fit. {at.hint}" if at.hint else f"This does not fit: {found}."}
+
+
+# --- pages
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    """A page, or for a program JSON. Raises the error itself if it is about the request, not about the link."""
+    notice = next((_NOTICES[kind] for kind in type(error).__mro__ if kind in _NOTICES), None)
+    if notice is None and isinstance(error, HTTPException | RequestError | TryAgainError):
+        raise error
+    if notice is None:
+        # Caught here, because whoever else logs it would log the path, and with it the token.
+        log.error("%s /respond/... failed", request.method, exc_info=error)
+        notice = _BROKEN
+    headers = {"WWW-Authenticate": "Bearer"} if notice.status == 401 else {}
+    if media_type(request) == "application/json":
+        raise HTTPException(notice.status, f"{notice.title}. {notice.text}", headers)
+    return _page(notice, headers)
+
+
+def _page(notice: _Notice, headers: dict[str, str] | None = None) -> Response:
+    return html(notice.status, "notice.html", {"title": notice.title, "text": notice.text}, headers)
+
+
+async def _question(
+    services: Services,
+    wait: Wait,
+    field: Field,
+    verdict: _Verdict,
+    typed: Typed | None = None,
+    problems: Mapping[str, str] | None = None,
+) -> Response:
+    now = services.clock.now()
+    content = {
+        "title": field.label or in_words(wait.name),
+        "wait": wait,
+        "field": field,
+        "verdict": verdict.text,
+        "key": (typed or {}).get(_FORM_KEY) or secrets.token_urlsafe(12),
+        "typed": typed,
+        "problems": problems or {},
+        "shown": shown,
+        "since": _moment(wait.since, now),
+        "deadline": None if wait.deadline is None else _moment(wait.deadline, now),
+        "tries_left": _tries_left(await services.client.get(wait.instance_id)),
+    }
+    return html(verdict.status, "question.html", content)
+
+
+def _tries_left(instance: Instance) -> int | None:
+    """What the orchestrator says of it: a custom status like `{"triesLeft": 3}`. Nothing else of it is shown."""
+    try:
+        return msgspec.json.decode(instance.custom_status_json, type=_Tries).tries_left
+    except msgspec.DecodeError:
+        return None
+
+
+def _moment(at: Timestamp, now: Timestamp) -> _Moment:
+    when = to_datetime(at)
+    ago = f"in {_span(at - now)}" if at > now else f"{_span(now - at)} ago" if now - at >= SECOND else "just now"
+    return _Moment(when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M UTC"), ago, at <= now)
+
+
+def _span(micros: int) -> str:
+    """'40 seconds', '3 hours': as exact as people care to know."""
+    seconds = micros // SECOND
+    units = (("days", 86_400), ("hours", 3_600), ("minutes", 60))
+    unit, length = next((each for each in units if seconds >= 2 * each[1]), ("seconds", 1))
+    return "1 second" if seconds == 1 else f"{seconds // length} {unit}"

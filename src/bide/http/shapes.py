@@ -1,0 +1,346 @@
+"""What callers read, as types: in Durable Functions' words and order, and what Bide adds.
+
+The handlers answer with these, and the OpenAPI document is made from them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+from msgspec.json import encode
+
+from bide.batch import AuditEntry, Timer
+from bide.clock import to_datetime
+from bide.history import Parent, Step
+from bide.instance import RuntimeStatus, Wait
+from bide.keys import Role
+from bide.presence import Presence
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+CONTINUATION = "x-ms-continuation-token"
+LAST_EVENT_ID = "Last-Event-ID"
+"""Headers of the API."""
+
+Action: TypeAlias = Literal["raiseEvent", "suspend", "resume", "terminate", "rewind", "restart", "purge"]
+
+_LIVE: tuple[Action, ...] = ("raiseEvent", "suspend", "terminate", "restart")
+_ACTIONS: dict[RuntimeStatus, tuple[Action, ...]] = {
+    RuntimeStatus.PENDING: ("raiseEvent", "terminate", "restart"),
+    RuntimeStatus.RUNNING: _LIVE,
+    RuntimeStatus.SUSPENDED: ("raiseEvent", "resume", "terminate", "restart"),
+    RuntimeStatus.COMPLETED: ("restart", "purge"),
+    RuntimeStatus.FAILED: ("rewind", "restart", "purge"),
+    RuntimeStatus.TERMINATED: ("restart", "purge"),
+}
+"""What may be done to an instance in each state."""
+
+
+class _Shape(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all answers."""
+
+
+class ManagementPayload(_Shape, frozen=True, kw_only=True):
+    """The URIs under which an instance is watched and managed.
+
+    `{eventName}` and `{text}` stand for what the caller fills in.
+    """
+
+    id: str
+    status_query_get_uri: str
+    send_event_post_uri: str
+    terminate_post_uri: str
+    purge_history_delete_uri: str
+    restart_post_uri: str
+    suspend_post_uri: str
+    resume_post_uri: str
+    rewind_post_uri: str
+
+
+class ParentObject(_Shape, frozen=True, kw_only=True):
+    """The instance, and its task, that wait for this one as a sub-orchestration."""
+
+    instance_id: str
+    generation: int
+    task_id: int
+
+
+class WaitObject(_Shape, frozen=True, kw_only=True):
+    """An open wait for an external event: who waits for what, since when, until when, for which answer."""
+
+    instance_id: str
+    orchestrator: str
+    name: str
+    since: datetime
+    deadline: datetime | None
+    overdue: bool
+    schema: Raw
+    """JSON Schema of the answer."""
+
+
+class StatusObject(_Shape, frozen=True, kw_only=True):
+    """An instance as it is now."""
+
+    name: str
+    instance_id: str
+    runtime_status: RuntimeStatus
+    input: Raw
+    custom_status: Raw
+    output: Raw
+    """The result; of a failed instance the error's text, of a terminated one the reason."""
+    created_time: datetime
+    last_updated_time: datetime
+    history_events: tuple[dict[str, Any], ...] | UnsetType = UNSET
+    allowed_actions: tuple[Action, ...]
+    """What this caller may do with it now."""
+    tags: dict[str, str]
+    waits: tuple[WaitObject, ...] | UnsetType = UNSET
+    held: str | UnsetType = UNSET
+    """Why it does not go on although it has messages."""
+    parent: ParentObject | UnsetType = UNSET
+
+
+class PurgeResult(_Shape, frozen=True, kw_only=True):
+    """How many instances were deleted."""
+
+    instances_deleted: Annotated[int, Meta(ge=1)]
+
+
+class StepObject(_Shape, frozen=True, kw_only=True):
+    """A message to an instance, and what the orchestrator asked for in answer, at one moment."""
+
+    seq: int
+    at: Annotated[int, Meta(description="Microseconds since 1970, UTC.")]
+    facts: Annotated[tuple[Raw, ...], Meta(description="The message first. Each has a `type` and its own members.")]
+
+
+class HistoryObject(_Shape, frozen=True, kw_only=True):
+    """The facts of an instance's present generation, one step for each message."""
+
+    name: str
+    instance_id: str
+    generation: int
+    steps: tuple[StepObject, ...]
+
+
+class AuditObject(_Shape, frozen=True, kw_only=True):
+    """One management call, and what became of it."""
+
+    id: int
+    at: datetime
+    verb: str
+    caller: str
+    address: str
+    reason: str
+    result: str
+    instance_id: str
+    """Empty: the call was about the hub."""
+
+
+class WorkerObject(_Shape, frozen=True, kw_only=True):
+    """A worker: who it is, what it runs, and when it was last alive."""
+
+    name: str
+    host: str
+    process: int
+    started_at: datetime
+    seen_at: datetime
+    ended_at: datetime | None
+    """When it ended in order; a worker that is not alive and has none was killed, or cut off."""
+    alive: bool
+    version: str
+    """A digest of its functions' code."""
+    orchestrators: tuple[str, ...]
+    activities: tuple[str, ...]
+    partitions: int
+    """How many of the hub's 256 partitions it owns; the instances in them are its to step."""
+    live_instances: int
+    running_activities: int
+    queued_messages: int
+
+
+class TimerObject(_Shape, frozen=True, kw_only=True):
+    """An open timer."""
+
+    instance_id: str
+    orchestrator: str
+    id: int
+    fire_at: datetime
+    overdue: bool
+
+
+class HubObject(_Shape, frozen=True, kw_only=True):
+    """The hub, and who the caller is to it."""
+
+    version: str
+    """Of Bide."""
+    now: datetime
+    """The hub's clock."""
+    caller: str
+    role: Role
+    open: bool
+    """Whether callers on this machine need no key."""
+    development: tuple[str, ...]
+    """The paths of the app's routes that are there for development only."""
+
+
+class BucketObject(_Shape, frozen=True, kw_only=True):
+    """How many values were at most so large, and larger than the bucket before."""
+
+    up_to: float
+    count: int
+
+
+class MinuteObject(_Shape, frozen=True, kw_only=True):
+    """The values of one minute."""
+
+    at: datetime
+    count: int
+    p50: float
+    p95: float
+
+
+class MetricObject(_Shape, frozen=True, kw_only=True):
+    """How long something takes, in seconds."""
+
+    name: Literal["scheduleToStart", "responseTime", "timerLateness"]
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    buckets: tuple[BucketObject, ...]
+    minutes: tuple[MinuteObject, ...]
+
+
+class EndsObject(_Shape, frozen=True, kw_only=True):
+    """How many instances were started and ended in a minute."""
+
+    at: datetime
+    started: int
+    completed: int
+    failed: int
+    terminated: int
+
+
+class MetricsObject(_Shape, frozen=True, kw_only=True):
+    """What this process has counted since it started."""
+
+    since: datetime
+    now: datetime
+    metrics: tuple[MetricObject, ...]
+    ends: tuple[EndsObject, ...]
+
+
+class OrchestratorObject(_Shape, frozen=True, kw_only=True):
+    """An orchestrator that can be started, with the JSON Schemas of what goes in and out.
+
+    `events` are those that its code has waited for since the process started.
+    """
+
+    name: str
+    input_schema: Raw
+    output_schema: Raw
+    events: dict[str, Raw]
+
+
+class ActivityObject(_Shape, frozen=True, kw_only=True):
+    """An activity, with the JSON Schemas of what goes in and out."""
+
+    name: str
+    input_schema: Raw
+    output_schema: Raw
+    once: bool
+
+
+class LinkObject(_Shape, frozen=True, kw_only=True):
+    """A link under which a person can answer one event of one instance."""
+
+    url: str
+
+
+class Health(_Shape, frozen=True, kw_only=True):
+    """Whether the process can do its work."""
+
+    ready: bool
+
+
+class Problem(_Shape, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a request was refused (RFC 9457). `Message` is what clients of Durable Functions read."""
+
+    type: str = "about:blank"
+    """`urn:bide:` and the error's name, as Python's callers know it."""
+    title: str
+    status: int
+    detail: str
+    message: str = field(name="Message")
+    path: str | None = None
+    """Where in the data the fault lies: `$` is the whole, `$.a[0]` a part."""
+
+
+def parent_object(parent: Parent) -> ParentObject:
+    return ParentObject(instance_id=parent.instance_id, generation=parent.generation, task_id=parent.task_id)
+
+
+def actions(status: RuntimeStatus) -> tuple[Action, ...]:
+    """What may be done to an instance in that state."""
+    return _ACTIONS[status]
+
+
+def step_object(step: Step) -> StepObject:
+    return StepObject(seq=step.seq, at=step.at, facts=tuple(Raw(encode(fact)) for fact in step.facts))
+
+
+def wait_object(wait: Wait, now: int) -> WaitObject:
+    return WaitObject(
+        instance_id=wait.instance_id,
+        orchestrator=wait.orchestrator,
+        name=wait.name,
+        since=to_datetime(wait.since),
+        deadline=None if wait.deadline is None else to_datetime(wait.deadline),
+        overdue=wait.deadline is not None and wait.deadline < now,
+        schema=wait.schema_json,
+    )
+
+
+def worker_object(presence: Presence, now: int) -> WorkerObject:
+    return WorkerObject(
+        name=presence.name,
+        host=presence.host,
+        process=presence.process,
+        started_at=to_datetime(presence.started_at),
+        seen_at=to_datetime(presence.seen_at),
+        ended_at=None if presence.ended_at is None else to_datetime(presence.ended_at),
+        alive=presence.alive(now),
+        version=presence.version,
+        orchestrators=presence.orchestrators,
+        activities=presence.activities,
+        partitions=presence.partitions if presence.alive(now) else 0,
+        live_instances=presence.live_instances,
+        running_activities=presence.running_activities,
+        queued_messages=presence.queued_messages,
+    )
+
+
+def timer_object(timer: Timer, now: int) -> TimerObject:
+    return TimerObject(
+        instance_id=timer.instance_id,
+        orchestrator=timer.orchestrator,
+        id=timer.task_id,
+        fire_at=to_datetime(timer.fire_at),
+        overdue=timer.fire_at < now,
+    )
+
+
+def audit_object(entry: AuditEntry) -> AuditObject:
+    return AuditObject(
+        id=entry.id,
+        at=to_datetime(entry.at),
+        verb=entry.verb,
+        caller=entry.caller,
+        address=entry.address,
+        reason=entry.reason,
+        result=entry.result,
+        instance_id=entry.instance_id,
+    )

@@ -1,0 +1,77 @@
+"""Handlers that start instances."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from bide.errors import InstanceNotFoundError
+from bide.http.answers import error_answer
+from bide.http.endpoint import Call, Q
+from bide.http.queries import RestartQuery, ShowQuery, StartQuery, tags_of
+from bide.http.shapes import IDEMPOTENCY_KEY
+from bide.http.showing import status_answer
+from bide.http.urls import INSTANCE_ID, management_payload
+from bide.instance import RuntimeStatus
+from bide.tokens import InstanceGrant, sign
+
+VERBS = (
+    "status",
+    "history",
+    "waits",
+    "events",
+    "raiseEvent",
+    "terminate",
+    "suspend",
+    "resume",
+    "rewind",
+    "restart",
+    "purge",
+)
+"""What the token in an instance's URIs is good for: what those URIs do, and looking at that instance."""
+
+
+async def start(call: Call[StartQuery]) -> Response:
+    """Start an instance with the body as its input."""
+    name, instance_id, tags = call.name("functionName"), _new_instance_id(call), tags_of(call.query.tag)
+    key = call.header(IDEMPOTENCY_KEY) or None
+    started_id = await call.client.start(
+        name, await call.payload(), instance_id=instance_id, tags=tags, idempotency_key=key
+    )
+    return await _started(call, started_id, call.query)
+
+
+async def restart(call: Call[RestartQuery]) -> Response:
+    """Start again with the same input, as another instance or as the same. An unknown id is a 400 here, as in
+    Durable Functions."""
+    as_new = call.query.restart_with_new_instance_id
+    try:
+        started_id = await call.client.restart(call.instance_id, new_instance_id=as_new)
+    except InstanceNotFoundError as error:
+        return error_answer(error, 400)
+    return await _started(call, started_id, call.query)
+
+
+async def _started(call: Call[Q], instance_id: str, wanted: StartQuery) -> Response:
+    """The 202 payload; or, for a caller who waits, the bare output if it comes in time."""
+    report_failure = wanted.return_internal_server_error_on_failure
+    limit = wanted.waiting_time
+    if limit is not None and (ended := await call.ended_within(limit, instance_id)):
+        if ended.status is RuntimeStatus.COMPLETED:
+            return call.answer(200, ended.output_json)
+        return await status_answer(call, ended, ShowQuery(), report_failure)
+    services = call.services
+    token = sign(services.secret, InstanceGrant(instance_id, VERBS, services.settings.token_days))
+    payload = management_payload(call.request, services.settings, instance_id, token, report_failure=report_failure)
+    return call.answer(202, payload, {"Location": payload.status_query_get_uri, "Retry-After": "10"})
+
+
+def _new_instance_id(call: Call[Q]) -> str | None:
+    """The instance id that a start asks for; None: make one up. Raises `HTTPException` 400."""
+    instance_id: str | None = call.request.path_params.get("newInstanceId")
+    if instance_id is not None and INSTANCE_ID.fullmatch(instance_id) is None:
+        raise HTTPException(
+            400,
+            "An instance id has 1 to 100 characters out of letters, digits and . _ ~ : @ - (but not only dots).",
+        )
+    return instance_id

@@ -1,0 +1,312 @@
+"""Server-sent events: what happens, told to whoever listens.
+
+An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq`. The
+hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
+that, or to another process, is told to `reset`, that is, to load again. So is everybody when other workers have
+changed something. An app's own routes may stream events too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from msgspec.json import encode
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from bide.clock import Timestamp, to_datetime
+from bide.engine.client import Client
+from bide.errors import InstanceNotFoundError
+from bide.history import Step
+from bide.http.answers import HEADERS
+from bide.instance import Instance
+
+T = TypeVar("T")
+Show: TypeAlias = Callable[[Step | Instance], bytes]
+"""What the one who listens gets to see, as JSON."""
+
+_HEARTBEAT_S = 15.0
+"""Proxies cut connections on which nothing is sent."""
+_HEARTBEAT = b": still here\n\n"
+_KEPT = 1_000
+_STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
+_CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream: its kind, its data as JSON text, and the id under which a reader may come back."""
+
+    kind: str
+    data: bytes
+    id: str = ""
+
+
+def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+    """An answer that tells these events as they come: for the handlers of `App.mounts`.
+
+    While there are none it sends a sign of life every 15 seconds. It ends with the events, when the reader goes,
+    and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too many streams are open
+    (`Settings.max_streams`).
+    """
+    streams: Streams = request.app.state.streams
+    return streams.relay(events)
+
+
+async def unless_stopping(request: Request, waiting: Coroutine[Any, Any, T]) -> T | None:
+    """What somebody waits for, or None if the server stops before it is there: for the handlers of `App.mounts`.
+
+    Otherwise a request that waits for long keeps the server from stopping (`Settings.drain_s`).
+    """
+    streams: Streams = request.app.state.streams
+    return await streams.unless_closing(waiting)
+
+
+class Streams:
+    """The open event streams of this process."""
+
+    def __init__(self, client: Client, most: int) -> None:
+        self._client = client
+        self._most = most
+        self._listeners: set[asyncio.Event] = set()
+        self._closed = asyncio.Event()
+        self._hub = _Hub(client)
+
+    def close(self) -> None:
+        """End all streams: their readers come back, to whoever serves then."""
+        self._closed.set()
+        self._hub.close()
+        for wake in self._listeners:
+            wake.set()
+
+    async def instance(self, instance_id: str, last_id: str, show: Show) -> StreamingResponse:
+        """The steps of an instance after `last_id`, as they come, and its status when it has ended.
+
+        Raises `InstanceNotFoundError`, and `HTTPException`: 400 for an id that is none, 503 if there are too many
+        streams.
+        """
+        self._check_room()
+        found = _STEP_ID.fullmatch(last_id)
+        if last_id and not found:
+            raise HTTPException(400, "Last-Event-ID should be the id of an event of this stream.")
+        seen = (int(found[1]), int(found[2])) if found else (0, -1)
+        await self._client.get(instance_id)
+        return _EventStream(self._steps(instance_id, seen, show))
+
+    def hub(self, last_id: str, show: Show) -> StreamingResponse:
+        """The instances of this process as they change. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._changes(last_id, show))
+
+    def beats(self, every: timedelta, now: Callable[[], Timestamp]) -> StreamingResponse:
+        """How many changes there were, once in that time at most. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._beats(every, now))
+
+    def relay(self, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+        """Events of somebody else's. Raises `HTTPException` 503 as `instance` does."""
+        self._check_room()
+        return _EventStream(self._relayed(events))
+
+    async def unless_closing(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """The result, or None if the streams are closed before."""
+        task, closing = asyncio.ensure_future(waiting), asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, closing):
+                each.cancel()
+            await asyncio.wait({task, closing})
+
+    def _check_room(self) -> None:
+        if len(self._listeners) >= self._most:
+            message = f"{self._most} event streams are open, and no more are allowed (max_streams)."
+            raise HTTPException(503, message, {"Retry-After": "10"})
+
+    async def _steps(self, instance_id: str, seen: tuple[int, int], show: Show) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, self._client.watching(instance_id, lambda _: wake.set()):
+            while not self._closed.is_set():
+                wake.clear()
+                try:
+                    instance = await self._client.get(instance_id)
+                    steps = await self._client.history(instance_id)
+                except InstanceNotFoundError:  # purged meanwhile
+                    return
+                for step in steps:
+                    place = (instance.generation, step.seq)
+                    if place > seen:
+                        seen = place
+                        yield _event("step", show(step), f"{instance.generation}.{step.seq}")
+                if instance.status.finished:
+                    yield _event("end", show(instance))
+                    return
+                while not await _woken(wake):
+                    yield _HEARTBEAT
+
+    async def _changes(self, last_id: str, show: Show) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, self._hub.listening(wake) as hub:
+            seen = hub.number_of(last_id)
+            while not self._closed.is_set():
+                wake.clear()
+                if seen is None or seen < hub.forgotten:
+                    seen = hub.last
+                    yield _event("reset", b"null", hub.id_of(seen))
+                for instance in hub.since(seen):
+                    seen += 1
+                    yield _event("instance", show(instance), hub.id_of(seen))
+                while not await _woken(wake):
+                    yield _HEARTBEAT
+
+    async def _beats(self, every: timedelta, now: Callable[[], Timestamp]) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, self._hub.listening(wake) as hub:
+            seen = hub.last
+            while not self._closed.is_set():
+                wake.clear()
+                changes, seen = hub.last - seen, hub.last
+                yield _event("changed", encode({"now": to_datetime(now()), "changes": changes}))
+                await self._pause(every)
+                while hub.last == seen and not self._closed.is_set() and not await _woken(wake):
+                    yield _HEARTBEAT
+
+    async def _pause(self, span: timedelta) -> None:
+        """Let that time pass, but for the end of all streams."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(span.total_seconds()):
+                await self._closed.wait()
+
+    async def _relayed(self, events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake:
+            following = _started(anext(events, None), wake)
+            try:
+                while not self._closed.is_set():
+                    if not await _woken(wake):
+                        yield _HEARTBEAT
+                    elif following.done():
+                        event = following.result()
+                        if event is None:
+                            return
+                        yield _event(event.kind, event.data, event.id)
+                        wake.clear()
+                        following = _started(anext(events, None), wake)
+            finally:
+                following.cancel()
+                await asyncio.wait({following})
+                await events.aclose()
+
+    @contextmanager
+    def _listening(self) -> Generator[asyncio.Event, None, None]:
+        wake = asyncio.Event()
+        self._listeners.add(wake)
+        try:
+            yield wake
+        finally:
+            self._listeners.discard(wake)
+
+
+class _Hub:
+    """The last changes of this process, numbered from 1. It begins to look when somebody listens first."""
+
+    def __init__(self, client: Client) -> None:
+        self.last = 0
+        self._client = client
+        self._process = secrets.token_hex(4)
+        self._kept: deque[Instance] = deque(maxlen=_KEPT)
+        self._listeners: set[asyncio.Event] = set()
+        self._watching = ExitStack()
+        self._looks = False
+
+    @property
+    def forgotten(self) -> int:
+        """The number of the last change that is not kept any more."""
+        return self.last - len(self._kept)
+
+    @contextmanager
+    def listening(self, wake: asyncio.Event) -> Generator[_Hub, None, None]:
+        if not self._looks:
+            self._looks = True
+            self._watching.enter_context(self._client.watching(None, self._note))
+            self._watching.enter_context(self._client.watching_others(self._note_others))
+        self._listeners.add(wake)
+        try:
+            yield self
+        finally:
+            self._listeners.discard(wake)
+
+    def close(self) -> None:
+        self._watching.close()
+
+    def since(self, seen: int) -> list[Instance]:
+        """The changes after that number."""
+        return list(self._kept)[seen - self.forgotten :]
+
+    def id_of(self, number: int) -> str:
+        return f"{self._process}.{number}"
+
+    def number_of(self, last_id: str) -> int | None:
+        """The number behind an event's id: the present one if there is none, None if it is not of this process."""
+        if not last_id:
+            return self.last
+        found = _CHANGE_ID.fullmatch(last_id)
+        if found is None or found[1] != self._process or int(found[2]) > self.last:
+            return None
+        return int(found[2])
+
+    def _note_others(self) -> None:
+        """Something changed elsewhere: one change, of which nothing is kept."""
+        self._kept.clear()
+        self.last += 1
+        self._wake()
+
+    def _note(self, instance: Instance) -> None:
+        self._kept.append(instance)
+        self.last += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        for wake in self._listeners:
+            wake.set()
+
+
+class _EventStream(StreamingResponse):
+    """Lets go of its source as soon as the reader has gone."""
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(source, headers={**HEADERS, "X-Accel-Buffering": "no"}, media_type="text/event-stream")
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._source.aclose()
+
+
+async def _woken(wake: asyncio.Event) -> bool:
+    """Wait for a change. False: none came for so long that a sign of life is due."""
+    try:
+        async with asyncio.timeout(_HEARTBEAT_S):
+            await wake.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _started(waiting: Awaitable[T], wake: asyncio.Event) -> asyncio.Future[T]:
+    """A task for this. When it is done, `wake` is set."""
+    task = asyncio.ensure_future(waiting)
+    task.add_done_callback(lambda _: wake.set())
+    return task
+
+
+def _event(kind: str, data: bytes, event_id: str = "") -> bytes:
+    lines = [f"id: {event_id}\n".encode()] if event_id else []
+    return b"".join([*lines, f"event: {kind}\ndata: ".encode(), data, b"\n\n"])

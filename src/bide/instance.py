@@ -1,0 +1,190 @@
+"""What one instance is, and the one table of what may happen to it.
+
+Every change of an instance's status goes through `TRANSITIONS`. A (status, fact) pair that is not in the table
+is refused: there is no other rule, and no code for illegal transitions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import lru_cache
+from zlib import crc32
+
+from msgspec import Raw, Struct
+from msgspec.json import decode
+
+from bide.clock import Timestamp
+from bide.errors import PayloadError
+from bide.history import (
+    NULL,
+    ContinuedAsNew,
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    Fact,
+    Parent,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TimerFired,
+)
+
+PARTITIONS = 256
+"""How many partitions a task hub has. Fixed for its life."""
+ALL_PARTITIONS = range(PARTITIONS)
+
+
+class RuntimeStatus(StrEnum):
+    """The states of an instance, under Durable Functions' names."""
+
+    PENDING = "Pending"
+    """Accepted, not yet run: no worker here has its function."""
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    TERMINATED = "Terminated"
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and every message looks a status up
+
+    @property
+    def finished(self) -> bool:
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStatus.TERMINATED})
+
+_PENDING, _RUNNING, _SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
+
+WORK: frozenset[type[Fact]] = frozenset(
+    (
+        EventRaised,
+        TaskCompleted,
+        TaskFailed,
+        TimerFired,
+        SubOrchestrationInstanceCompleted,
+        SubOrchestrationInstanceFailed,
+    )
+)
+"""What code waits for. It changes no status."""
+
+TRANSITIONS: dict[tuple[RuntimeStatus, type[Fact]], RuntimeStatus] = {
+    (_PENDING, ExecutionStarted): _RUNNING,
+    (_PENDING, ExecutionTerminated): RuntimeStatus.TERMINATED,
+    **{(_RUNNING, fact): _RUNNING for fact in WORK},
+    (_RUNNING, ExecutionSuspended): _SUSPENDED,
+    (_RUNNING, ExecutionTerminated): RuntimeStatus.TERMINATED,
+    (_RUNNING, ContinuedAsNew): _PENDING,  # the next generation's ExecutionStarted follows in the same commit
+    **{(_SUSPENDED, fact): _SUSPENDED for fact in WORK},
+    (_SUSPENDED, ExecutionResumed): _RUNNING,
+    (_SUSPENDED, ExecutionTerminated): RuntimeStatus.TERMINATED,
+    (RuntimeStatus.FAILED, ExecutionRewound): _RUNNING,
+}
+"""(status, message or ending) -> status. `ExecutionCompleted` is in `ended`: it has two outcomes."""
+
+
+def ended(fact: ExecutionCompleted) -> RuntimeStatus:
+    """The status in which `ExecutionCompleted` leaves an instance."""
+    return RuntimeStatus.COMPLETED if fact.failure is None else RuntimeStatus.FAILED
+
+
+_TAG_NAME = re.compile(r"[A-Za-z0-9._-]{1,50}")
+_TAG_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")
+_RESERVED = frozenset("/\\#?")
+
+
+class Instance(Struct, frozen=True, gc=False):
+    """What one row shows of an instance.
+
+    `generation` counts the runs between two continue-as-new, from 0. `held` says why the instance does not go
+    on although it has messages (G7), or is None. Payloads are JSON text; `input`, `output` and
+    `custom_status` decode them. `tags` were given at the start.
+    """
+
+    id: str
+    name: str
+    status: RuntimeStatus
+    created_at: Timestamp
+    updated_at: Timestamp
+    input_json: Raw = NULL
+    output_json: Raw = NULL
+    custom_status_json: Raw = NULL
+    generation: int = 0
+    parent: Parent | None = None
+    held: str | None = None
+    tags: dict[str, str] = {}
+
+    @property
+    def input(self) -> object:
+        return decode(self.input_json)
+
+    @property
+    def output(self) -> object:
+        """The result; for a failed instance the error's text, for a terminated one the reason."""
+        return decode(self.output_json)
+
+    @property
+    def custom_status(self) -> object:
+        return decode(self.custom_status_json)
+
+
+class Wait(Struct, frozen=True, gc=False):
+    """An open wait for an external event (G9): who waits for what, since when, until when, for which answer.
+
+    `schema_json` is the JSON Schema of the answer's declared type; `deadline` is the timer raced against it;
+    `orchestrator` is the name of the instance's function.
+    """
+
+    instance_id: str
+    id: int
+    name: str
+    since: Timestamp
+    deadline: Timestamp | None = None
+    schema_json: Raw = Raw(b"{}")
+    orchestrator: str = ""
+
+
+def check_instance_id(instance_id: str) -> str:
+    """The id itself, if it can be one: 1 to 100 printable characters, none of `/ \\ # ?`. Raises `PayloadError`."""
+    if not 0 < len(instance_id) <= 100 or not instance_id.isprintable() or not _RESERVED.isdisjoint(instance_id):
+        raise PayloadError(
+            "An instance id is 1 to 100 printable characters, none of them / \\ # or ?; "
+            f"this one is {instance_id[:100]!a}."
+        )
+    return instance_id
+
+
+@lru_cache(1024)
+def check_event_name(name: str) -> str:
+    """The name itself, if it can be one: 1 to 200 printable characters. Raises `PayloadError`."""
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        raise PayloadError(f"An event's name is 1 to 200 printable characters; this one is {name[:100]!a}.")
+    return name
+
+
+def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags themselves, if they can be. Raises `PayloadError`.
+
+    There are up to 20. A name is 1 to 50 out of `A-Z a-z 0-9 . _ -`; a value is up to 200 characters, none of them
+    a control character.
+    """
+    if len(tags) > 20:
+        raise PayloadError(f"An instance has up to 20 tags; these are {len(tags)}.")
+    for name, value in tags.items():
+        if _TAG_NAME.fullmatch(name) is None:
+            raise PayloadError(f"A tag's name is 1 to 50 letters, digits and . _ or -; this one is {name[:100]!a}.")
+        if _TAG_VALUE.fullmatch(value) is None:
+            raise PayloadError(f"The value of the tag '{name}' should be up to 200 characters without line breaks.")
+    return dict(tags)
+
+
+def partition_of(instance_id: str) -> int:
+    """The partition an instance belongs to, for ever: a stable hash of its id."""
+    return crc32(instance_id.encode()) % PARTITIONS

@@ -1,0 +1,68 @@
+"""Phone verification, the first customer of the engine. It imports only public names."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from bide.phone.carrier import (
+    Carrier,
+    CarrierError,
+    InvalidNumberError,
+    NotSentError,
+    Receipt,
+    RefusedError,
+    SendUnknownError,
+    Sms,
+    check_number,
+)
+from bide.phone.devphone import DevPhone, Fault
+from bide.phone.http import dev_phone_routes
+from bide.phone.outbox import DevMessage
+from bide.phone.twilio import API, TwilioCarrier
+from bide.phone.verification import challenge_text, code_from, code_in, normalise_code, same_code
+
+__all__ = [
+    "Carrier",
+    "CarrierError",
+    "DevMessage",
+    "DevPhone",
+    "Fault",
+    "InvalidNumberError",
+    "NotSentError",
+    "Receipt",
+    "RefusedError",
+    "SendUnknownError",
+    "Sms",
+    "TwilioCarrier",
+    "carrier_from_settings",
+    "challenge_text",
+    "check_number",
+    "code_from",
+    "code_in",
+    "dev_phone_routes",
+    "normalise_code",
+    "same_code",
+]
+
+_TWILIO = ("TwilioAccountSid", "TwilioAuthToken", "TwilioPhoneNumber")
+
+
+def carrier_from_settings(
+    setting: Callable[[str], str | None], outbox: Path | None, clock: Callable[[], datetime]
+) -> Carrier:
+    """Twilio if its three settings are there, the dev phone with this outbox if none is.
+
+    `TwilioBaseUrl` points to a stand-in. Raises `ValueError` that names the setting that is missing or wrong.
+    """
+    values = [(setting(name) or "").strip() for name in _TWILIO]
+    if not any(values):
+        return DevPhone(outbox, clock)
+    missing = [name for name, value in zip(_TWILIO, values, strict=True) if not value]
+    if missing:
+        raise ValueError(f"To send through Twilio, set {' and '.join(missing)} too.")
+    account_sid, auth_token, from_number = values
+    try:
+        check_number(from_number)
+    except InvalidNumberError as error:
+        raise ValueError(f"TwilioPhoneNumber cannot be used. {error}") from None
+    return TwilioCarrier(account_sid, auth_token, from_number, base_url=setting("TwilioBaseUrl") or API)

@@ -1,0 +1,629 @@
+"""A task hub in one SQLite file, owned by one process.
+
+WAL with `synchronous=FULL`: a commit that returned survives power loss. One connection writes, and it alone
+checkpoints. Reads of single instances have a connection of their own; lists have another, and a thread, so that no
+list holds up a step. The process that opened the file holds a lock beside it
+(`<file>.lock`) until it ends, however it ends.
+
+Every verb is a plain function over a connection. With `writer_thread`, commits run in one thread of their own and
+overlap with the next step; otherwise they run where they are called. See docs/performance.md for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
+
+from bide.batch import (
+    AuditEntry,
+    Batch,
+    HistoryRow,
+    Message,
+    RemoteVerdict,
+    RequestKey,
+    ScheduledActivity,
+    Snapshot,
+    Timer,
+)
+from bide.clock import Timestamp
+from bide.errors import LeaseLostError, StoreError
+from bide.history import Step
+from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
+from bide.presence import REMEMBERED, Presence
+from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
+from bide.store import listing
+from bide.store.files import connect, hub_secret, lock, migrate_schema
+from bide.store.listing import SQLITE
+from bide.store.protocol import BEFORE_ALL
+from bide.store.recent import Recent
+from bide.store.rows import (
+    INSTANCE_COLUMNS,
+    WAIT_COLUMNS,
+    activity_of,
+    activity_row,
+    audit_of,
+    audit_row,
+    decode_fact,
+    decode_facts,
+    decode_message,
+    decode_presence,
+    decode_steps,
+    encode,
+    instance_of,
+    instance_row,
+    tag_rows,
+    wait_of,
+    wait_row,
+)
+
+T = TypeVar("T")
+
+_RECENT = 5_000
+_SHORT = 8
+"""So many of a history's first steps are in the instance's row, if they are small."""
+_SMALL_BYTES = 500
+"""What is small."""
+_LOOKED_AT = 1_000
+_IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement stays in the cache
+
+_PUT_INSTANCE = f"""
+    INSERT INTO instances ({INSTANCE_COLUMNS}, steps, length)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?13, ?14)
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
+        updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
+        custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
+        length = max(instances.length, excluded.length),
+        steps = CASE ?15 WHEN -1 THEN instances.steps
+                         WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
+"""  # noqa: S608 - the names of columns
+_STEP_INSTANCE = """
+    UPDATE instances SET status = ?, updated_at = ?, output = ?, custom_status = ?, held = nullif(?, ''),
+        length = ?, steps = CASE length WHEN ? THEN CAST(steps || ? AS BLOB) END
+    WHERE id = ?
+"""
+"""What a step changes, if it is not the first of its generation. One that does not follow what is there, because it
+was written before or because another is missing, would make `steps` NULL, which is refused."""
+_EMPTY = bytearray()
+_PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 - the names of columns
+_SNAPSHOT = f"SELECT {INSTANCE_COLUMNS}, steps FROM instances WHERE id"  # noqa: S608 - as above
+_PUT_HISTORY = "INSERT INTO history (instance_id, generation, seq, at, facts) VALUES (?, ?, ?, ?, ?)"
+_FORGET = (
+    "UPDATE instances SET steps = x'', length = 0 WHERE id = ? AND generation < ?",
+    "DELETE FROM history WHERE instance_id = ? AND generation < ?",
+)
+_PUT_ACTIVITY = """
+    INSERT INTO activities (instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at,
+                            started)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_START_ACTIVITY = "UPDATE activities SET started = 1 WHERE instance_id = ? AND generation = ? AND task_id = ?"
+_CLOSE_ACTIVITY = "DELETE FROM activities WHERE instance_id = ? AND generation = ? AND task_id = ?"
+_PUT_TIMER = "INSERT INTO timers (instance_id, generation, task_id, fire_at) VALUES (?, ?, ?, ?)"
+_CLOSE_TIMER = "DELETE FROM timers WHERE instance_id = ? AND generation = ? AND task_id = ? AND fire_at = ?"
+_PUT_WAIT = """
+    INSERT INTO waits (instance_id, id, name, since, deadline, schema) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (instance_id, id) DO UPDATE SET deadline = excluded.deadline
+"""
+_CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
+_PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact, message) VALUES (?, ?, ?, ?)"
+_PUT_FIRST = "UPDATE inbox SET id = ?1 WHERE id = -?1"
+_PUT_VERDICT = "INSERT INTO verdicts (worker, inbox_id, error, text, path) VALUES (?, ?, ?, ?, ?)"
+_TAKE_VERDICTS = "DELETE FROM verdicts WHERE worker = ? RETURNING worker, inbox_id, error, text, path"
+_FORGET_VERDICTS = "DELETE FROM verdicts WHERE worker NOT IN (SELECT name FROM workers)"
+_KEEP_MESSAGE = "UPDATE inbox SET generation = ?, message = NULL WHERE id = ?"
+_CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
+_UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
+_PUT_REQUEST = """
+    INSERT INTO requests (instance_id, key, digest, expires_at) VALUES (?, ?, ?, ?)
+    ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at
+"""
+_EXPIRE_REQUESTS = """
+    DELETE FROM requests WHERE (instance_id, key) IN
+        (SELECT instance_id, key FROM requests WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+"""
+_PUT_AUDIT = """
+    INSERT INTO audit (at, verb, caller, address, reason, result, instance_id) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_ANNOUNCE = """
+    INSERT INTO workers (name, started_at, presence) VALUES (?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET presence = excluded.presence
+"""
+_FORGET_WORKERS = """
+    DELETE FROM workers WHERE name NOT IN
+        (SELECT name FROM workers ORDER BY started_at DESC, name DESC LIMIT ?)
+"""
+_PURGE = (
+    # An instance that has ended has no timers, activities or waits.
+    """DELETE FROM tags WHERE (name, value, created_at, instance_id) IN
+       (SELECT key, json_each.value, created_at, instances.id
+        FROM instances, json_each(CAST(tags AS TEXT)) WHERE instances.id = ?)""",
+    "DELETE FROM history WHERE instance_id = ?",
+    "DELETE FROM inbox WHERE instance_id = ?",
+    "DELETE FROM requests WHERE instance_id = ?",
+    "DELETE FROM audit WHERE instance_id = ?",
+    "DELETE FROM instances WHERE id = ?",
+)
+
+
+class SqliteStore:
+    """Implements `bide.store.protocol.Store`."""
+
+    shared = False
+
+    def __init__(self, path: Path, *, writer_thread: bool = False) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, "bide-writer") if writer_thread else None
+        self._lock: int | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._lister: sqlite3.Connection | None = None
+        self._list_thread = ThreadPoolExecutor(1, "bide-lists")
+        self._epochs: dict[int, int] = {}
+        """As the table has them, or newer if a commit failed. Used inside transactions only, one at a time."""
+        self._recent = Recent(_RECENT)
+
+    # --- opening
+
+    async def open(self) -> None:
+        self._lock = lock(self._path)
+        try:
+            self._writer = connect(self._path)
+            migrate_schema(self._writer, self._path)
+            _transaction(self._writer, _put_partitions)
+            # The lock says that no other process lives, so whoever held a lease is gone.
+            self._writer.execute("UPDATE partitions SET owner = NULL")
+            self._epochs = dict(self._writer.execute("SELECT partition, epoch FROM partitions").fetchall())
+            self._reader, self._lister = _reader(self._path), _reader(self._path)
+        except sqlite3.Error as error:
+            await self.close()
+            raise StoreError(f"{self._path} cannot be used as a database: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        for thread in (self._list_thread, self._thread):
+            if thread is not None:
+                thread.shutdown()
+        for connection in (self._lister, self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._lister = self._reader = self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def secret(self) -> bytes:
+        return hub_secret(str(self._path))
+
+    # --- ownership
+
+    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+        def acquire(db: sqlite3.Connection) -> dict[int, int]:
+            rows = db.execute(
+                """UPDATE partitions SET owner = ?, epoch = epoch + 1, lease_until = ?
+                   WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until < ?
+                                       ORDER BY partition LIMIT ?)
+                   RETURNING partition, epoch""",
+                (owner, lease_until, now, at_most),
+            )
+            taken: dict[int, int] = dict(rows.fetchall())
+            self._epochs.update(taken)
+            return taken
+
+        return await self._write(acquire)
+
+    async def renew(
+        self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
+    ) -> set[int]:
+        def renew(db: sqlite3.Connection) -> set[int]:
+            held = _held(db, owner, epochs)
+            db.executemany(
+                "UPDATE partitions SET lease_until = ? WHERE partition = ?",
+                [(lease_until, partition) for partition in held],
+            )
+            return held
+
+        return await self._write(renew)
+
+    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
+        def release(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "UPDATE partitions SET owner = NULL WHERE partition = ?",
+                [(partition,) for partition in _held(db, owner, epochs)],
+            )
+
+        await self._write(release)
+
+    def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
+        """There is nobody to hear of."""
+
+    # --- stepping
+
+    async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
+        ids = list(instance_ids)
+        found: dict[str, Snapshot] = {}
+        for start in range(0, len(ids), _IDS_PER_QUERY):
+            chunk = ids[start : start + _IDS_PER_QUERY]
+            found.update(self._load(chunk))
+        return found
+
+    def _load(self, ids: Sequence[str]) -> dict[str, Snapshot]:
+        self._read("BEGIN", ())  # the same moment for both queries: a thread may commit in between
+        try:
+            return self._snapshots(ids)
+        finally:
+            self._read("COMMIT", ())
+
+    def _snapshots(self, ids: Sequence[str]) -> dict[str, Snapshot]:
+        marks = ", ".join("?" * len(ids))
+        found = {
+            row[0]: Snapshot(instance_of(row), decode_steps(b"[%b]" % row[-1][:-1]))
+            for row in self._read(f"{_SNAPSHOT} IN ({marks})", ids)
+        }
+        if not found:
+            return {}
+        marks = ", ".join("?" * len(found))
+        later = self._read(
+            f"""SELECT instance_id, generation, seq, at, facts FROM history WHERE instance_id IN ({marks})
+                ORDER BY instance_id, generation, seq""",  # noqa: S608 - question marks only
+            list(found),
+        )
+        for instance_id, generation, seq, at, facts in later:
+            snapshot = found[instance_id]
+            if generation == snapshot.instance.generation:
+                snapshot.history.append(Step(seq, at, decode_facts(facts)))
+        for snapshot in found.values():  # a large one among the first is behind them
+            snapshot.history.sort(key=_seq)
+        return found
+
+    async def requests(
+        self, keys: Collection[tuple[str, str]], now: Timestamp
+    ) -> dict[tuple[str, str], RequestKey]:
+        found: dict[tuple[str, str], RequestKey] = {}
+        for instance_id, key in keys:
+            row = self._read(
+                """SELECT key, digest, expires_at FROM requests
+                   WHERE instance_id = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)""",
+                (instance_id, key, now),
+            ).fetchone()
+            if row is not None:
+                found[instance_id, key] = RequestKey(*row)
+        return found
+
+    async def commit(self, batch: Batch) -> list[int]:
+        def commit(db: sqlite3.Connection) -> list[int]:
+            self._check_fence(batch.epochs)
+            return _commit(db, batch)
+
+        try:
+            ids = await self._write(commit)
+        except BaseException:
+            self._recent.clear()  # nobody knows what the database has
+            raise
+        self._recent.note(batch)
+        return ids
+
+    def _check_fence(self, epochs: Mapping[int, int]) -> None:
+        present = self._epochs
+        for partition, epoch in epochs.items():
+            if present[partition] != epoch:
+                raise LeaseLostError("A partition has another owner now.")
+
+    # --- work that waits for its owner
+
+    async def send(self, messages: Sequence[Message]) -> list[int]:
+        return await self._write(lambda db: _put_messages(db, messages))
+
+    async def verdicts(self, worker: str) -> list[RemoteVerdict]:
+        return await self._write(
+            lambda db: [RemoteVerdict(*row) for row in db.execute(_TAKE_VERDICTS, (worker,)).fetchall()]
+        )
+
+    async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
+        rows = self._read(
+            "SELECT id, instance_id, generation, fact, message FROM inbox WHERE id > ? ORDER BY id", (after,)
+        )
+        messages: list[Message] = []
+        for inbox_id, instance_id, generation, fact, message in rows:
+            if len(messages) == limit:
+                break
+            if partition_of(instance_id) in partitions and message is not None:
+                messages.append(replace(decode_message(message), inbox_id=inbox_id))
+            elif partition_of(instance_id) in partitions:
+                messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id))
+        return messages
+
+    async def timers(
+        self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
+    ) -> list[Timer]:
+        rows = self._read(
+            """SELECT instance_id, generation, task_id, fire_at FROM timers WHERE fire_at > ? AND fire_at <= ?
+               ORDER BY fire_at, instance_id, generation, task_id""",
+            (after, until),
+        )
+        return [Timer(*row) for row in rows if partition_of(row[0]) in partitions]
+
+    async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
+        rows = self._read(
+            """SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at, started
+               FROM activities ORDER BY scheduled_at, instance_id, task_id""",
+            (),
+        )
+        return [activity_of(row) for row in rows if partition_of(row[0]) in partitions]
+
+    # --- reading
+
+    async def instance(self, instance_id: str) -> Instance | None:
+        recent = self._recent.get(instance_id)
+        if recent is not None:
+            return recent
+        row = self._read(f"{_INSTANCE} = ?", (instance_id,)).fetchone()
+        return instance_of(row) if row else None
+
+    async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
+        marks = ", ".join("?" * len(instance_ids))
+        return [instance_of(row) for row in self._read(f"{_INSTANCE} IN ({marks})", [*instance_ids])]
+
+    async def history(self, instance_id: str) -> list[Step]:
+        snapshot = self._load([instance_id]).get(instance_id)
+        return snapshot.history if snapshot else []
+
+    async def waits(self, instance_id: str) -> list[Wait]:
+        rows = self._read(
+            f"""SELECT {WAIT_COLUMNS} FROM waits LEFT JOIN instances ON instances.id = waits.instance_id
+                WHERE waits.instance_id = ? ORDER BY waits.id""",  # noqa: S608 - the names of columns
+            (instance_id,),
+        )
+        return [wait_of(row) for row in rows]
+
+    # --- lists
+
+    async def instances(self, where: InstanceFilter, after: InstanceCursor | None, limit: int) -> list[Instance]:
+        return [instance_of(row) for row in await self._list(*listing.instances(where, after, limit, SQLITE))]
+
+    async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
+        return {RuntimeStatus(status): count for status, count in await self._list(*listing.counts(where, SQLITE))}
+
+    async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
+        return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit, SQLITE))]
+
+    async def ended(
+        self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
+    ) -> tuple[list[str], InstanceCursor | None]:
+        # An index of the ended ones would cost every end a tenth of a verification; this costs who waits for long.
+        looked_at = self._read(
+            """SELECT created_at, id, status FROM instances WHERE created_at < ? AND (created_at, id) > (?, ?)
+               ORDER BY created_at, id LIMIT ?""",
+            (before, *(after or (0, "")), _LOOKED_AT),
+        ).fetchall()
+        place, found = None, list[str]()
+        for created_at, instance_id, status in looked_at:
+            if len(found) == limit:
+                break
+            place = InstanceCursor(created_at, instance_id)
+            if RuntimeStatus(status).finished and partition_of(instance_id) in partitions:
+                found.append(instance_id)
+        more = len(found) == limit or len(looked_at) == _LOOKED_AT
+        return self._not_changed_since(before, found), place if more else None
+
+    def _not_changed_since(self, before: Timestamp, ids: Sequence[str]) -> list[str]:
+        marks = ", ".join("?" * len(ids))
+        rows = self._read(
+            f"SELECT id FROM instances WHERE id IN ({marks}) AND updated_at < ?",  # noqa: S608 - question marks only
+            (*ids, before),
+        )
+        return [row[0] for row in rows]
+
+    async def failures(self, since: Timestamp, after: FailureCursor | None, limit: int) -> list[Instance]:
+        return [instance_of(row) for row in await self._list(*listing.failures(since, after, limit, SQLITE))]
+
+    async def open_timers(self, due_before: Timestamp, after: TimerCursor | None, limit: int) -> list[Timer]:
+        return [Timer(*row) for row in await self._list(*listing.timers(due_before, after, limit))]
+
+    async def audit(self, instance_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
+        return [audit_of(row) for row in await self._list(*listing.audit(instance_id, before, limit))]
+
+    async def note(self, entry: AuditEntry) -> None:
+        await self._write(lambda db: db.execute(_PUT_AUDIT, audit_row(entry)))
+
+    # --- who works
+
+    async def announce(self, presence: Presence) -> None:
+        def announce(db: sqlite3.Connection) -> None:
+            db.execute(_ANNOUNCE, (presence.name, presence.started_at, encode(presence)))
+            db.execute(_FORGET_WORKERS, (REMEMBERED,))
+            db.execute(_FORGET_VERDICTS)
+
+        await self._write(announce)
+
+    async def workers(self) -> list[Presence]:
+        rows = self._read("SELECT presence FROM workers ORDER BY started_at DESC, name DESC", ())
+        return [decode_presence(row[0]) for row in rows]
+
+    # --- connections
+
+    def _read(self, query: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+        assert self._reader is not None, "the store is not open"
+        return self._reader.execute(query, parameters)
+
+    async def _list(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        """The rows of a query that may take long. It runs beside the loop."""
+        lister = self._lister
+        assert lister is not None, "the store is not open"
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._list_thread, lambda: lister.execute(query, parameters).fetchall())
+
+    async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `change` in one transaction."""
+        assert self._writer is not None, "the store is not open"
+        if self._thread is None:
+            return _transaction(self._writer, change)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _transaction, self._writer, change)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = connect(path)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA query_only = ON")
+    connection.create_function("lower_text", 1, str.lower, deterministic=True)  # SQLite's own knows ASCII only
+    return connection
+
+
+def _put_partitions(db: sqlite3.Connection) -> None:
+    db.executemany(
+        "INSERT OR IGNORE INTO partitions (partition, owner, epoch, lease_until) VALUES (?, NULL, 0, 0)",
+        [(partition,) for partition in range(PARTITIONS)],
+    )
+
+
+def _transaction(db: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        result = change(db)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _seq(step: Step) -> int:
+    return step.seq
+
+
+def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
+    for instance_id, (_, seq) in batch.undone.items():
+        _undo_first(db, instance_id, seq)
+    for statement, rows in _changes(batch):
+        changed = db.executemany(statement, rows).rowcount if rows else 0
+        if statement is _STEP_INSTANCE and changed != len(rows):
+            raise StoreError("An instance that was stepped is not in the database.")
+    if batch.requests:
+        db.execute(_EXPIRE_REQUESTS, (batch.at, 2 * len(batch.requests)))
+    ids = [*_put_first(db, batch.returned), *_put_messages(db, batch.inbox)]
+    _put_messages(db, batch.parked)
+    return ids
+
+
+def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The statements of a batch and their rows, in the order in which they must run."""
+    for statement in _PURGE if batch.purged else ():
+        yield statement, [(instance_id,) for instance_id in batch.purged]
+    yield _UNDO, [(instance_id, *place) for instance_id, place in batch.undone.items()]
+    for statement in _FORGET if batch.forgotten else ():
+        yield statement, list(batch.forgotten.items())
+    added, own_rows = _added(batch)
+    rows = [(each, added.get(each.id, _NONE_ADDED)) for each in batch.instances.values()]
+    yield _PUT_INSTANCE, [_instance_row(*row) for row in rows if row[1].first <= 0]
+    yield _STEP_INSTANCE, [_stepped_row(*row) for row in rows if row[1].first > 0]
+    yield _PUT_TAG, [tag for each in batch.instances.values() if each.tags for tag in tag_rows(each)]
+    yield (
+        _PUT_HISTORY,
+        [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in own_rows],
+    )
+    yield _PUT_ACTIVITY, [(*activity_row(call)[:-1], int(call.started)) for call in batch.activities.values()]
+    yield _START_ACTIVITY, [call.key for call in batch.activities_started]
+    yield _CLOSE_ACTIVITY, batch.activities_closed
+    yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
+    yield _CLOSE_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers_closed]
+    yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
+    yield _CLOSE_WAIT, batch.waits_closed
+    yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
+    yield _PUT_VERDICT, [astuple(each) for each in batch.remote_verdicts]
+    yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
+    yield _KEEP_MESSAGE, [(message.generation, message.inbox_id) for message in batch.inbox_kept]
+    yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
+
+
+class _Added(Struct):
+    """The steps that a batch adds to one history: those from `first` up to and without `end`."""
+
+    first: int
+    end: int
+    text: bytearray
+    """Those that belong into the instance's row."""
+
+
+_NONE_ADDED = _Added(-1, 0, bytearray())
+
+
+def _added(batch: Batch) -> tuple[dict[str, _Added], list[HistoryRow]]:
+    """The new steps of each instance, and those that have rows of their own."""
+    added: dict[str, _Added] = {}
+    own: list[HistoryRow] = []
+    for row in batch.history:
+        instance = batch.instances.get(row.instance_id)
+        if instance is None:
+            raise StoreError("A step comes without the row of its instance.")
+        if row.generation < instance.generation:
+            continue  # this generation is over, and forgotten
+        steps = added.get(row.instance_id)
+        if steps is None:
+            steps = added[row.instance_id] = _Added(row.seq, 0, bytearray())
+        steps.end = row.seq + 1
+        if row.seq < _SHORT and len(row.facts_json) <= _SMALL_BYTES:
+            steps.text += b'{"seq":%d,"at":%d,"facts":%b},' % (row.seq, row.at, row.facts_json)
+        else:
+            own.append(row)
+    return added, own
+
+
+def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
+    """Take back those of the first steps that a rewind undoes."""
+    for (steps,) in db.execute("SELECT steps FROM instances WHERE id = ?", (instance_id,)).fetchall():
+        left = [step for step in decode_steps(b"[%b]" % steps[:-1]) if step.seq < seq]
+        text = b"".join(b"%b," % encode(step) for step in left)
+        db.execute("UPDATE instances SET steps = ?, length = ? WHERE id = ?", (text, seq, instance_id))
+
+
+def _instance_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
+    """What may be NULL is an empty value, which the statement makes NULL: None would need an adapter, too."""
+    *row, parent, held, tags = instance_row(instance)
+    return (*row, parent or _EMPTY, held or "", tags or _EMPTY, added.text, added.end, added.first)
+
+
+def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
+    return (
+        str(instance.status),
+        instance.updated_at,
+        bytearray(instance.output_json),
+        bytearray(instance.custom_status_json),
+        instance.held or "",
+        added.end,
+        added.first,
+        added.text,
+        instance.id,
+    )
+
+
+def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
+    rows = db.execute("SELECT partition, epoch FROM partitions WHERE owner = ?", (owner,))
+    return {partition for partition, epoch in rows if epochs.get(partition) == epoch}
+
+
+def _put_first(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
+    """Put messages before all others: under the negatives of new ids, so that none is used twice."""
+    ids = [-inbox_id for inbox_id in _put_messages(db, reversed(messages))]
+    db.executemany(_PUT_FIRST, [(inbox_id,) for inbox_id in ids])
+    return ids[::-1]
+
+
+def _put_messages(db: sqlite3.Connection, messages: Iterable[Message]) -> list[int]:
+    ids: list[int] = []
+    for message in messages:
+        plain = message == Message(message.instance_id, message.fact, message.generation)
+        row = (message.instance_id, message.generation, encode(message.fact), None if plain else encode(message))
+        ids.append(db.execute(_PUT_MESSAGE, row).lastrowid or 0)
+    return ids

@@ -1,0 +1,293 @@
+"""What truly happened in a simulated world, written down at the moment it happened.
+
+The ledger sees every successful effect on the store (`WatchedStore`), every effect on the outside (an SMS), and
+every answer a client got. Most promises are checked here, on the spot; the others at the end (`checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, TaskKey
+from bide.clock import Timestamp
+from bide.errors import BideError
+from bide.history import (
+    EventRaised,
+    EventSent,
+    ExecutionStarted,
+    ExecutionTerminated,
+    Fact,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCancelled,
+    TimerCreated,
+    TimerFired,
+)
+from bide.instance import partition_of
+from bide.store.protocol import Store
+from bide.testing.faults import Faults, FaultyStore
+from bide.testing.simulation.report import Report
+
+_decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
+
+
+@dataclass(slots=True)
+class Sent:
+    """An event that a client sent. Its payload is unique."""
+
+    order: int
+    client: str
+    instance_id: str
+    name: str
+    payload: str
+    worker: str
+    answered: int = 0
+    """When the answer came, in the same count as `order`; 0: it never came, the outcome is unknown."""
+    error: BideError | None = None
+    relayed: bool = False
+    """A worker that did not own the instance left it in the inbox for the one that does."""
+
+    @property
+    def acked(self) -> bool:
+        return bool(self.answered) and self.error is None
+
+
+@dataclass(slots=True)
+class Past:
+    """All that was ever committed of one instance, over all its generations."""
+
+    generation: int = -1
+    seq: int = -1
+    at: Timestamp = 0
+    generations: list[list[tuple[Fact, ...]]] = field(default_factory=list[list[tuple[Fact, ...]]])
+    raised: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """Payload -> the generations in which the event is in history."""
+    arrived: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """(lower-case name, payload) of each event, in the order of its first arrival."""
+
+
+class Ledger:
+    """The truth, and the checks that can be made at once."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.true_now: Timestamp = 0
+        self.pasts: dict[str, Past] = {}
+        self.epochs: dict[int, int] = {}
+        self.scheduled: dict[TaskKey, ScheduledActivity] = {}
+        self.started: set[TaskKey] = set()
+        self.answered: set[TaskKey] = set()
+        self.timers: dict[TaskKey, Timestamp] = {}
+        self.timers_over: set[TaskKey] = set()
+        self.in_transit: set[tuple[str, str]] = set()
+        """(instance id, payload or function name) of everything ever put into the inbox."""
+        self.effects: dict[TaskKey, int] = {}
+        self.excused: dict[TaskKey, int] = {}
+        """Repetitions allowed, because `reconcile` said truthfully that nothing was done *yet*."""
+        self.sent: dict[str, Sent] = {}
+        self.starts: dict[str, str] = {}
+        """Instance id -> function, of every acknowledged start."""
+        self.sent_by_instances: dict[str, str] = {}
+        """Payload -> the instance it was sent to, of every `EventSent`."""
+        self.misfits: set[str] = set()
+        """Instances whose present code does not fit, and which were seen held."""
+
+    # --- the store
+
+    def acquired(self, epochs: Mapping[int, int]) -> None:
+        for partition, epoch in epochs.items():
+            if epoch <= self.epochs.get(partition, 0):
+                self.report.broken("G6", f"partition {partition} was given out again under epoch {epoch}")
+            self.epochs[partition] = epoch
+        self.report.checks["G6"] += len(epochs)
+
+    def committed(self, batch: Batch, unfit: frozenset[str]) -> None:
+        """`unfit` are the functions that do not fit on the worker that wrote this."""
+        self._check_fence(batch)
+        for key, activity in batch.activities.items():
+            self.scheduled[key] = activity
+        self.started.update(activity.key for activity in batch.activities_started)
+        for row in batch.history:
+            self._step(row)
+        if unfit:
+            self._check_held(batch, unfit)
+        self.queued([*batch.returned, *batch.inbox, *batch.parked])
+
+    def queued(self, messages: Sequence[Message], *, relayed: bool = False) -> None:
+        for message in messages:
+            if isinstance(message.fact, EventRaised):
+                payload = text_of(message.fact)
+                self.in_transit.add((message.instance_id, payload))
+                if relayed and payload in self.sent:
+                    self.sent[payload].relayed = True
+            elif isinstance(message.fact, ExecutionStarted):
+                self.in_transit.add((message.instance_id, message.fact.name))
+
+    def _check_fence(self, batch: Batch) -> None:
+        for partition, epoch in batch.epochs.items():
+            present = self.epochs.get(partition, 0)
+            if epoch != present:
+                text = f"a commit under epoch {epoch} of partition {partition}, whose epoch is {present}"
+                self.report.broken("G6", text)
+        self.report.checks["G6"] += len(batch.epochs)
+        touched = {*batch.instances, *(row.instance_id for row in batch.history)}
+        for instance_id in touched:
+            fenced = partition_of(instance_id) in batch.epochs
+            self.report.check("G6", fenced, "a commit changes an instance whose partition it does not fence")
+
+    def _check_held(self, batch: Batch, unfit: frozenset[str]) -> None:
+        for row in batch.history:
+            instance = batch.instances[row.instance_id]
+            if instance.name in unfit:
+                ended = isinstance(_decode_facts(row.facts_json)[0], ExecutionTerminated)
+                self.report.check("G7", ended, f"{row.instance_id} went on with code that does not fit")
+        for instance in batch.instances.values():
+            if instance.name in unfit and not instance.status.finished:
+                self.misfits.add(instance.id)
+                self.report.check("G7", instance.held is not None, f"{instance.id} is not held")
+
+    # --- histories
+
+    def _step(self, row: HistoryRow) -> None:
+        past = self.pasts.setdefault(row.instance_id, Past())
+        next_step = row.generation == past.generation and row.seq == past.seq + 1
+        next_run = row.generation > past.generation and row.seq == 0
+        if not next_step and not next_run:
+            text = f"{row.instance_id}: step {row.generation}/{row.seq} after {past.generation}/{past.seq}"
+            self.report.broken("G2", text)
+        self.report.checks["G2"] += 1
+        if row.generation > past.generation:
+            past.generations.append([])
+        past.generation, past.seq = row.generation, row.seq
+        past.at = max(past.at, row.at)
+        facts = _decode_facts(row.facts_json)
+        past.generations[-1].append(facts)
+        self._cause(row, past, facts[0])
+        for fact in facts[1:]:
+            self._request(row, fact)
+
+    def _cause(self, row: HistoryRow, past: Past, fact: Fact) -> None:
+        match fact:
+            case EventRaised():
+                self._event(row, past, fact)
+            case TaskCompleted() | TaskFailed():
+                key = (row.instance_id, row.generation, fact.id)
+                self.report.check("G5", key in self.scheduled, f"a result of {key}, which was never asked for")
+                self.report.check("G5", key not in self.answered, f"a second result of {key}")
+                self.answered.add(key)
+            case TimerFired():
+                self._fired(row, past, fact)
+            case _:
+                pass
+
+    def _event(self, row: HistoryRow, past: Past, fact: EventRaised) -> None:
+        payload = text_of(fact)
+        seen = past.raised.setdefault(payload, [])
+        if not seen:
+            past.arrived.append((fact.name.lower(), payload))
+        self.report.check(
+            "G2", row.generation not in seen, f"event {payload} is twice in the history of {row.instance_id}"
+        )
+        seen.append(row.generation)
+
+    def _fired(self, row: HistoryRow, past: Past, fact: TimerFired) -> None:
+        key = (row.instance_id, row.generation, fact.id)
+        due = self.timers.get(key)
+        self.report.check("G3", due == fact.fire_at, f"timer {key} fired as {fact.fire_at}, was set as {due}")
+        self.report.check("G3", key not in self.timers_over, f"timer {key} fired, but was over already")
+        self.report.check("G3", self.true_now >= (due or 0), f"timer {key} fired {due} early, at {self.true_now}")
+        self.report.check("G3", past.at >= (due or 0), f"timer {key} is due {due}, its step is at {past.at}")
+        self.timers_over.add(key)
+
+    def _request(self, row: HistoryRow, fact: Fact) -> None:
+        match fact:
+            case TimerCreated():
+                self.timers[(row.instance_id, row.generation, fact.id)] = fact.fire_at
+            case TimerCancelled():
+                self.timers_over.add((row.instance_id, row.generation, fact.id))
+            case TaskScheduled():
+                key = (row.instance_id, row.generation, fact.id)
+                if key not in self.scheduled:  # scheduled and dropped in one commit: it has no row
+                    self.timers_over.add(key)
+            case EventSent():
+                payload = msgspec.json.decode(fact.input)
+                twice = payload in self.sent_by_instances
+                self.report.check("G2", not twice, f"{row.instance_id} sent {payload} twice")
+                self.sent_by_instances[payload] = fact.instance_id
+            case _:
+                pass
+
+    # --- the world outside
+
+    def released(self, activity: ScheduledActivity) -> None:
+        """An activity was handed to the runner."""
+        durable = activity.key in self.scheduled
+        self.report.check("G5", durable, f"activity {activity.key} was run before it was durable that it should")
+
+    def effect(self, activity: ScheduledActivity, once: bool) -> None:
+        """The body of an activity did what it does to the world."""
+        key = activity.key
+        count = self.effects[key] = self.effects.get(key, 0) + 1
+        self.report.counts["effects"] += 1
+        if once:
+            self.report.check("G5", key in self.started, f"{key} was done before it was marked as started")
+            allowed = 1 + self.excused.get(key, 0)
+            self.report.check("G5", count <= allowed, f"once-activity {key} was done {count} times")
+
+    def acked_start(self, instance_id: str, name: str) -> None:
+        durable = instance_id in self.pasts or (instance_id, name) in self.in_transit
+        self.report.check("G1", durable, f"the start of {instance_id} was acknowledged before it was durable")
+        self.starts[instance_id] = name
+
+    def acked_event(self, sent: Sent) -> None:
+        past = self.pasts.get(sent.instance_id)
+        durable = (past is not None and sent.payload in past.raised) or (
+            (sent.instance_id, sent.payload) in self.in_transit
+        )
+        self.report.check("G1", durable, f"event {sent.payload} was acknowledged before it was durable")
+
+
+class WatchedStore(FaultyStore):
+    """A faulty store whose effects go into the ledger at the moment they happen."""
+
+    def __init__(self, store: Store, faults: Faults, ledger: Ledger, unfit: frozenset[str]) -> None:
+        super().__init__(store, faults)
+        self._ledger = ledger
+        self._unfit = unfit
+
+    @property
+    def shared(self) -> bool:
+        return True  # the workers of the world share it, though all of them are in one process
+
+    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+        return await self._through("acquire", self._acquire, owner, now, lease_until, at_most)
+
+    async def _acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+        epochs = await self._store.acquire(owner, now, lease_until, at_most)
+        self._ledger.acquired(epochs)
+        return epochs
+
+    async def commit(self, batch: Batch) -> list[int]:
+        return await self._through("commit", self._commit, batch)
+
+    async def _commit(self, batch: Batch) -> list[int]:
+        ids = await self._store.commit(batch)
+        self._ledger.committed(batch, self._unfit)
+        return ids
+
+    async def send(self, messages: Sequence[Message]) -> list[int]:
+        return await self._through("send", self._send, messages)
+
+    async def _send(self, messages: Sequence[Message]) -> list[int]:
+        ids = await self._store.send(messages)
+        self._ledger.queued(messages, relayed=True)
+        return ids
+
+
+def text_of(event: EventRaised) -> str:
+    """The payload of an event of the simulation: always a string, always unique."""
+    return str(msgspec.json.decode(event.input))

@@ -1,4 +1,0 @@
-"""What tests need: virtual time, faults, a simulation, and the exam that every store sits.
-
-For users and for Holdfast itself. The product never imports it.
-"""

@@ -1,2 +1,0 @@
-// Before the first paint, or a chosen theme would flash in late.
-document.documentElement.dataset.theme = localStorage.getItem("holdfast.theme") ?? "system";
