@@ -18,8 +18,8 @@ from bide.errors import BideError, RequestError, error_named
 from bide.history import Fact, Step
 from bide.instance import Instance, Wait
 
-TaskKey: TypeAlias = tuple[str, int, int]
-"""(instance id, generation, task id): one activity call or timer, for ever."""
+TaskKey: TypeAlias = tuple[str, int, int, str]
+"""(instance id, generation, task id, birth): one activity call or timer, for ever."""
 
 
 Verdict: TypeAlias = RequestError | None
@@ -73,7 +73,9 @@ class Message(Struct, frozen=True, gc=False):
     """A fact on its way to an instance.
 
     `generation` is set where the fact answers a request of that generation, and is None for what comes from
-    outside. `inbox_id` is the row that holds the message until its step is committed; 0: it has none.
+    outside. `birth` is set where the fact is for that instance only, and for no other that has its id later: an
+    answer to a request, what was accepted before, and what comes by a link or token. `inbox_id` is the row that
+    holds the message until its step is committed; 0: it has none.
 
     For `ExecutionStarted` only: `fresh` says that the id was just made, so no instance can have it; `restart`
     that a finished instance of that id is to begin again.
@@ -91,6 +93,7 @@ class Message(Struct, frozen=True, gc=False):
     request: RequestKey | None = None
     audit: Audit | None = None
     reply_to: str = ""
+    birth: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -135,10 +138,11 @@ class ScheduledActivity(Struct, frozen=True, gc=False):
     idempotency_key: str
     scheduled_at: Timestamp
     started: bool = False
+    birth: str = ""
 
     @property
     def key(self) -> TaskKey:
-        return (self.instance_id, self.generation, self.task_id)
+        return (self.instance_id, self.generation, self.task_id, self.birth)
 
 
 class Timer(Struct, frozen=True, gc=False):
@@ -148,11 +152,12 @@ class Timer(Struct, frozen=True, gc=False):
     generation: int
     task_id: int
     fire_at: Timestamp
+    birth: str = ""
     orchestrator: str = ""
 
     @property
     def key(self) -> TaskKey:
-        return (self.instance_id, self.generation, self.task_id)
+        return (self.instance_id, self.generation, self.task_id, self.birth)
 
 
 class HistoryRow(Struct, gc=False):

@@ -37,11 +37,15 @@ class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Parent(Struct, frozen=True, gc=False):
-    """Who waits for a sub-orchestration: task `task_id` of a generation of an instance."""
+    """Who waits for a sub-orchestration: task `task_id` of a generation of an instance.
+
+    `birth` is that instance's.
+    """
 
     instance_id: str
     generation: int
     task_id: int
+    birth: str = ""
 
 
 class _Fact(Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True, gc=False):
@@ -52,12 +56,13 @@ class _Fact(Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True,
 
 
 class ExecutionStarted(_Fact, frozen=True):
-    """The first fact of every generation."""
+    """The first fact of every generation. `birth` is the instance's (see `Instance.birth`)."""
 
     name: str
     input: Raw = NULL
     parent: Parent | None = None
     tags: dict[str, str] = {}
+    birth: str = ""
 
 
 class ExecutionSuspended(_Fact, frozen=True):

@@ -7,9 +7,11 @@ is refused: there is no other rule, and no code for illegal transitions.
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
+from hashlib import blake2b
 from zlib import crc32
 
 from msgspec import Raw, Struct
@@ -106,6 +108,11 @@ class Instance(Struct, frozen=True, gc=False):
     `generation` counts the runs between two continue-as-new, from 0. `held` says why the instance does not go
     on although it has messages (G7), or is None. Payloads are JSON text; `input`, `output` and
     `custom_status` decode them. `tags` were given at the start.
+
+    `birth` tells this instance from all others that ever had its id: an id may be used again once its instance is
+    purged or replaced. Restarting in place and continue-as-new keep it. Whatever is derived for an instance (ids of
+    children, idempotency keys, links, tokens) is derived from it too, and what was meant for an earlier life of the
+    id does not reach this one.
     """
 
     id: str
@@ -120,6 +127,7 @@ class Instance(Struct, frozen=True, gc=False):
     parent: Parent | None = None
     held: str | None = None
     tags: dict[str, str] = {}
+    birth: str = ""
 
     @property
     def input(self) -> object:
@@ -149,6 +157,17 @@ class Wait(Struct, frozen=True, gc=False):
     deadline: Timestamp | None = None
     schema_json: Raw = Raw(b"{}")
     orchestrator: str = ""
+
+
+def birth_of_child(parent: Parent) -> str:
+    """The birth of the child that this very call starts. A rewound parent asks for it again, and so finds it."""
+    text = f"{parent.instance_id}/{parent.birth}/{parent.generation}/{parent.task_id}"
+    return birth_of(blake2b(text.encode(), digest_size=8, person=b"birth").digest())
+
+
+def birth_of(chance: bytes) -> str:
+    """A birth out of 8 bytes that no other one has: 11 characters, so that links stay short."""
+    return urlsafe_b64encode(chance)[:-1].decode()
 
 
 def check_instance_id(instance_id: str) -> str:

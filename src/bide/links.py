@@ -19,7 +19,9 @@ class SignedLinks:
     base_url: str
     """Scheme, host and path under which the API is served, without a slash at the end."""
 
-    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str:
+    def url(
+        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
+    ) -> str:
         """`link_id` tells the links of one instance apart."""
-        token = sign(self.secret, ResponseGrant(instance_id, event, link_id, once, expires_at))
+        token = sign(self.secret, ResponseGrant(instance_id, birth, event, link_id, once, expires_at))
         return f"{self.base_url}/respond/{token}"

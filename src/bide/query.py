@@ -80,7 +80,7 @@ def failure_cursor(instance: Instance) -> FailureCursor:
 
 
 def timer_cursor(timer: Timer) -> TimerCursor:
-    return TimerCursor(timer.fire_at, *timer.key)
+    return TimerCursor(timer.fire_at, timer.instance_id, timer.generation, timer.task_id)
 
 
 def wait_cursor(wait: Wait) -> WaitCursor:

@@ -21,9 +21,13 @@ from bide.errors import InvalidTokenError
 
 
 class InstanceGrant(Struct, frozen=True, array_like=True, tag="i"):
-    """May use these verbs on this instance, until so many days after it has ended."""
+    """May use these verbs on this instance, until so many days after it has ended.
+
+    `birth` tells the instance from others of the same id, earlier or later ones.
+    """
 
     instance_id: str
+    birth: str
     verbs: tuple[str, ...]
     days: float
 
@@ -31,10 +35,11 @@ class InstanceGrant(Struct, frozen=True, array_like=True, tag="i"):
 class ResponseGrant(Struct, frozen=True, array_like=True, tag="r"):
     """May answer this event of this instance: one answer only with `once`, and not after `expires_at`.
 
-    `link_id` tells the links of one instance apart.
+    `link_id` tells the links of one instance apart; `birth` is as in `InstanceGrant`.
     """
 
     instance_id: str
+    birth: str
     event: str
     link_id: str
     once: bool

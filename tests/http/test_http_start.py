@@ -124,7 +124,7 @@ def test_try_again_is_a_503(api: Api, error: type[Exception], monkeypatch: pytes
     async def start(*_: object, **__: object) -> str:
         raise error
 
-    monkeypatch.setattr(Client, "start", start)
+    monkeypatch.setattr(Client, "begin", start)
     answer = api.post("/orchestrators/Approve")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"

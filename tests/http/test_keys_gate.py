@@ -23,7 +23,7 @@ NOW = 1_763_880_000 * SECOND
 DAY = 86_400 * SECOND
 CLOSED = Settings(host="0.0.0.0")
 OPEN = Settings()
-GRANT = InstanceGrant("a", ("status", "raiseEvent", "purge"), 7.0)
+GRANT = InstanceGrant("a", "b1", ("status", "raiseEvent", "purge"), 7.0)
 TOKEN = sign(SECRET, GRANT)
 
 
@@ -126,7 +126,7 @@ def test_no_refusal_repeats_what_was_shown(ring: KeyRing) -> None:
     for shown in (
         "a-secret-guess",
         "bide.a-secret-guess.x",
-        sign(SECRET, ResponseGrant("a", "E", "1", False, None)),
+        sign(SECRET, ResponseGrant("a", "b1", "E", "1", False, None)),
     ):
         with pytest.raises(HTTPException) as caught:
             gate(ring).identify(request(f"code={shown}"))
@@ -213,17 +213,17 @@ def test_a_token_of_another_hub_is_refused(ring: KeyRing) -> None:
 
 
 def test_a_response_link_is_no_key(ring: KeyRing) -> None:
-    link = sign(SECRET, ResponseGrant("a", "Answer", "1", False, None))
+    link = sign(SECRET, ResponseGrant("a", "b1", "Answer", "1", False, None))
     for settings in (OPEN, CLOSED):
         assert not lets_in(gate(ring, settings), request(f"code={link}"))
 
 
 def test_a_response_link_is_good_until_it_expires(ring: KeyRing) -> None:
     door = gate(ring)
-    good = ResponseGrant("a", "Answer", "1", False, NOW + 1)
+    good = ResponseGrant("a", "b1", "Answer", "1", False, NOW + 1)
     assert door.response_grant(sign(SECRET, good)) == good
     for bad in (
-        sign(SECRET, ResponseGrant("a", "Answer", "1", False, NOW)),
+        sign(SECRET, ResponseGrant("a", "b1", "Answer", "1", False, NOW)),
         sign(bytes(32), good),
         TOKEN,
         "",
@@ -248,7 +248,7 @@ def test_a_token_counts_until_days_after_the_end(
     status: RuntimeStatus, days: float, ago: int, expired: bool
 ) -> None:
     instance = Instance("a", "Approve", status, NOW - 10_000 * DAY, NOW - ago)
-    assert grant_expired(InstanceGrant("a", ("status",), days), instance, NOW) is expired
+    assert grant_expired(InstanceGrant("a", "b1", ("status",), days), instance, NOW) is expired
 
 
 # --- roles

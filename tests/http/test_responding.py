@@ -482,10 +482,10 @@ def test_after_the_end_the_question_is_closed(api: Api) -> None:
 
 def links_that_do_not_work(instance_id: str) -> Iterator[str]:
     secret, now = hub_secret(":memory:"), SystemClock().now()
-    good = ResponseGrant(instance_id, "Release", "1", False, None)
+    good = ResponseGrant(instance_id, "b1", "Release", "1", False, None)
     yield sign(bytes(32), good)
-    yield sign(secret, ResponseGrant(instance_id, "Release", "1", False, now - 1))
-    yield sign(secret, InstanceGrant(instance_id, ("raiseEvent", "responseLink"), 7.0))
+    yield sign(secret, ResponseGrant(instance_id, "b1", "Release", "1", False, now - 1))
+    yield sign(secret, InstanceGrant(instance_id, "b1", ("raiseEvent", "responseLink"), 7.0))
     yield "bide.a.b"
     yield "x"
 
@@ -525,7 +525,7 @@ def test_a_link_answers_its_own_instance_and_event_only(api: Api) -> None:
 
 def test_a_link_works_where_keys_are_demanded() -> None:
     with serve(Settings(db=":memory:", require_key=True), example()) as api:
-        token = sign(hub_secret(":memory:"), ResponseGrant("a", "Release", "1", False, None))
+        token = sign(hub_secret(":memory:"), ResponseGrant("a", "b1", "Release", "1", False, None))
         assert api.get(f"{INSTANCES}/a").status_code == 401
         assert api.get(f"/respond/{token}").status_code == 410  # known as a link; there is no such instance
 

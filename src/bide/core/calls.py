@@ -17,8 +17,9 @@ from bide.clock import Timestamp, to_datetime
 class ActivityCall(Struct, frozen=True):
     """Which call this is.
 
-    `idempotency_key` is the same for every attempt and every repetition of this call, and for no other call:
-    hand it to services that deduplicate. `scheduled` is when the orchestrator asked for it, in microseconds.
+    `idempotency_key` is the same for every attempt and every repetition of this call, and for no other call, also
+    not for one of a later instance with the same id: hand it to services that deduplicate. `scheduled` is when the
+    orchestrator asked for it, in microseconds.
     """
 
     name: str

@@ -20,6 +20,7 @@ from bide.batch import (
     Message,
     RemoteVerdict,
     ScheduledActivity,
+    TaskKey,
     Timer,
     Verdict,
 )
@@ -31,6 +32,7 @@ from bide.history import (
     EventRaised,
     EventSent,
     ExecutionStarted,
+    ExecutionTerminated,
     Fact,
     Parent,
     Request,
@@ -42,7 +44,7 @@ from bide.history import (
     TimerCreated,
     TimerFired,
 )
-from bide.instance import Instance, Wait, partition_of
+from bide.instance import Instance, Wait, birth_of_child, partition_of
 
 encode_facts = msgspec.json.Encoder().encode
 
@@ -97,21 +99,25 @@ class Changes:
         for request in work.requests.values():
             match request:
                 case TaskScheduled():
-                    self._close_activity(instance.id, instance.generation, request.id)
+                    self._close_activity((instance.id, instance.generation, request.id, instance.birth))
                 case TimerCreated():
-                    self._close_timer(instance.id, instance.generation, request)
+                    self._close_timer(instance.id, instance.generation, instance.birth, request)
                 case EventAwaited():
                     self._close_wait(instance.id, request.id)
                 case SubOrchestrationInstanceCreated():
                     pass
 
-    def send(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
+    def send(self, instance_id: str, fact: Fact, generation: int | None = None, birth: str = "") -> None:
         """A message to an instance, delivered once this batch is durable."""
-        self.batch.inbox.append(Message(instance_id, fact, generation))
+        self.batch.inbox.append(Message(instance_id, fact, generation, birth=birth))
 
-    def put_back(self, instance_id: str, fact: Fact, generation: int | None = None) -> None:
+    def answer(self, parent: Parent, fact: Fact) -> None:
+        """Tell whoever waits for a sub-orchestration what became of it."""
+        self.send(parent.instance_id, fact, parent.generation, parent.birth)
+
+    def put_back(self, instance: Instance, fact: Fact, generation: int | None = None) -> None:
         """A message that the next generation takes, in this order, and before whatever else is on its way."""
-        self.batch.returned.append(Message(instance_id, fact, generation))
+        self.batch.returned.append(Message(instance.id, fact, generation, birth=instance.birth))
 
     def audit(self, message: Message, asked: Audit, verdict: Verdict, *, repeated: bool) -> None:
         """Keep who asked, and what became of it."""
@@ -151,22 +157,30 @@ class Changes:
         self.fence(partition)
 
     def _close_task(self, message: Message, fact: TaskCompleted | TaskFailed) -> None:
-        self._close_activity(message.instance_id, message.generation or 0, fact.id)
+        self._close_activity((message.instance_id, message.generation or 0, fact.id, message.birth))
 
     def _close_fired(self, message: Message, fact: TimerFired) -> None:
-        self._close_timer(message.instance_id, message.generation or 0, fact)
+        self._close_timer(message.instance_id, message.generation or 0, message.birth, fact)
         self.batch.fired.append(fact.fire_at)
 
     def _set_timer(self, instance: Instance, fact: TimerCreated) -> None:
-        timer = Timer(instance.id, instance.generation, fact.id, fact.fire_at)
+        timer = Timer(instance.id, instance.generation, fact.id, fact.fire_at, instance.birth)
         self.batch.timers[timer.key] = timer
 
     def _cancel_timer(self, instance: Instance, fact: TimerCancelled) -> None:
-        self._close_timer(instance.id, instance.generation, fact)
+        self._close_timer(instance.id, instance.generation, instance.birth, fact)
+
+    def end_child(
+        self, instance: Instance, request: SubOrchestrationInstanceCreated, fact: ExecutionTerminated
+    ) -> None:
+        """End the child that this request started, and no other that has its id by now."""
+        parent = Parent(instance.id, instance.generation, request.id, instance.birth)
+        self.send(request.instance_id, fact, birth=birth_of_child(parent))
 
     def _start_child(self, instance: Instance, fact: SubOrchestrationInstanceCreated) -> None:
-        parent = Parent(instance.id, instance.generation, fact.id)
-        self.send(fact.instance_id, ExecutionStarted(fact.name, fact.input, parent))
+        parent = Parent(instance.id, instance.generation, fact.id, instance.birth)
+        start = ExecutionStarted(fact.name, fact.input, parent, birth=birth_of_child(parent))
+        self.send(fact.instance_id, start)
 
     def _send_event(self, instance: Instance, fact: EventSent) -> None:
         self.send(fact.instance_id, EventRaised(fact.name, fact.input))
@@ -179,20 +193,20 @@ class Changes:
             fact.name,
             fact.input,
             fact.attempt,
-            f"{instance.id}/{instance.generation}/{fact.call_id or fact.id}",
+            f"{instance.id}/{instance.birth}/{instance.generation}/{fact.call_id or fact.id}",
             self.batch.at,
+            birth=instance.birth,
         )
         self.batch.activities[activity.key] = activity
 
-    def _close_activity(self, instance_id: str, generation: int, task_id: int) -> None:
-        key = (instance_id, generation, task_id)
+    def _close_activity(self, key: TaskKey) -> None:
         if self.batch.activities.pop(key, None) is None:
             self.batch.activities_closed.append(key)
 
     def _close_timer(
-        self, instance_id: str, generation: int, fact: TimerCreated | TimerFired | TimerCancelled
+        self, instance_id: str, generation: int, birth: str, fact: TimerCreated | TimerFired | TimerCancelled
     ) -> None:
-        timer = Timer(instance_id, generation, fact.id, fact.fire_at)
+        timer = Timer(instance_id, generation, fact.id, fact.fire_at, birth)
         if self.batch.timers.pop(timer.key, None) is None:
             self.batch.timers_closed.append(timer)
 

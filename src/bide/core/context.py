@@ -46,13 +46,16 @@ _AS_IT_IS = CallOptions()
 class ResponseLinks(Protocol):
     """Where links come from under which people answer."""
 
-    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str: ...
+    def url(
+        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
+    ) -> str: ...
 
 
 class Execution(Protocol):
     """What the context needs of the execution behind it."""
 
     instance_id: str
+    birth: str
     generation: int
     parent: Parent | None
     at: Timestamp
@@ -219,9 +222,10 @@ class OrchestrationContext(Calls):
 
     @property
     def random(self) -> random.Random:
-        """Random numbers that are the same on every replay. Seeded by the instance id: never for secrets."""
+        """Random numbers that are the same on every replay, and of each instance others. Never for secrets."""
         if self._random is None:
-            seed = f"{self._execution.instance_id}/{self._execution.generation}"
+            execution = self._execution
+            seed = f"{execution.instance_id}/{execution.birth}/{execution.generation}"
             self._random = random.Random(seed)  # noqa: S311 - must be repeatable
         return self._random
 
@@ -229,7 +233,7 @@ class OrchestrationContext(Calls):
         """A new id, the same on every replay."""
         self._uuids += 1
         execution = self._execution
-        return uuid5(_NAMESPACE, f"{execution.instance_id}/{execution.generation}/{self._uuids}")
+        return uuid5(_NAMESPACE, f"{execution.instance_id}/{execution.birth}/{execution.generation}/{self._uuids}")
 
     # --- calls
 

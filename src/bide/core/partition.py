@@ -208,6 +208,8 @@ class Partition:
         if live is not None:
             self._live[message.instance_id] = live  # the most recently used is last
         fact = message.fact
+        if message.birth and (live is None or live.instance.birth != message.birth):
+            return self._drop(message, InstanceNotFoundError(message.instance_id))  # it was for an earlier life
         if type(fact) is ExecutionStarted:
             return self._take_start(message, fact, live)
         if live is None:
@@ -269,6 +271,7 @@ class Partition:
                 input_json=fact.input,
                 parent=fact.parent,
                 tags=fact.tags,
+                birth=fact.birth,
             )
             live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history)
             return self._begin(message, fact, live)
@@ -302,7 +305,7 @@ class Partition:
         if not instance.status.finished:
             refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be restarted."
             return self._drop(message, NotAllowedError(refusal))
-        self._next_generation(live, fact, [])
+        self._next_generation(live, replace(fact, birth=instance.birth), [])
         return self._drop(message)
 
     def _take_child(self, message: Message, fact: ExecutionStarted, parent: Parent, live: _Live) -> Verdict:
@@ -311,9 +314,7 @@ class Partition:
         child = live.instance
         if parent != child.parent or not _same_code_and_input(child, fact):
             failure = Failure("bide.errors.InstanceExistsError", f"Instance '{child.id}' already exists.")
-            self._changes.send(
-                parent.instance_id, SubOrchestrationInstanceFailed(parent.task_id, failure), parent.generation
-            )
+            self._changes.answer(parent, SubOrchestrationInstanceFailed(parent.task_id, failure))
         elif child.status is RuntimeStatus.FAILED:
             refusal = self._set_back(live, ExecutionRewound("Its parent was rewound."))
             if refusal is not ACCEPTED:
@@ -393,7 +394,8 @@ class Partition:
         self._finish(live, ended(end), output, end.failure, custom_status)
 
     def _continue(self, live: _Live, again: ContinuedAsNew) -> None:
-        start = ExecutionStarted(live.instance.name, again.input, live.instance.parent)
+        instance = live.instance
+        start = ExecutionStarted(instance.name, again.input, instance.parent, birth=instance.birth)
         self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
 
     def _terminate(self, message: Message, live: _Live) -> Verdict:
@@ -403,7 +405,7 @@ class Partition:
         if fact.recurse:
             for request in live.work.requests.values():
                 if isinstance(request, SubOrchestrationInstanceCreated):
-                    self._changes.send(request.instance_id, fact)
+                    self._changes.end_child(live.instance, request, fact)
         self._record(live, encode_facts((fact,)))
         failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
         self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure, live.instance.custom_status_json)
@@ -426,7 +428,7 @@ class Partition:
                 if failure is None
                 else SubOrchestrationInstanceFailed(parent.task_id, failure)
             )
-            self._changes.send(parent.instance_id, answer, parent.generation)
+            self._changes.answer(parent, answer)
 
     def _next_generation(self, live: _Live, start: ExecutionStarted, kept: Iterable[EventRaised]) -> None:
         """Begin again with an empty history, by a message: no step ever runs two generations."""
@@ -443,9 +445,9 @@ class Partition:
         )
         live.history_length = 0
         self._changes.batch.forgotten[instance.id] = live.instance.generation
-        self._changes.put_back(instance.id, start, live.instance.generation)
+        self._changes.put_back(instance, start, live.instance.generation)
         for event in kept:
-            self._changes.put_back(instance.id, event)
+            self._changes.put_back(instance, event)
 
     def _leave(self, live: _Live) -> None:
         """Let go of a generation: its code, and everything it waited for."""
@@ -462,7 +464,7 @@ class Partition:
             refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be purged."
             return self._drop(message, NotAllowedError(refusal))
         if instance.id in self._changes.batch.instances:
-            self._changes.send(instance.id, message.fact)  # its new rows must be there to be deleted
+            self._changes.send(instance.id, message.fact, birth=instance.birth)  # its new rows must be there first
             return self._drop(message)
         del self._live[instance.id]
         self._held.discard(instance.id)
@@ -483,7 +485,7 @@ class Partition:
         """Undo the steps in which a failed instance went wrong (see `rewinding`)."""
         instance = live.instance
         if live.snapshot is None:  # it has failed in this very step
-            self._changes.send(instance.id, fact)
+            self._changes.send(instance.id, fact, birth=instance.birth)
             return ACCEPTED
         history = live.snapshot.history
         cut = undone_from(history)
@@ -507,7 +509,7 @@ class Partition:
             self._change(live, status=status, output_json=NULL, custom_status_json=execution.custom_status_json)
         for message in again:
             generation = None if isinstance(message, EventRaised) else instance.generation
-            self._changes.send(instance.id, message, generation)
+            self._changes.send(instance.id, message, generation, instance.birth)
         return ACCEPTED
 
     # --- holding
@@ -531,12 +533,13 @@ class Partition:
         if isinstance(message.fact, ExecutionStarted):
             generation = instance.generation
         if instance.held is None:
-            self._changes.put_back(instance.id, message.fact, generation)
-        elif message.inbox_id:
-            self._changes.keep(message, Message(instance.id, message.fact, generation, message.inbox_id))
+            self._changes.put_back(instance, message.fact, generation)
+            return self._drop(message)
+        judged = Message(instance.id, message.fact, generation, message.inbox_id, birth=instance.birth)
+        if message.inbox_id:
+            self._changes.keep(message, judged)
             return ACCEPTED
-        else:
-            self._changes.batch.parked.append(Message(instance.id, message.fact, generation))
+        self._changes.batch.parked.append(judged)
         return self._drop(message)
 
     # --- memory

@@ -104,6 +104,7 @@ class Execution(Record):
     generation: int
     links: ResponseLinks
     work: OpenWork = field(default_factory=OpenWork)
+    birth: str = ""
     parent: Parent | None = None
     at: Timestamp = 0
     is_replaying: bool = False
@@ -209,7 +210,7 @@ class Execution(Record):
         """What a rewind undid is not in the history that led here."""
 
     def _begin(self, fact: ExecutionStarted) -> None:
-        self.parent = fact.parent
+        self.birth, self.parent = fact.birth, fact.parent
         context = OrchestrationContext(self, fact.input, self.definition.signature)
         try:
             signature = self.definition.signature
@@ -399,7 +400,8 @@ class Execution(Record):
         if recorded is not None:
             url = recorded.url
         else:
-            url = self.links.url(self.instance_id, name, f"{self.generation}.{link_id}", once, expires_at)
+            named = f"{self.generation}.{link_id}"
+            url = self.links.url(self.instance_id, self.birth, name, named, once, expires_at)
         self._asked.append(ResponseLinkCreated(link_id, name, url))
         return url
 
@@ -438,7 +440,7 @@ class Execution(Record):
         self._schedule(call)
 
     def _child_id(self, task_id: int) -> str:
-        return uuid5(_CHILDREN, f"{self.instance_id}/{self.generation}/{task_id}").hex
+        return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
 
     def _open_request(self, request: Request, target: _Call | _OpenWait | DurableTimer) -> None:
         """Ask for what `target` will be told of."""
@@ -484,7 +486,9 @@ class Execution(Record):
 class _NoLinks:
     """For code that is only looked at: a link that history does not have makes the code differ from it."""
 
-    def url(self, instance_id: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None) -> str:
+    def url(
+        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
+    ) -> str:
         return ""
 
 

@@ -154,10 +154,9 @@ class ActivityRunner:
         assert self._post is not None, "connect() comes first"
         activity = run.activity
         try:
-            self._post(Message(activity.instance_id, await self._in_turn(run), activity.generation))
+            self._post(_result(activity, await self._in_turn(run)))
         except FunctionNotFoundError as error:
-            missing = TaskFailed(activity.task_id, failure_of(error))
-            self._post(Message(activity.instance_id, missing, activity.generation))
+            self._post(_result(activity, TaskFailed(activity.task_id, failure_of(error))))
         except LeaseLostError:
             pass  # it is another worker's now
         except Exception:
@@ -298,6 +297,10 @@ class ActivityRunner:
             activity.scheduled_at,
             self._secret,
         )
+
+
+def _result(activity: ScheduledActivity, fact: TaskCompleted | TaskFailed) -> Message:
+    return Message(activity.instance_id, fact, activity.generation, birth=activity.birth)
 
 
 class _CutOff(Exception):

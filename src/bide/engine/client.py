@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -33,7 +33,7 @@ from bide.history import (
     ExecutionTerminated,
     Step,
 )
-from bide.instance import Instance, RuntimeStatus, Wait, check_event_name, check_instance_id, check_tags
+from bide.instance import Instance, RuntimeStatus, Wait, birth_of, check_event_name, check_instance_id, check_tags
 from bide.metrics import Metrics
 from bide.payload import decoder, encode
 from bide.presence import Presence
@@ -56,6 +56,13 @@ _TRIES = 100
 """How often to draw an id. With very many workers some are drawn in vain, and those starts travel."""
 
 
+class Begun(NamedTuple):
+    """The instance that a start made, or found. `birth` is empty if that was not known: its row tells."""
+
+    instance_id: str
+    birth: str
+
+
 class Client:
     """The in-process client of a running app."""
 
@@ -68,8 +75,11 @@ class Client:
         *,
         caller: str | None = None,
         address: str = "",
+        birth: str = "",
         new_id: Callable[[], str] | None = None,
+        new_birth: Callable[[], str] | None = None,
     ) -> None:
+        """With a `birth`, it knows only that instance: for whoever has a link or a token that was made for it."""
         self._parts = (worker, store, registry, clock)
         self._worker = worker
         self._store = store
@@ -77,6 +87,8 @@ class Client:
         self._clock = clock
         self._caller = caller
         self._address = address
+        self._birth = birth
+        self._new_birth = new_birth or partial(new_instance_birth, random.SystemRandom())
         self._new_id = new_id or partial(new_instance_id, clock, random.SystemRandom())
 
     @property
@@ -93,9 +105,19 @@ class Client:
         """Let the worker look at its clock now: for clocks that can be set, which no timer hears of by itself."""
         self._worker.clock_changed()
 
-    def on_behalf(self, caller: str, address: str) -> Client:
-        """The same client, whose every change is recorded in the audit: who asked, from where, for what."""
-        return Client(*self._parts, caller=caller, address=address, new_id=self._new_id)
+    def on_behalf(self, caller: str, address: str, birth: str = "") -> Client:
+        """The same client, whose every change is recorded in the audit: who asked, from where, for what.
+
+        With a `birth`, an instance of another birth is not there for it (`InstanceNotFoundError`), whatever its id.
+        """
+        return Client(
+            *self._parts,
+            caller=caller,
+            address=address,
+            birth=birth,
+            new_id=self._new_id,
+            new_birth=self._new_birth,
+        )
 
     # --- changing
 
@@ -118,10 +140,26 @@ class Client:
         id is taken by an instance with another function or input, and `RequestReusedError` if the key was used
         for another start.
         """
+        begun = await self.begin(
+            orchestrator, input, instance_id=instance_id, tags=tags, idempotency_key=idempotency_key
+        )
+        return begun.instance_id
+
+    async def begin(
+        self,
+        orchestrator: str | Function,
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Begun:
+        """`start`, for who wants to know which of all instances of that id it is."""
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input)
         check_input(definition, input_json)
-        fact = ExecutionStarted(definition.name, input_json, tags=check_tags(tags) if tags else {})
+        shown = check_tags(tags) if tags else {}
+        fact = ExecutionStarted(definition.name, input_json, tags=shown, birth=self._new_birth())
         request = self._request("start", idempotency_key, definition.name, input_json)
         if instance_id is not None:
             started_id = check_instance_id(instance_id)
@@ -129,7 +167,7 @@ class Client:
             started_id = self._own_id() if request is None else self._id_of(request)
         fresh = instance_id is None and request is None
         await self._send(Message(started_id, fact, fresh=fresh, request=request), "start")
-        return started_id
+        return Begun(started_id, fact.birth if fresh else "")
 
     async def raise_event(
         self, instance_id: str, name: str, data: object = None, *, idempotency_key: str | None = None
@@ -197,16 +235,20 @@ class Client:
         With `new_instance_id` as another instance; otherwise as the same one, which must have ended
         (`NotAllowedError`), and whose history is replaced. Raises `InstanceNotFoundError`.
         """
+        return (await self.begin_again(instance_id, new_instance_id=new_instance_id)).instance_id
+
+    async def begin_again(self, instance_id: str, *, new_instance_id: bool = True) -> Begun:
+        """`restart`, for who wants to know which of all instances of that id it is."""
         instance = await self.get(instance_id)
         parent = None if new_instance_id else instance.parent
-        fact = ExecutionStarted(instance.name, instance.input_json, parent, instance.tags)
+        fact = ExecutionStarted(instance.name, instance.input_json, parent, instance.tags, self._new_birth())
         if not new_instance_id:
-            await self._send(Message(instance_id, fact, restart=True), "restart")
-            return instance_id
+            await self._send(Message(instance_id, fact, restart=True, birth=instance.birth), "restart")
+            return Begun(instance_id, instance.birth)
         check_input(self._registry.orchestrator(instance.name), instance.input_json)
         started_id = self._own_id()
         await self._send(Message(started_id, fact, fresh=True), "restart", f"again as {instance_id}")
-        return started_id
+        return Begun(started_id, fact.birth)
 
     async def purge(self, instance_id: str) -> None:
         """Delete an ended instance with its history and its audit; that it was purged is kept.
@@ -244,19 +286,24 @@ class Client:
     async def get(self, instance_id: str) -> Instance:
         """The instance as it is now. Raises `InstanceNotFoundError`."""
         instance = await self._store.instance(instance_id)
-        if instance is None:
+        if instance is None or self._is_foreign(instance):
             raise InstanceNotFoundError(instance_id)
         return instance
 
+    def _is_foreign(self, instance: Instance) -> bool:
+        return bool(self._birth) and instance.birth != self._birth
+
     async def waits(self, instance_id: str) -> list[Wait]:
         """Which events the instance waits for, since when and until when (G9). Raises `InstanceNotFoundError`."""
-        await self.get(instance_id)
-        return await self._store.waits(instance_id)
+        found = await self._store.waits(instance_id)
+        await self.get(instance_id)  # afterwards: a birth that is there still was there before
+        return found
 
     async def history(self, instance_id: str) -> list[Step]:
         """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
-        await self.get(instance_id)
-        return await self._store.history(instance_id)
+        found = await self._store.history(instance_id)
+        await self.get(instance_id)  # afterwards, as above
+        return found
 
     async def histories(self, instance_ids: Collection[str]) -> dict[str, list[Step]]:
         """The histories of several instances; those that do not exist are absent."""
@@ -268,7 +315,11 @@ class Client:
         ended: asyncio.Future[Instance] = self._worker.loop.create_future()
 
         def look(instance: Instance) -> None:
-            if instance.status.finished and not ended.done():
+            if ended.done():
+                return
+            if self._is_foreign(instance):
+                ended.set_exception(InstanceNotFoundError(instance_id))
+            elif instance.status.finished:
                 ended.set_result(instance)
 
         forget = self._worker.watch(instance_id, look)
@@ -347,7 +398,8 @@ class Client:
 
     async def _send(self, message: Message, verb: str, reason: str = "") -> None:
         if self._caller is not None:
-            message = replace(message, audit=Audit(verb, self._caller, self._address, reason))
+            audit = Audit(verb, self._caller, self._address, reason)
+            message = replace(message, audit=audit, birth=message.birth or ("" if message.fresh else self._birth))
         accepted: asyncio.Future[None] = self._worker.loop.create_future()
         self._worker.submit(message, partial(_settle, accepted))
         await accepted
@@ -413,6 +465,11 @@ def _settle(future: asyncio.Future[None], error: BideError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+
+
+def new_instance_birth(source: random.Random) -> str:
+    """A birth that no other instance of the same id has, had, or will have."""
+    return birth_of(source.randbytes(8))
 
 
 def new_instance_id(clock: Clock, source: random.Random) -> str:

@@ -267,7 +267,8 @@ class Worker:
     def _take(self, now: Timestamp) -> list[_Entry]:
         for timer in self._timers.due(now):
             fired = TimerFired(timer.task_id, timer.fire_at)
-            self._entries.append((Message(timer.instance_id, fired, timer.generation), None))
+            message = Message(timer.instance_id, fired, timer.generation, birth=timer.birth)
+            self._entries.append((message, None))
         inbox, entries, most = self._inbox, self._entries, self.options.max_step
         first: list[_Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
         return first + [entries.popleft() for _ in range(min(len(entries), most - len(first)))]
@@ -290,7 +291,7 @@ class Worker:
         for inbox_id in batch.inbox_closed:
             self._delivered.pop(inbox_id, None)
         put = [
-            Message(message.instance_id, message.fact, message.generation, inbox_id)
+            Message(message.instance_id, message.fact, message.generation, inbox_id, birth=message.birth)
             for message, inbox_id in zip((*batch.returned, *batch.inbox), inbox_ids, strict=True)
         ]
         first = len(batch.returned)
@@ -385,7 +386,7 @@ class Worker:
         under_way = [message.instance_id for message, _ in self._entries]
         under_way += [message.instance_id for message in self._inbox]
         under_way += [activity.instance_id for activity, _ in self._starting]
-        under_way += [instance_id for instance_id, _, _ in self._activities.running]
+        under_way += [key[0] for key in self._activities.running]
         idle = epochs.keys() - {partition_of(instance_id) for instance_id in under_way}
         given = {partition: epochs.pop(partition) for partition in sorted(idle)[:most]}
         if given:
@@ -584,5 +585,5 @@ def _result_key(message: Message) -> TaskKey | None:
     """Which activity a message is the result of, if it exists nowhere but in memory."""
     fact = message.fact
     if isinstance(fact, TaskCompleted | TaskFailed) and not message.inbox_id:
-        return (message.instance_id, message.generation or 0, fact.id)
+        return (message.instance_id, message.generation or 0, fact.id, message.birth)
     return None

@@ -73,10 +73,10 @@ async def purge(call: Call[Query]) -> Response:
 async def response_link(call: Call[LinkQuery]) -> Response:
     """Make a link under which a person can answer one event of the instance, and do nothing else."""
     name, services = check_event_name(call.name("eventName")), call.services
-    await call.client.get(call.instance_id)
+    birth = (await call.client.get(call.instance_id)).birth
     valid_for = call.query.valid_for
     expires_at = None if valid_for is None else min(call.now + to_micros(span_of(valid_for)), NEVER)
     base = services.settings.public_url.rstrip("/") or base_url(call.request)
     links = SignedLinks(services.secret, base)
-    url = links.url(call.instance_id, name, secrets.token_hex(8), call.query.once, expires_at)
+    url = links.url(call.instance_id, birth, name, secrets.token_hex(8), call.query.once, expires_at)
     return call.answer(201, LinkObject(url=url))

@@ -145,19 +145,20 @@ class Endpoint(Generic[Q]):
         caller = services.gate.identify(request)
         instance_id: str | None = request.path_params.get("instanceId")
         services.gate.require(caller, self.verb, instance_id)
-        await _refuse_expired(services, caller)
+        await _refuse_outdated(services, caller)
         query = parse(self.query, request.query_params if request.scope["query_string"] else _NO_PARAMETERS)
-        client = services.client.on_behalf(caller.name, caller.address)
+        birth = "" if caller.grant is None else caller.grant.birth
+        client = services.client.on_behalf(caller.name, caller.address, birth)
         return await self.handler(Call(request, services, caller, query, client))
 
 
-async def _refuse_expired(services: Services, caller: Caller) -> None:
-    """Raises `HTTPException` 401 for a token whose instance has ended long ago."""
+async def _refuse_outdated(services: Services, caller: Caller) -> None:
+    """Raises `HTTPException` 401 for a token whose instance has ended long ago, and `InstanceNotFoundError` for one
+    whose instance is gone, whether or not another one has its id now."""
     if caller.grant is None:
         return
-    try:
-        instance = await services.client.get(caller.grant.instance_id)
-    except InstanceNotFoundError:
-        return  # purged; the holder of the token knew it
+    instance = await services.client.get(caller.grant.instance_id)
+    if instance.birth != caller.grant.birth:
+        raise InstanceNotFoundError(instance.id)
     if grant_expired(caller.grant, instance, services.clock.now()):
         raise HTTPException(401, "This token has expired.", {"WWW-Authenticate": "Bearer"})

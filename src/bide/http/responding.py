@@ -10,6 +10,7 @@ import logging
 import math
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl
@@ -121,6 +122,7 @@ async def respond(request: Request) -> Response:
     services: Services = request.app.state.services
     try:
         grant = services.gate.response_grant(request.path_params["token"])
+        services = _of_holder(request, services, grant)
         if request.method != "POST":
             return await _show(services, grant)
         if media_type(request) == "application/json":
@@ -130,6 +132,17 @@ async def respond(request: Request) -> Response:
     except Exception as error:
         return _refuse(request, error)
     raise HTTPException(415, f"An answer is sent as {_FORM}, or as application/json.")
+
+
+def _of_holder(request: Request, services: Services, grant: ResponseGrant) -> Services:
+    """For whoever holds the link, there is only the instance that it was made for."""
+    address = "" if request.client is None else request.client.host
+    client = services.client.on_behalf(_name_of(grant), address, grant.birth)
+    return replace(services, client=client)
+
+
+def _name_of(grant: ResponseGrant) -> str:
+    return f"link:{grant.link_id}"
 
 
 async def _show(services: Services, grant: ResponseGrant) -> Response:
@@ -143,7 +156,7 @@ async def _show(services: Services, grant: ResponseGrant) -> Response:
 async def _take_json(request: Request, services: Services, grant: ResponseGrant) -> Response:
     data = await read_payload(request, services.settings)
     await _open_wait(services.client, grant)
-    await _respond(request, services, grant, data, None)
+    await _respond(services, grant, data, None)
     return nothing(202)
 
 
@@ -153,7 +166,7 @@ async def _take_form(request: Request, services: Services, grant: ResponseGrant)
     field = form(msgspec.json.decode(wait.schema_json))
     try:
         data = answer(field, typed, services.settings.max_json_depth)
-        await _respond(request, services, grant, data, _sending(typed, data))
+        await _respond(services, grant, data, _sending(typed, data))
     except FormError as error:
         return await _question(services, wait, field, _NOT_TAKEN, typed, error.problems)
     except PayloadError as error:
@@ -175,7 +188,7 @@ async def _open_wait(client: Client, grant: ResponseGrant) -> Wait:
     """The oldest open wait that the link is for.
 
     Raises `NotAllowedError` if there is none, `InstanceFinishedError` if there will be none, and
-    `InstanceNotFoundError`: the link is genuine, so the instance has been purged.
+    `InstanceNotFoundError`: the link is genuine, so the instance has been purged, or replaced by another one.
     """
     for wait in await client.waits(grant.instance_id):
         if wait.name.lower() == grant.event.lower():
@@ -186,13 +199,9 @@ async def _open_wait(client: Client, grant: ResponseGrant) -> Wait:
     raise NotAllowedError("No answer is expected at the moment.")
 
 
-async def _respond(
-    request: Request, services: Services, grant: ResponseGrant, data: Raw, sending: str | None
-) -> None:
-    name = f"link:{grant.link_id}"
-    address = "" if request.client is None else request.client.host
-    client = services.client.on_behalf(name, address)
-    await client.respond(grant.instance_id, grant.event, data, once_key=name if grant.once else sending)
+async def _respond(services: Services, grant: ResponseGrant, data: Raw, sending: str | None) -> None:
+    once_key = _name_of(grant) if grant.once else sending
+    await services.client.respond(grant.instance_id, grant.event, data, once_key=once_key)
 
 
 async def _typed(request: Request, settings: Settings) -> Typed:

@@ -128,7 +128,7 @@ async def events(call: Call[Query]) -> Response:
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
-    return await call.services.streams.instance(call.instance_id, call.header(LAST_EVENT_ID), show)
+    return await call.services.streams.instance(call.client, call.instance_id, call.header(LAST_EVENT_ID), show)
 
 
 def _to_second(at: Timestamp) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from bide.engine.client import Begun
 from bide.errors import InstanceNotFoundError
 from bide.http.answers import error_answer
 from bide.http.endpoint import Call, Q
@@ -35,10 +36,10 @@ async def start(call: Call[StartQuery]) -> Response:
     """Start an instance with the body as its input."""
     name, instance_id, tags = call.name("functionName"), _new_instance_id(call), tags_of(call.query.tag)
     key = call.header(IDEMPOTENCY_KEY) or None
-    started_id = await call.client.start(
+    begun = await call.client.begin(
         name, await call.payload(), instance_id=instance_id, tags=tags, idempotency_key=key
     )
-    return await _started(call, started_id, call.query)
+    return await _started(call, begun, call.query)
 
 
 async def restart(call: Call[RestartQuery]) -> Response:
@@ -46,22 +47,24 @@ async def restart(call: Call[RestartQuery]) -> Response:
     Durable Functions."""
     as_new = call.query.restart_with_new_instance_id
     try:
-        started_id = await call.client.restart(call.instance_id, new_instance_id=as_new)
+        begun = await call.client.begin_again(call.instance_id, new_instance_id=as_new)
     except InstanceNotFoundError as error:
         return error_answer(error, 400)
-    return await _started(call, started_id, call.query)
+    return await _started(call, begun, call.query)
 
 
-async def _started(call: Call[Q], instance_id: str, wanted: StartQuery) -> Response:
+async def _started(call: Call[Q], begun: Begun, wanted: StartQuery) -> Response:
     """The 202 payload; or, for a caller who waits, the bare output if it comes in time."""
-    report_failure = wanted.return_internal_server_error_on_failure
+    instance_id, report_failure = begun.instance_id, wanted.return_internal_server_error_on_failure
     limit = wanted.waiting_time
     if limit is not None and (ended := await call.ended_within(limit, instance_id)):
         if ended.status is RuntimeStatus.COMPLETED:
             return call.answer(200, ended.output_json)
         return await status_answer(call, ended, ShowQuery(), report_failure)
     services = call.services
-    token = sign(services.secret, InstanceGrant(instance_id, VERBS, services.settings.token_days))
+    birth = begun.birth or (await call.client.get(instance_id)).birth
+    grant = InstanceGrant(instance_id, birth, VERBS, services.settings.token_days)
+    token = sign(services.secret, grant)
     payload = management_payload(call.request, services.settings, instance_id, token, report_failure=report_failure)
     return call.answer(202, payload, {"Location": payload.status_query_get_uri, "Retry-After": "10"})
 

@@ -87,8 +87,9 @@ class Streams:
         for wake in self._listeners:
             wake.set()
 
-    async def instance(self, instance_id: str, last_id: str, show: Show) -> StreamingResponse:
-        """The steps of an instance after `last_id`, as they come, and its status when it has ended.
+    async def instance(self, client: Client, instance_id: str, last_id: str, show: Show) -> StreamingResponse:
+        """The steps of an instance after `last_id`, as they come, and its status when it has ended. `client` is the
+        reader's.
 
         Raises `InstanceNotFoundError`, and `HTTPException`: 400 for an id that is none, 503 if there are too many
         streams.
@@ -98,8 +99,8 @@ class Streams:
         if last_id and not found:
             raise HTTPException(400, "Last-Event-ID should be the id of an event of this stream.")
         seen = (int(found[1]), int(found[2])) if found else (0, -1)
-        await self._client.get(instance_id)
-        return _EventStream(self._steps(instance_id, seen, show))
+        birth = (await client.get(instance_id)).birth
+        return _EventStream(self._steps(client, instance_id, birth, seen, show))
 
     def hub(self, last_id: str, show: Show) -> StreamingResponse:
         """The instances of this process as they change. Raises `HTTPException` 503 as `instance` does."""
@@ -132,15 +133,19 @@ class Streams:
             message = f"{self._most} event streams are open, and no more are allowed (max_streams)."
             raise HTTPException(503, message, {"Retry-After": "10"})
 
-    async def _steps(self, instance_id: str, seen: tuple[int, int], show: Show) -> AsyncGenerator[bytes, None]:
-        with self._listening() as wake, self._client.watching(instance_id, lambda _: wake.set()):
+    async def _steps(
+        self, client: Client, instance_id: str, birth: str, seen: tuple[int, int], show: Show
+    ) -> AsyncGenerator[bytes, None]:
+        with self._listening() as wake, client.watching(instance_id, lambda _: wake.set()):
             while not self._closed.is_set():
                 wake.clear()
                 try:
-                    instance = await self._client.get(instance_id)
-                    steps = await self._client.history(instance_id)
+                    instance = await client.get(instance_id)
+                    steps = await client.history(instance_id)
                 except InstanceNotFoundError:  # purged meanwhile
                     return
+                if instance.birth != birth:
+                    return  # another one has its id now
                 for step in steps:
                     place = (instance.generation, step.seq)
                     if place > seen:

@@ -139,7 +139,7 @@ def timers(due_before: Timestamp, after: TimerCursor | None, limit: int) -> Quer
     if after is not None:
         conditions.add("(fire_at, instance_id, timers.generation, task_id) > (?, ?, ?, ?)", *after)
     query = f"""
-        SELECT instance_id, timers.generation, task_id, fire_at, coalesce(instances.name, '')
+        SELECT instance_id, timers.generation, task_id, fire_at, timers.birth, coalesce(instances.name, '')
         FROM timers LEFT JOIN instances ON instances.id = timers.instance_id
         {conditions.where} ORDER BY fire_at, instance_id, timers.generation, task_id LIMIT ?
     """  # noqa: S608 - as above

@@ -138,13 +138,13 @@ class MemoryStore:
             if row.generation >= batch.forgotten.get(row.instance_id, 0):
                 step = Step(row.seq, row.at, _decode_facts(row.facts_json))
                 self._history.setdefault(row.instance_id, []).append(step)
+        self._close(batch)
         self._activities.update(batch.activities)
         for call in batch.activities_started:
             if call.key in self._activities:
                 self._activities[call.key] = replace(call, started=True)
         self._timers.update(batch.timers)
         self._waits.update(batch.waits)
-        self._close(batch)
         self._requests.update(batch.requests)
         self._verdicts += batch.remote_verdicts
         for entry in batch.audit:
@@ -161,7 +161,9 @@ class MemoryStore:
                 self._history.pop(instance_id, None)
             self._requests = {key: each for key, each in self._requests.items() if key[0] not in purged}
             self._audit = [entry for entry in self._audit if entry.instance_id not in purged]
-            self._inbox = {key: each for key, each in self._inbox.items() if each.instance_id not in purged}
+            self._inbox = {
+                key: each for key, each in self._inbox.items() if each.instance_id not in purged or not each.birth
+            }
         for instance_id, (_, seq) in batch.undone.items():
             self._history[instance_id] = [step for step in self._history[instance_id] if step.seq < seq]
         expired = [key for key, each in self._requests.items() if (each.expires_at or batch.at + 1) <= batch.at]

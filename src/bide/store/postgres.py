@@ -108,12 +108,12 @@ _INBOX = """
 """
 _VERDICTS = "DELETE FROM verdicts WHERE worker = $1 RETURNING worker, inbox_id, error, text, path"
 _TIMERS = """
-    SELECT instance_id, generation, task_id, fire_at FROM timers
+    SELECT instance_id, generation, task_id, fire_at, birth FROM timers
     WHERE partition = ANY ($1::smallint[]) AND fire_at > $2 AND fire_at <= $3
     ORDER BY fire_at, instance_id, generation, task_id
 """
 _ACTIVITIES = """
-    SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at, started
+    SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at, started, birth
     FROM activities WHERE partition = ANY ($1::smallint[]) ORDER BY scheduled_at, instance_id, task_id
 """
 _WAITS = f"""
@@ -473,7 +473,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         batch.at,
         [audit_row(entry) for entry in batch.audit],
         batch.inbox_closed,
-        [(message.inbox_id, encode(message)) for message in batch.inbox_kept],
+        [(message.inbox_id, message.birth, encode(message)) for message in batch.inbox_kept],
         # Of those that come before all others, each is put before the one that was put last: so in reverse.
         [_message_row(message, first=True) for message in reversed(batch.returned)]
         + [_message_row(message) for message in (*batch.inbox, *batch.parked)],
@@ -488,6 +488,7 @@ def _timer_row(timer: Timer) -> tuple[Any, ...]:
         timer.instance_id,
         timer.generation,
         timer.task_id,
+        timer.birth,
     )
 
 
@@ -496,8 +497,8 @@ def _wait_row(wait: Wait) -> tuple[Any, ...]:
     return (instance_id, wait_id, name, name.lower(), since, deadline, schema)
 
 
-def _message_row(message: Message, *, first: bool = False) -> tuple[int, str, bytes, bool]:
-    return (partition_of(message.instance_id), message.instance_id, encode(message), first)
+def _message_row(message: Message, *, first: bool = False) -> tuple[int, str, str, bytes, bool]:
+    return (partition_of(message.instance_id), message.instance_id, message.birth, encode(message), first)
 
 
 def _lease_lost(error: BaseException) -> bool:

@@ -27,7 +27,7 @@ _decode_parent = msgspec.json.Decoder(Parent).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 
 INSTANCE_COLUMNS = (
-    """id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags"""
+    "id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags, birth"
 )
 """In the order of `instance_row`."""
 WAIT_COLUMNS = "waits.instance_id, waits.id, waits.name, since, deadline, schema, coalesce(instances.name, '')"
@@ -48,6 +48,7 @@ def instance_row(instance: Instance) -> tuple[Any, ...]:
         None if instance.parent is None else encode(instance.parent),
         instance.held,
         encode(instance.tags) if instance.tags else None,
+        instance.birth,
     )
 
 
@@ -65,6 +66,7 @@ def instance_of(row: Sequence[Any]) -> Instance:
         parent=None if row[9] is None else _decode_parent(row[9]),
         held=row[10],
         tags={} if row[11] is None else _decode_tags(row[11]),
+        birth=row[12],
     )
 
 
@@ -83,13 +85,14 @@ def activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
         call.idempotency_key,
         call.scheduled_at,
         call.started,
+        call.birth,
     )
 
 
 def activity_of(row: Sequence[Any]) -> ScheduledActivity:
-    instance_id, generation, task_id, name, input_json, attempt, key, scheduled_at, started = row
+    instance_id, generation, task_id, name, input_json, attempt, key, scheduled_at, started, birth = row
     return ScheduledActivity(
-        instance_id, generation, task_id, name, Raw(input_json), attempt, key, scheduled_at, bool(started)
+        instance_id, generation, task_id, name, Raw(input_json), attempt, key, scheduled_at, bool(started), birth
     )
 
 

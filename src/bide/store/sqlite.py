@@ -76,12 +76,12 @@ _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement
 
 _PUT_INSTANCE = f"""
     INSERT INTO instances ({INSTANCE_COLUMNS}, steps, length)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?13, ?14)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?, ?14, ?15)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
         custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
         length = max(instances.length, excluded.length),
-        steps = CASE ?15 WHEN -1 THEN instances.steps
+        steps = CASE ?16 WHEN -1 THEN instances.steps
                          WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
 """  # noqa: S608 - the names of columns
 _STEP_INSTANCE = """
@@ -102,24 +102,25 @@ _FORGET = (
 )
 _PUT_ACTIVITY = """
     INSERT INTO activities (instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at,
-                            started)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                            started, birth)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_START_ACTIVITY = "UPDATE activities SET started = 1 WHERE instance_id = ? AND generation = ? AND task_id = ?"
-_CLOSE_ACTIVITY = "DELETE FROM activities WHERE instance_id = ? AND generation = ? AND task_id = ?"
-_PUT_TIMER = "INSERT INTO timers (instance_id, generation, task_id, fire_at) VALUES (?, ?, ?, ?)"
-_CLOSE_TIMER = "DELETE FROM timers WHERE instance_id = ? AND generation = ? AND task_id = ? AND fire_at = ?"
+_KEY = "instance_id = ? AND generation = ? AND task_id = ? AND birth = ?"
+_START_ACTIVITY = f"UPDATE activities SET started = 1 WHERE {_KEY}"  # noqa: S608 - the names of columns
+_CLOSE_ACTIVITY = f"DELETE FROM activities WHERE {_KEY}"  # noqa: S608 - as above
+_PUT_TIMER = "INSERT INTO timers (instance_id, generation, task_id, birth, fire_at) VALUES (?, ?, ?, ?, ?)"
+_CLOSE_TIMER = f"DELETE FROM timers WHERE {_KEY} AND fire_at = ?"  # noqa: S608 - as above
 _PUT_WAIT = """
     INSERT INTO waits (instance_id, id, name, since, deadline, schema) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (instance_id, id) DO UPDATE SET deadline = excluded.deadline
 """
 _CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
-_PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, fact, message) VALUES (?, ?, ?, ?)"
+_PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, birth, fact, message) VALUES (?, ?, ?, ?, ?)"
 _PUT_FIRST = "UPDATE inbox SET id = ?1 WHERE id = -?1"
 _PUT_VERDICT = "INSERT INTO verdicts (worker, inbox_id, error, text, path) VALUES (?, ?, ?, ?, ?)"
 _TAKE_VERDICTS = "DELETE FROM verdicts WHERE worker = ? RETURNING worker, inbox_id, error, text, path"
 _FORGET_VERDICTS = "DELETE FROM verdicts WHERE worker NOT IN (SELECT name FROM workers)"
-_KEEP_MESSAGE = "UPDATE inbox SET generation = ?, message = NULL WHERE id = ?"
+_KEEP_MESSAGE = "UPDATE inbox SET generation = ?, birth = ?, message = NULL WHERE id = ?"
 _CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
 _UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
 _PUT_REQUEST = """
@@ -147,7 +148,7 @@ _PURGE = (
        (SELECT key, json_each.value, created_at, instances.id
         FROM instances, json_each(CAST(tags AS TEXT)) WHERE instances.id = ?)""",
     "DELETE FROM history WHERE instance_id = ?",
-    "DELETE FROM inbox WHERE instance_id = ?",
+    "DELETE FROM inbox WHERE instance_id = ? AND birth <> ''",
     "DELETE FROM requests WHERE instance_id = ?",
     "DELETE FROM audit WHERE instance_id = ?",
     "DELETE FROM instances WHERE id = ?",
@@ -331,31 +332,32 @@ class SqliteStore:
 
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         rows = self._read(
-            "SELECT id, instance_id, generation, fact, message FROM inbox WHERE id > ? ORDER BY id", (after,)
+            "SELECT id, instance_id, generation, birth, fact, message FROM inbox WHERE id > ? ORDER BY id", (after,)
         )
         messages: list[Message] = []
-        for inbox_id, instance_id, generation, fact, message in rows:
+        for inbox_id, instance_id, generation, birth, fact, message in rows:
             if len(messages) == limit:
                 break
             if partition_of(instance_id) in partitions and message is not None:
                 messages.append(replace(decode_message(message), inbox_id=inbox_id))
             elif partition_of(instance_id) in partitions:
-                messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id))
+                messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id, birth=birth))
         return messages
 
     async def timers(
         self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
     ) -> list[Timer]:
         rows = self._read(
-            """SELECT instance_id, generation, task_id, fire_at FROM timers WHERE fire_at > ? AND fire_at <= ?
-               ORDER BY fire_at, instance_id, generation, task_id""",
+            """SELECT instance_id, generation, task_id, fire_at, birth FROM timers
+               WHERE fire_at > ? AND fire_at <= ? ORDER BY fire_at, instance_id, generation, task_id""",
             (after, until),
         )
         return [Timer(*row) for row in rows if partition_of(row[0]) in partitions]
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         rows = self._read(
-            """SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at, started
+            """SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at,
+                      started, birth
                FROM activities ORDER BY scheduled_at, instance_id, task_id""",
             (),
         )
@@ -533,17 +535,17 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
         _PUT_HISTORY,
         [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in own_rows],
     )
-    yield _PUT_ACTIVITY, [(*activity_row(call)[:-1], int(call.started)) for call in batch.activities.values()]
-    yield _START_ACTIVITY, [call.key for call in batch.activities_started]
     yield _CLOSE_ACTIVITY, batch.activities_closed
-    yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
+    yield _PUT_ACTIVITY, [_activity_row(call) for call in batch.activities.values()]
+    yield _START_ACTIVITY, [call.key for call in batch.activities_started]
     yield _CLOSE_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers_closed]
-    yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
+    yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
     yield _CLOSE_WAIT, batch.waits_closed
+    yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
     yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
     yield _PUT_VERDICT, [astuple(each) for each in batch.remote_verdicts]
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
-    yield _KEEP_MESSAGE, [(message.generation, message.inbox_id) for message in batch.inbox_kept]
+    yield _KEEP_MESSAGE, [(message.generation, message.birth, message.inbox_id) for message in batch.inbox_kept]
     yield _CLOSE_MESSAGE, [(inbox_id,) for inbox_id in batch.inbox_closed]
 
 
@@ -590,8 +592,14 @@ def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
 
 def _instance_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
     """What may be NULL is an empty value, which the statement makes NULL: None would need an adapter, too."""
-    *row, parent, held, tags = instance_row(instance)
-    return (*row, parent or _EMPTY, held or "", tags or _EMPTY, added.text, added.end, added.first)
+    *row, parent, held, tags, birth = instance_row(instance)
+    return (*row, parent or _EMPTY, held or "", tags or _EMPTY, birth, added.text, added.end, added.first)
+
+
+def _activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
+    """A bool would need an adapter, too."""
+    *row, started, birth = activity_row(call)
+    return (*row, int(started), birth)
 
 
 def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
@@ -623,7 +631,8 @@ def _put_first(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]
 def _put_messages(db: sqlite3.Connection, messages: Iterable[Message]) -> list[int]:
     ids: list[int] = []
     for message in messages:
-        plain = message == Message(message.instance_id, message.fact, message.generation)
-        row = (message.instance_id, message.generation, encode(message.fact), None if plain else encode(message))
+        plain = message == Message(message.instance_id, message.fact, message.generation, birth=message.birth)
+        whole = None if plain else encode(message)
+        row = (message.instance_id, message.generation, message.birth, encode(message.fact), whole)
         ids.append(db.execute(_PUT_MESSAGE, row).lastrowid or 0)
     return ids

@@ -196,8 +196,8 @@ class StoreExam(ListExam):
             snapshot = (await store.load(["a"]))["a"]
             assert snapshot.instance == instance("a")
             assert [made.facts for made in snapshot.history] == [(ExecutionStarted("order"),)]
-            assert [call.key for call in await store.activities(ALL)] == [("a", 0, 1)]
-            assert [timer.key for timer in await store.timers(ALL, FOREVER)] == [("a", 0, 2)]
+            assert [call.key for call in await store.activities(ALL)] == [("a", 0, 1, "b1")]
+            assert [timer.key for timer in await store.timers(ALL, FOREVER)] == [("a", 0, 2, "b1")]
             assert [wait.id for wait in await store.waits("a")] == [3]
             assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [1, 2]
 
@@ -211,11 +211,12 @@ class StoreExam(ListExam):
             output_json=Raw(b"2"),
             custom_status_json=Raw(b"3"),
             generation=4,
-            parent=Parent("p", 5, 6),
+            parent=Parent("p", 5, 6, "b0"),
             held="why",
+            birth="b1",
         )
         call = activity(generation=1, attempt=2, started=True, scheduled_at=NOW + 3)
-        timer = Timer("a", 1, 2, NOW + 4)
+        timer = Timer("a", 1, 2, NOW + 4, "b1")
         wait = Wait("a", 3, "Answer", NOW, NOW + 5, Raw(b'{"type":"string"}'), "order")
 
         async def question(store: Store) -> None:
@@ -284,7 +285,7 @@ class StoreExam(ListExam):
             epochs = await own_all(store)
             calls = {call.key: call for call in (activity("a", 1), activity("a", 2))}
             await put(store, epochs, "a", activities=calls)
-            await put(store, epochs, activities_started=[calls["a", 0, 2], activity("a", 9)])
+            await put(store, epochs, activities_started=[calls["a", 0, 2, "b1"], activity("a", 9)])
             assert [(call.task_id, call.started) for call in await store.activities(ALL)] == [(1, False), (2, True)]
 
         self.ask(tmp_path, question)
@@ -308,7 +309,11 @@ class StoreExam(ListExam):
             rows |= {"timers": {timer.key: timer for timer in timers}}
             rows |= {"waits": {("a", wait.id): wait for wait in waits}, "inbox": [event("a", 1), event("a", 2)]}
             first, _ = await put(store, epochs, "a", **rows)
-            closed = {"activities_closed": [("a", 0, 5)], "timers_closed": timers[:1], "waits_closed": [("a", 3)]}
+            closed = {
+                "activities_closed": [("a", 0, 5, "b1")],
+                "timers_closed": timers[:1],
+                "waits_closed": [("a", 3)],
+            }
             for _ in range(2):  # closing what is closed changes nothing
                 await put(store, epochs, inbox_closed=[first], **closed)
                 assert [call.task_id for call in await store.activities(ALL)] == [6]
@@ -318,10 +323,50 @@ class StoreExam(ListExam):
 
         self.ask(tmp_path, question)
 
+    def test_the_next_instance_of_an_id_opens_what_the_last_one_closes(self, tmp_path: Path) -> None:
+        """The same numbers, in one commit: what is closed is the earlier one's."""
+
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            await store.commit(everything("a", epochs))
+            call, timer = activity("a", 1, birth="b2"), Timer("a", 0, 2, NOW, "b2")
+            wait = Wait("a", 3, "Other", NOW + 1, orchestrator="order")
+            await put(
+                store,
+                epochs,
+                instances={"a": instance("a", birth="b2")},
+                purged=["a"],
+                activities={call.key: call},
+                activities_closed=[("a", 0, 1, "b1")],
+                timers={timer.key: timer},
+                timers_closed=[Timer("a", 0, 2, NOW, "b1")],
+                waits={("a", 3): wait},
+                waits_closed=[("a", 3)],
+            )
+            late = {"activities_closed": [("a", 0, 1, "b1")], "timers_closed": [Timer("a", 0, 2, NOW, "b1")]}
+            await put(store, epochs, activities_started=[activity("a", 1)], **late)
+            assert await store.activities(ALL) == [call]
+            assert await store.timers(ALL, FOREVER) == [timer]
+            assert await store.waits("a") == [wait]
+
+        self.ask(tmp_path, question)
+
+    def test_a_message_says_for_which_instance_of_an_id_it_is(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            plain, judged = event("a", 1, "b1"), event("a", 2)
+            _, kept = await put(store, epochs, "a", inbox=[plain, judged])
+            await put(store, epochs, inbox_kept=[replace(judged, inbox_id=kept, birth="b1")])
+            assert [message.birth for message in await store.inbox(ALL, BEFORE_ALL, 9)] == ["b1", "b1"]
+            await put(store, epochs, "b", purged=["a"], inbox=[event("a", 3)])
+            assert [message.birth for message in await store.inbox(ALL, BEFORE_ALL, 9)] == [""]
+
+        self.ask(tmp_path, question)
+
     def test_what_never_was_can_be_closed(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
-            closed = {"activities_closed": [("x", 0, 1)], "waits_closed": [("x", 1)], "inbox_closed": [99]}
+            closed = {"activities_closed": [("x", 0, 1, "b1")], "waits_closed": [("x", 1)], "inbox_closed": [99]}
             await put(store, epochs, timers_closed=[Timer("x", 0, 1, NOW)], **closed)
             await nothing_of(store, "x")
 

@@ -35,6 +35,7 @@ from bide.testing.exam_rows import (
     everything,
     instance,
     nothing_of,
+    numbers,
     own_all,
     put,
     step,
@@ -305,17 +306,19 @@ class ListExam:
 
     # --- what is deleted
 
-    def test_a_purged_instance_leaves_nothing_but_its_last_entry(self, tmp_path: Path) -> None:
+    def test_a_purged_instance_leaves_nothing_but_its_last_entry_and_what_was_not_for_it_alone(
+        self, tmp_path: Path
+    ) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
             request, entry = RequestKey("k", b"1"), AuditEntry(NOW, "start", "me", "", instance_id="a")
-            await store.commit(everything("a", epochs))
+            others = await store.commit(everything("a", epochs))
             await put(
                 store,
                 epochs,
                 "b",
                 instances={"a": instance("a", status=COMPLETED, tags={"n": "1"})},
-                activities_closed=[("a", 0, 1)],
+                activities_closed=[("a", 0, 1, "b1")],
                 timers_closed=await store.timers(ALL, FOREVER),
                 waits_closed=[("a", 3)],
                 requests={("a", "k"): request, ("b", "k"): request},
@@ -323,6 +326,8 @@ class ListExam:
             )
             last = AuditEntry(NOW + 1, "purge", "me", "", instance_id="a")
             await put(store, epochs, purged=["a"], audit=[last])
+            assert numbers(await store.inbox(ALL, BEFORE_ALL, 9)) == [1]  # for whichever instance has the id
+            await put(store, epochs, inbox_closed=others)
             await nothing_of(store, "a")
             assert await store.requests([("a", "k"), ("b", "k")], NOW) == {("b", "k"): request}
             assert [each.verb for each in await store.audit("a", None, 9)] == ["purge"]
@@ -336,7 +341,7 @@ class ListExam:
             epochs = await own_all(store)
             rows: dict[str, Any] = {"history": [step("a", 0, ExecutionStarted("order"), EventRaised("x"))]}
             await put(store, epochs, instances={"a": instance("a", tags={"n": "1"})}, **rows)
-            fresh = instance("a", created_at=NOW + SECOND, tags={"n": "2"})
+            fresh = instance("a", created_at=NOW + SECOND, tags={"n": "2"}, birth="b2")
             new = step("a", 0, ExecutionStarted("pay"))
             await put(store, epochs, purged=["a"], instances={"a": fresh}, history=[new], inbox=[event("a", 7)])
             assert await store.instance("a") == fresh

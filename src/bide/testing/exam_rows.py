@@ -45,6 +45,7 @@ def instance(instance_id: str = "a", **fields: Any) -> Instance:
         "status": RuntimeStatus.RUNNING,
         "created_at": NOW,
         "updated_at": NOW,
+        "birth": "b1",
     }
     return Instance(instance_id, **{**values, **fields})
 
@@ -57,13 +58,13 @@ def step(instance_id: str, seq: int, *facts: Fact, generation: int = 0) -> Histo
 def activity(instance_id: str = "a", task_id: int = 1, **fields: Any) -> ScheduledActivity:
     """An activity that is scheduled."""
     values: dict[str, Any] = {"generation": 0, "name": "send", "input_json": Raw(b'"x"'), "attempt": 1}
-    values |= {"idempotency_key": f"{instance_id}/0/{task_id}", "scheduled_at": NOW}
+    values |= {"idempotency_key": f"{instance_id}/0/{task_id}", "scheduled_at": NOW, "birth": "b1"}
     return ScheduledActivity(instance_id=instance_id, task_id=task_id, **{**values, **fields})
 
 
-def event(instance_id: str = "a", number: int = 0) -> Message:
+def event(instance_id: str = "a", number: int = 0, birth: str = "") -> Message:
     """A message that can be told from others."""
-    return Message(instance_id, EventRaised("Item", Raw(str(number).encode())))
+    return Message(instance_id, EventRaised("Item", Raw(str(number).encode())), birth=birth)
 
 
 def numbers(messages: Iterable[Message]) -> list[int]:
@@ -86,7 +87,7 @@ async def put(store: Store, epochs: dict[int, int], *ids: str, **rows: Any) -> l
 
 def everything(instance_id: str, epochs: dict[int, int], closes: int = 0) -> Batch:
     """A batch with a row of each kind."""
-    call, timer = activity(instance_id, 1), Timer(instance_id, 0, 2, NOW)
+    call, timer = activity(instance_id, 1), Timer(instance_id, 0, 2, NOW, "b1")
     return Batch(
         NOW,
         epochs=epochs,
@@ -96,7 +97,7 @@ def everything(instance_id: str, epochs: dict[int, int], closes: int = 0) -> Bat
         timers={timer.key: timer},
         waits={(instance_id, 3): Wait(instance_id, 3, "Answer", NOW, orchestrator="order")},
         inbox=[event(instance_id, 1)],
-        parked=[event(instance_id, 2)],
+        parked=[event(instance_id, 2, "b1")],
         inbox_closed=[closes] if closes else [],
     )
 

@@ -86,7 +86,7 @@ class SimulatedActivities:
         self._running.pop(activity.key, None)
         self._begun.discard(activity.key)
         if fact is not None:
-            await self._hand_in(Message(activity.instance_id, fact, activity.generation))
+            await self._hand_in(Message(activity.instance_id, fact, activity.generation, birth=activity.birth))
 
     async def _outcome(self, activity: ScheduledActivity, recovered: bool) -> TaskCompleted | TaskFailed:
         once = activity.name in _ONCE

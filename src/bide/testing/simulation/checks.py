@@ -107,7 +107,7 @@ async def _check_story(world: World, client: Client) -> None:
         report.check("G1", instance is not None, f"the acknowledged start of {client.instance_id} is lost")
     if instance is None:
         return
-    past = ledger.pasts.get(client.instance_id, Past())
+    past = ledger.pasts.get(client.instance_id, Past(""))
     sent = [event for event in ledger.sent.values() if event.instance_id == client.instance_id]
     for event in sent:
         _check_event(world, event, past, instance)
@@ -204,5 +204,5 @@ def _check_fifo(world: World, client: Client, past: Past, name: str, taken: Iter
 
 def _verified(client: Client, past: Past) -> bool:
     """Whether the right code is among the first four answers that arrived."""
-    code = code_for_instance(client.instance_id)
+    code = code_for_instance(client.instance_id, client.birth)
     return any(payload.startswith(code) for payload in _payloads(past, "answer")[:4])

@@ -57,6 +57,7 @@ class Client:
         self.instance_id = instance_id
         self.name = name
         self.value = value
+        self.birth = "b1"
         self.acknowledged = False
         self._process: Process | None = None
         self._tags = 0
@@ -84,7 +85,7 @@ class Client:
     # --- messages
 
     async def start(self) -> None:
-        fact = ExecutionStarted(self.name, encode(self.value))
+        fact = ExecutionStarted(self.name, encode(self.value), birth=self.birth)
         while True:
             answer = await self.send(fact)
             if answer is None:
@@ -198,7 +199,7 @@ class Verification(Client):
         for _ in range(rng.randint(0, 5)):
             await self.sleep(rng.choice((0, SECOND, 20 * SECOND, 45 * SECOND)))
             right = rng.random() < 0.4
-            code = code_for_instance(self.instance_id) if right else "wrong"
+            code = code_for_instance(self.instance_id, self.birth) if right else "wrong"
             answers = await self.tell_all([rng.choice(("Answer", "ANSWER"))] * rng.choice((1, 1, 2)), code)
             if any(isinstance(answer, InstanceFinishedError) for answer in answers):
                 return
@@ -266,9 +267,9 @@ class Meddler(Client):
                 await self.send(ExecutionResumed())
 
 
-def code_for_instance(instance_id: str) -> str:
+def code_for_instance(instance_id: str, birth: str) -> str:
     """The code of the first activity of an instance."""
-    return f"code-{instance_id}/0/1"
+    return f"code-{instance_id}/{birth}/0/1"
 
 
 def populate(world: World) -> list[Client]:

@@ -60,6 +60,7 @@ class Sent:
 class Past:
     """All that was ever committed of one instance, over all its generations."""
 
+    birth: str
     generation: int = -1
     seq: int = -1
     at: Timestamp = 0
@@ -112,7 +113,7 @@ class Ledger:
             self.scheduled[key] = activity
         self.started.update(activity.key for activity in batch.activities_started)
         for row in batch.history:
-            self._step(row)
+            self._step(row, batch.instances[row.instance_id].birth)
         if unfit:
             self._check_held(batch, unfit)
         self.queued([*batch.returned, *batch.inbox, *batch.parked])
@@ -152,8 +153,10 @@ class Ledger:
 
     # --- histories
 
-    def _step(self, row: HistoryRow) -> None:
-        past = self.pasts.setdefault(row.instance_id, Past())
+    def _step(self, row: HistoryRow, birth: str) -> None:
+        past = self.pasts.get(row.instance_id)
+        if past is None or past.birth != birth:
+            past = self.pasts[row.instance_id] = Past(birth)
         next_step = row.generation == past.generation and row.seq == past.seq + 1
         next_run = row.generation > past.generation and row.seq == 0
         if not next_step and not next_run:
@@ -168,14 +171,14 @@ class Ledger:
         past.generations[-1].append(facts)
         self._cause(row, past, facts[0])
         for fact in facts[1:]:
-            self._request(row, fact)
+            self._request(row, past, fact)
 
     def _cause(self, row: HistoryRow, past: Past, fact: Fact) -> None:
         match fact:
             case EventRaised():
                 self._event(row, past, fact)
             case TaskCompleted() | TaskFailed():
-                key = (row.instance_id, row.generation, fact.id)
+                key = (row.instance_id, row.generation, fact.id, past.birth)
                 self.report.check("G5", key in self.scheduled, f"a result of {key}, which was never asked for")
                 self.report.check("G5", key not in self.answered, f"a second result of {key}")
                 self.answered.add(key)
@@ -195,7 +198,7 @@ class Ledger:
         seen.append(row.generation)
 
     def _fired(self, row: HistoryRow, past: Past, fact: TimerFired) -> None:
-        key = (row.instance_id, row.generation, fact.id)
+        key = (row.instance_id, row.generation, fact.id, past.birth)
         due = self.timers.get(key)
         self.report.check("G3", due == fact.fire_at, f"timer {key} fired as {fact.fire_at}, was set as {due}")
         self.report.check("G3", key not in self.timers_over, f"timer {key} fired, but was over already")
@@ -203,14 +206,14 @@ class Ledger:
         self.report.check("G3", past.at >= (due or 0), f"timer {key} is due {due}, its step is at {past.at}")
         self.timers_over.add(key)
 
-    def _request(self, row: HistoryRow, fact: Fact) -> None:
+    def _request(self, row: HistoryRow, past: Past, fact: Fact) -> None:
         match fact:
             case TimerCreated():
-                self.timers[(row.instance_id, row.generation, fact.id)] = fact.fire_at
+                self.timers[(row.instance_id, row.generation, fact.id, past.birth)] = fact.fire_at
             case TimerCancelled():
-                self.timers_over.add((row.instance_id, row.generation, fact.id))
+                self.timers_over.add((row.instance_id, row.generation, fact.id, past.birth))
             case TaskScheduled():
-                key = (row.instance_id, row.generation, fact.id)
+                key = (row.instance_id, row.generation, fact.id, past.birth)
                 if key not in self.scheduled:  # scheduled and dropped in one commit: it has no row
                     self.timers_over.add(key)
             case EventSent():

@@ -33,6 +33,7 @@ CREATE TABLE instances (
     parent        BLOB,             -- JSON of a Parent; NULL: started from outside
     held          TEXT,             -- why it does not go on although it has messages; NULL: it does
     tags          BLOB,             -- as they were given, a JSON object; NULL: none
+    birth         TEXT NOT NULL,    -- tells it from all others that ever had its id
     length        INTEGER NOT NULL, -- how many steps the history of the present generation has
     steps         BLOB NOT NULL     -- the first of them, if they are small: JSON, each followed by a comma. All
                                     -- others are in `history`.
@@ -77,6 +78,7 @@ CREATE TABLE activities (
     idempotency_key TEXT NOT NULL,
     scheduled_at    INTEGER NOT NULL,
     started         INTEGER NOT NULL,
+    birth           TEXT NOT NULL,  -- the instance's
     PRIMARY KEY (instance_id, generation, task_id)
 ) WITHOUT ROWID;
 
@@ -86,6 +88,7 @@ CREATE TABLE timers (
     instance_id TEXT NOT NULL,
     generation  INTEGER NOT NULL,
     task_id     INTEGER NOT NULL,
+    birth       TEXT NOT NULL,      -- the instance's
     PRIMARY KEY (fire_at, instance_id, generation, task_id)
 ) WITHOUT ROWID;
 
@@ -111,6 +114,7 @@ CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     instance_id TEXT NOT NULL,
     generation  INTEGER,            -- of the request that it answers; NULL: it came from outside
+    birth       TEXT NOT NULL,      -- of the one instance that it is for; empty: whichever has the id
     fact        BLOB NOT NULL,      -- JSON
     message     BLOB                -- all that the message says, as JSON, where that is more than its fact: who asked,
                                     -- under which key, who waits for the verdict

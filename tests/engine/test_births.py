@@ -1,0 +1,173 @@
+"""What is under way for an instance does not reach the next one of its id.
+
+Both begin with generation 0 and count their tasks from 1: only their birth tells them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from bide import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
+from bide.batch import Batch, Message, Timer
+from bide.core.partition import Partition
+from bide.engine.timers import TimerWindow
+from bide.history import (
+    EventRaised,
+    ExecutionPurged,
+    ExecutionStarted,
+    ExecutionTerminated,
+    Fact,
+    Failure,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TimerFired,
+)
+from bide.instance import ALL_PARTITIONS
+from bide.links import SignedLinks
+from bide.store.memory import MemoryStore
+from bide.store.protocol import BEFORE_ALL
+
+T = TypeVar("T")
+
+LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
+
+
+@pytest.fixture
+def waiter(app: App) -> App:
+    """Waits for everything there is; the tasks are 1 to 4."""
+
+    @app.activity
+    def work() -> str:
+        return "worked"
+
+    @app.orchestrator
+    async def child(ctx: OrchestrationContext) -> str:
+        return await ctx.wait_for_external_event("Go", str)
+
+    @app.orchestrator
+    async def wait(ctx: OrchestrationContext) -> list[str]:
+        tasks = [
+            ctx.call_activity(work),
+            ctx.create_timer(timedelta(seconds=10)),
+            ctx.with_options(instance_id="child").call_sub_orchestrator(child),
+            ctx.wait_for_external_event("Go", str),
+        ]
+        return [str(await task) for task in tasks]
+
+    return app
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+class Hub:
+    """A partition and a store, stepped by hand: messages arrive when and as the test says."""
+
+    def __init__(self, app: App) -> None:
+        self.partition = Partition(app.registry, LINKS)
+        self.partition.epochs = dict.fromkeys(ALL_PARTITIONS, 0)
+        self.store = MemoryStore()
+        self.now = 0
+
+    def step(self, *messages: Message) -> Batch:
+        self.now += 1
+        loaded = run(self.store.load(self.partition.missing(messages)))
+        batch = self.partition.step(messages, self.now, loaded)
+        run(self.store.commit(batch))
+        return batch
+
+
+def start(birth: str) -> Message:
+    return Message("a", ExecutionStarted("wait", birth=birth))
+
+
+def end() -> tuple[Message, Message]:
+    return Message("a", ExecutionTerminated("over")), Message("a", ExecutionPurged())
+
+
+ANSWERS: list[Fact] = [
+    TaskCompleted(1, Raw(b'"old"')),
+    TaskFailed(1, Failure("ValueError", "old")),
+    TimerFired(2, 10_000_001),
+    SubOrchestrationInstanceCompleted(3, Raw(b'"old"')),
+    SubOrchestrationInstanceFailed(3, Failure("ValueError", "old")),
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda fact: type(fact).__name__)
+@pytest.mark.parametrize("where", ["in memory", "in the inbox"])
+def test_an_answer_to_an_earlier_life_settles_nothing(waiter: App, answer: Fact, where: str) -> None:
+    hub = Hub(waiter)
+    hub.step(start("one"))
+    late = Message("a", answer, 0, birth="one")
+    if where == "in the inbox":
+        (inbox_id,) = run(hub.store.send([late]))
+        late = replace(late, inbox_id=inbox_id)
+    hub.step(Message("a", ExecutionTerminated("over")))
+    hub.step(Message("a", ExecutionPurged()))
+    began = hub.step(start("two"))
+    before = run(hub.store.history("a"))
+    batch = hub.step(late)
+    assert batch.history == []
+    assert run(hub.store.history("a")) == before
+    assert [call.key for call in run(hub.store.activities(ALL_PARTITIONS))] == [("a", 0, 1, "two")]
+    assert len(run(hub.store.timers(ALL_PARTITIONS, 2**62))) == len(began.timers) == 1
+    left = run(hub.store.inbox(ALL_PARTITIONS, BEFORE_ALL, 9))
+    assert late.fact not in [message.fact for message in left]
+
+
+def test_what_was_accepted_by_an_earlier_life_is_not_for_the_next_one(waiter: App) -> None:
+    """An event that a held instance could not take lies in the inbox."""
+    hub = Hub(waiter)
+    hub.step(start("one"))
+    old = Message("a", EventRaised("Go", Raw(b'"old"')), None, birth="one")
+    hub.step(*end()[:1])
+    hub.step(*end()[1:])
+    hub.step(start("two"))
+    batch = hub.step(old)
+    assert [type(verdict) for verdict in batch.verdicts] == [InstanceNotFoundError]
+    assert batch.history == []
+
+
+def test_a_further_generation_of_an_earlier_life_starts_nothing(waiter: App) -> None:
+    hub = Hub(waiter)
+    batch = hub.step(Message("a", ExecutionStarted("wait", birth="one"), 3, birth="one"))
+    assert batch.instances == {}
+
+
+def test_a_child_is_ended_with_its_parent_and_no_other_that_has_its_id(waiter: App) -> None:
+    hub = Hub(waiter)
+    (sent,) = (hub.step(start("one"))).inbox
+    hub.step(Message("child", ExecutionStarted("child", birth="stranger")))
+    (terminated,) = [
+        message
+        for message in (hub.step(Message("a", ExecutionTerminated("over", recurse=True)))).inbox
+        if isinstance(message.fact, ExecutionTerminated)
+    ]
+    hub.step(terminated)
+    stranger = run(hub.store.instance("child"))
+    assert stranger is not None
+    assert stranger.status is RuntimeStatus.RUNNING
+    assert isinstance(sent.fact, ExecutionStarted)
+    assert terminated.birth == sent.fact.birth
+
+
+def test_a_timer_of_an_earlier_life_does_not_let_the_next_ones_fire_early() -> None:
+    """They have the same id, and the earlier one is due earlier."""
+    window = TimerWindow()
+    window.extend([], 100)
+    window.add([Timer("a", 0, 1, 10, "one")])
+    window.discard([Timer("a", 0, 1, 10, "one")])
+    window.add([Timer("a", 0, 1, 50, "two")])
+    assert window.due(49) == []
+    assert window.due(50) == [Timer("a", 0, 1, 50, "two")]
