@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from bide.clock import Timestamp
 from bide.errors import BideError, RequestError, error_named
 from bide.history import Fact, Step
-from bide.instance import Instance, Wait
+from bide.instance import Instance, Reuse, Wait
 
 TaskKey: TypeAlias = tuple[str, int, int, str]
 """(instance id, generation, task id, birth): one activity call or timer, for ever."""
@@ -61,12 +61,14 @@ class RequestKey(Struct, frozen=True, gc=False):
     """Names one request to an instance, so that it takes effect once however often it is sent (G2).
 
     The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`
-    (None: for as long as the instance exists).
+    (None: for as long as the instance exists). One that `outlives` the instance is remembered also when that is
+    replaced: a start that replaced it must not do so twice.
     """
 
     key: str
     digest: bytes
     expires_at: Timestamp | None = None
+    outlives: bool = False
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -78,7 +80,8 @@ class Message(Struct, frozen=True, gc=False):
     holds the message until its step is committed; 0: it has none.
 
     For `ExecutionStarted` only: `fresh` says that the id was just made, so no instance can have it; `restart`
-    that a finished instance of that id is to begin again.
+    that a finished instance of that id is to begin again; `reuse` what becomes of the one that has the id (None:
+    the same start once more is a repetition).
 
     `request` makes it safe to send the message again; `audit` has it recorded with what became of it. `reply_to`
     names the worker that took the message for an instance of another one's, and waits for the verdict.
@@ -94,6 +97,7 @@ class Message(Struct, frozen=True, gc=False):
     audit: Audit | None = None
     reply_to: str = ""
     birth: str = ""
+    reuse: Reuse | None = None
 
     @property
     def accepted(self) -> bool:
@@ -189,6 +193,9 @@ class Batch:
     purged: list[str] = field(default_factory=list[str])
     """Instances that are deleted with all their rows, before anything else of this batch is written. The same
     id may begin anew in this batch."""
+    replaced: dict[str, Instance] = field(default_factory=dict[str, Instance])
+    """Instances that make way for others of their ids, as they were last. They are deleted like `purged` ones, but
+    their audit stays, and requests that outlive them."""
 
     activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
     activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
@@ -240,5 +247,6 @@ class Batch:
             or self.activities_closed
             or self.timers_closed
             or self.purged
+            or self.replaced
             or self.audit
         )

@@ -90,11 +90,12 @@ class InstanceNotFoundError(RequestError):
 
 
 class InstanceExistsError(RequestError):
-    """The instance id is taken by an instance with another function or input."""
+    """The instance id is taken: by an instance with another function or input, or, with `reuse="never"`, at all."""
 
-    def __init__(self, instance_id: str) -> None:
+    def __init__(self, instance_id: str, how: str = " with another function or input") -> None:
         super().__init__(
-            f"Instance '{instance_id}' already exists with another function or input. Choose another id."
+            f"Instance '{instance_id}' already exists{how}. Choose another id; or say by `reuse` that this start "
+            "replaces an instance that has `ended`, or in any case (`replace`)."
         )
         self.instance_id = instance_id
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Literal, TypeAlias, get_args
 from zlib import crc32
 
 from msgspec import Raw, Struct
@@ -96,6 +97,10 @@ def ended(fact: ExecutionCompleted) -> RuntimeStatus:
     """The status in which `ExecutionCompleted` leaves an instance."""
     return RuntimeStatus.COMPLETED if fact.failure is None else RuntimeStatus.FAILED
 
+
+Reuse: TypeAlias = Literal["never", "ended", "replace"]
+"""When a start may have an id that has an instance already: never; if that one has ended; always, by ending it."""
+REUSES: tuple[Reuse, ...] = get_args(Reuse)
 
 _TAG_NAME = re.compile(r"[A-Za-z0-9._-]{1,50}")
 _TAG_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")

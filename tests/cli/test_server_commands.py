@@ -279,3 +279,11 @@ def test_a_type_in_words(schema: dict[str, Any], words: str) -> None:
 def test_a_moment_as_people_say_it(seconds: int, words: str) -> None:
     now = datetime(2026, 11, 23, tzinfo=UTC)
     assert when(now + timedelta(seconds=seconds), now) == words
+
+
+def test_a_start_says_what_becomes_of_the_one_before(server: Server) -> None:
+    server.ok("start", "Approve", "1", "--id", "a")
+    server.fails(4, "start", "Approve", "1", "--id", "a", "--reuse", "never")
+    server.ok("start", "Approve", "2", "--id", "a", "--reuse", "replace")
+    assert json.loads(server.ok("show", "a"))["input"] == 2
+    server.fails(2, "start", "Approve", "--id", "a", "--reuse", "always")

@@ -115,6 +115,21 @@ def test_what_is_safe_to_repeat(client: Client) -> None:
     assert client.start("Approve", 1) != client.start("Approve", 1)
 
 
+def test_an_id_is_used_again_if_the_caller_says_so(client: Client) -> None:
+    client.start("Approve", 1, instance_id="a")
+    for wanted in ("never", "ended"):
+        with pytest.raises(InstanceExistsError, match="'a' already exists"):
+            client.start("Approve", 2, instance_id="a", reuse=wanted)
+    client.start("Approve", 2, instance_id="a", reuse="replace")
+    assert client.get("a").input == 2
+    client.terminate("a")
+    client.start("Approve", 3, instance_id="a", reuse="ended")
+    assert (client.get("a").input, client.get("a").status) == (3, RuntimeStatus.RUNNING)
+    for _ in range(2):
+        client.start("Approve", 4, instance_id="a", reuse="replace", idempotency_key="k")
+    assert [entry.verb for entry in client.audit("a")].count("start") == 7
+
+
 def test_errors_are_those_of_the_in_process_client(client: Client) -> None:
     for call in (client.get, client.suspend, client.purge, client.history, client.waits):
         with pytest.raises(InstanceNotFoundError, match="nobody"):

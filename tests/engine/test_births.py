@@ -6,8 +6,9 @@ Both begin with generation 0 and count their tasks from 1: only their birth tell
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -22,6 +23,7 @@ from bide.history import (
     EventRaised,
     ExecutionPurged,
     ExecutionStarted,
+    ExecutionSuspended,
     ExecutionTerminated,
     Fact,
     Failure,
@@ -31,10 +33,11 @@ from bide.history import (
     TaskFailed,
     TimerFired,
 )
-from bide.instance import ALL_PARTITIONS
+from bide.instance import ALL_PARTITIONS, Reuse
 from bide.links import SignedLinks
 from bide.store.memory import MemoryStore
-from bide.store.protocol import BEFORE_ALL
+from bide.store.protocol import BEFORE_ALL, Store
+from bide.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 
@@ -73,11 +76,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 class Hub:
     """A partition and a store, stepped by hand: messages arrive when and as the test says."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, store: Store | None = None) -> None:
         self.partition = Partition(app.registry, LINKS)
-        self.partition.epochs = dict.fromkeys(ALL_PARTITIONS, 0)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.now = 0
+        run(self.store.open())
+        self.partition.epochs = run(self.store.acquire("me", 0, 10**15, len(ALL_PARTITIONS)))
+
+    def deliver(self) -> None:
+        """Hand over what is in the inbox, until nothing is."""
+        while left := run(self.store.inbox(ALL_PARTITIONS, BEFORE_ALL, 99)):
+            self.step(*left)
 
     def step(self, *messages: Message) -> Batch:
         self.now += 1
@@ -171,3 +180,75 @@ def test_a_timer_of_an_earlier_life_does_not_let_the_next_ones_fire_early() -> N
     window.add([Timer("a", 0, 1, 50, "two")])
     assert window.due(49) == []
     assert window.due(50) == [Timer("a", 0, 1, 50, "two")]
+
+
+# --- one commit
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "hub.db")
+    yield store
+    run(store.close())
+
+
+@pytest.fixture
+def again(app: App) -> App:
+    @app.activity
+    def work() -> None: ...
+
+    @app.orchestrator
+    async def again(ctx: OrchestrationContext, number: int = 0) -> int:
+        ctx.call_activity(work)
+        ctx.create_timer(timedelta(seconds=10))
+        if await ctx.wait_for_external_event("Go") == "end":
+            return number
+        ctx.continue_as_new(number + 1)
+
+    return app
+
+
+def begin(birth: str, reuse: Reuse | None = None) -> Message:
+    return Message("a", ExecutionStarted("again", Raw(b"0"), birth=birth), reuse=reuse)
+
+
+def go(how: str) -> Message:
+    return Message("a", EventRaised("Go", Raw(f'"{how}"'.encode())))
+
+
+@pytest.mark.parametrize("earlier", range(4), ids=["nothing", "started", "answered", "all"])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [begin("one"), go("end"), begin("two", "ended")],
+        [begin("one"), begin("two", "replace")],
+        [begin("one"), go("on"), begin("two", "replace")],
+        [begin("one"), Message("a", ExecutionTerminated("over")), begin("two", "ended")],
+        [begin("one"), begin("x", "replace"), go("on"), begin("y", "replace"), begin("two", "replace")],
+        [begin("one"), Message("a", ExecutionSuspended()), go("end"), begin("two", "replace")],
+    ],
+    ids=["ended", "running", "between generations", "terminated", "several", "suspended"],
+)
+def test_one_commit_may_have_the_end_of_one_and_the_beginning_of_another(
+    again: App, store: Store, messages: list[Message], earlier: int
+) -> None:
+    """However the messages fall into commits, what the store has afterwards is the last one, and it alone."""
+    hub = Hub(again, store)
+    for message in messages[:earlier]:
+        hub.step(message)
+        hub.deliver()
+    hub.step(*messages[earlier:])
+    hub.deliver()
+    row = run(store.instance("a"))
+    assert row is not None
+    assert (row.birth, row.status, row.generation) == ("two", RuntimeStatus.RUNNING, 0)
+    assert [call.birth for call in run(store.activities(ALL_PARTITIONS))] == ["two"]
+    assert [timer.birth for timer in run(store.timers(ALL_PARTITIONS, 2**62))] == ["two"]
+    assert [wait.name for wait in run(store.waits("a"))] == ["Go"]
+    assert [step.seq for step in run(store.history("a"))] == [0]
+    assert run(store.inbox(ALL_PARTITIONS, BEFORE_ALL, 9)) == []
+    hub.partition.forget()
+    hub.step(go("end"))
+    ended = run(store.instance("a"))
+    assert ended is not None
+    assert ended.output == 0

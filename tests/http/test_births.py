@@ -199,6 +199,48 @@ def test_a_link_that_was_asked_for_is_of_one_life_too(api: Api) -> None:
     assert api.post(link, b"1").status_code == 410
 
 
+# --- a start that says what becomes of the one before
+
+
+def test_a_start_may_replace_what_has_ended_or_runs(api: Api) -> None:
+    wanted = [("", 202), ("?reuse=never", 409), ("?reuse=ended", 202), ("?reuse=replace", 202), ("?reuse=x", 400)]
+    for query, status in wanted:
+        assert api.post(f"/orchestrators/Ask/x{query}").status_code == status, query
+    assert api.post("/orchestrators/Order/x?reuse=ended").status_code == 409
+    api.post(f"{INSTANCES}/x/terminate")
+    assert api.post("/orchestrators/Ask/x?reuse=ended").status_code == 202
+    assert api.status("x")["runtimeStatus"] == "Running"
+
+
+@pytest.mark.parametrize("reuse", ["ended", "replace"])
+def test_links_and_uris_of_what_was_replaced_find_nothing(closed: Api, admin: dict[str, str], reuse: str) -> None:
+    old = start(closed, "Ask", headers=admin)
+    link = closed.get(old["statusQueryGetUri"]).json()["customStatus"]
+    if reuse == "ended":
+        send(closed, old, "terminatePostUri")
+    answer = closed.post(f"/orchestrators/Ask/x?reuse={reuse}", headers=admin)
+    new = answer.json()
+    assert closed.post(link, b"1").status_code == 410
+    assert closed.get(old["statusQueryGetUri"]).status_code == 404
+    assert closed.get(new["statusQueryGetUri"]).json()["runtimeStatus"] == "Running"
+    assert len(closed.get(f"{INSTANCES}/x/audit", headers=admin).json()) >= 2
+
+
+def test_a_repeated_request_replaces_once(api: Api) -> None:
+    start(api, "Order")
+    keyed = {"Idempotency-Key": "k"}
+    for _ in range(3):
+        assert api.post("/orchestrators/Order/x?reuse=replace", headers=keyed).status_code == 202
+    assert api.ended("x")["output"][0] == 2
+    assert api.post("/orchestrators/Order/x?reuse=ended", headers=keyed).status_code == 422
+
+
+def test_who_waits_for_the_result_gets_that_of_the_new_one(api: Api) -> None:
+    start(api, "Order")
+    api.ended("x")
+    assert api.post("/orchestrators/Order/x?reuse=replace&wait=10s").json()[0] == 2
+
+
 # --- management URIs
 
 

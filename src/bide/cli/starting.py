@@ -21,7 +21,7 @@ from bide.cli.values import read_value, wanted
 
 if TYPE_CHECKING:
     from bide.client import Client
-    from bide.instance import Wait
+    from bide.instance import Reuse, Wait
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Take the value as JSON, never as plain text.")
 
@@ -31,6 +31,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Take the val
 @click.argument("value", metavar="[INPUT]", required=False)
 @click.option("--id", "instance_id", metavar="ID", help="An id of your own; then the same start can be repeated.")
 @tag_option
+@click.option(
+    "--reuse",
+    type=click.Choice(["never", "ended", "replace"]),
+    help="What becomes of an instance that has the id: none may be there; one that has ended makes way; any does.",
+)
 @click.option("--wait", metavar="SPAN", callback=to_span, help="Wait so long for the result, and print that.")
 @json_option
 @output_option("table", "json")
@@ -40,6 +45,7 @@ def start(
     value: str | None,
     instance_id: str | None,
     tags: dict[str, str],
+    reuse: Reuse | None,
     wait: timedelta | None,
     as_json: bool,
     output: str,
@@ -61,7 +67,7 @@ def start(
         schema = _input_schema(client, name)
         given = read_value(value, schema, as_json=as_json)
         with _saying(schema):
-            started = client.start(name, given, instance_id=instance_id, tags=tags)
+            started = client.start(name, given, instance_id=instance_id, tags=tags, reuse=reuse)
         if wait is not None:
             click.echo(f"Started {started}.", err=True)
             print_result(client.wait(started, wait))

@@ -14,7 +14,7 @@ from bide.clock import SystemClock, to_micros
 from bide.errors import InstanceNotFoundError
 from bide.history import Step
 from bide.http.shapes import CONTINUATION, OrchestratorObject, StatusObject, WaitObject, WorkerObject
-from bide.instance import Instance, RuntimeStatus, Wait
+from bide.instance import Instance, Reuse, RuntimeStatus, Wait
 from bide.query import InstanceFilter
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Client:
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        reuse: Reuse | None = None,
     ) -> str:
         """Start an instance; returns its id. See `bide.Client.start`."""
-        uris = self._send(wire.start(orchestrator, input, instance_id, tags, idempotency_key))
+        uris = self._send(wire.start(orchestrator, input, instance_id, tags, idempotency_key, reuse))
         return uris["id"]
 
     def raise_event(

@@ -33,7 +33,7 @@ from bide.http.shapes import (
     WaitObject,
     WorkerObject,
 )
-from bide.instance import Instance, RuntimeStatus, Wait
+from bide.instance import Instance, Reuse, RuntimeStatus, Wait
 from bide.payload import encode
 from bide.query import InstanceFilter
 
@@ -116,12 +116,17 @@ class EventReader:
 
 
 def start(
-    name: str, input: object, instance_id: str | None, tags: Mapping[str, str] | None, key: str | None
+    name: str,
+    input: object,
+    instance_id: str | None,
+    tags: Mapping[str, str] | None,
+    key: str | None,
+    reuse: Reuse | None = None,
 ) -> Request[dict[str, str]]:
     path = f"{BASE}/orchestrators/{_quoted(name)}"
     if instance_id is not None:
         path += f"/{_quoted(instance_id)}"
-    parameters = {"tag": [f"{tag}:{value}" for tag, value in (tags or {}).items()]}
+    parameters = {"tag": [f"{tag}:{value}" for tag, value in (tags or {}).items()], "reuse": reuse}
     return _sending(path, input, dict[str, str], key, parameters)
 
 

@@ -86,6 +86,18 @@ class Changes:
             if row_of is not None:
                 row_of(self, instance, fact)
 
+    def make_way(self, instance: Instance) -> None:
+        """The instance is deleted for another one of its id. What this batch has of it is not written."""
+        batch, instance_id = self.batch, instance.id
+        batch.replaced.setdefault(instance_id, instance)
+        batch.history = [row for row in batch.history if row.instance_id != instance_id]
+        batch.requests = {
+            key: request for key, request in batch.requests.items() if key[0] != instance_id or request.outlives
+        }
+        batch.held = [held for held in batch.held if held.id != instance_id]
+        for rows in (batch.instances, batch.forgotten, batch.undone, batch.long):
+            rows.pop(instance_id, None)
+
     def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:
         """Waits opened or changed (a row) and closed (None)."""
         for wait_id, wait in changes:

@@ -133,8 +133,10 @@ class Calls:
     def call_sub_orchestrator(self, orchestrator: str | Function, /, *args: Any, **kwargs: Any) -> Task[Any]:
         """Run another orchestrator as an instance of its own, and give its result.
 
-        The child's id is derived from this instance, unless `with_options(instance_id=...)` chose one. The task
-        fails with `SubOrchestrationFailedError` if the child fails, is terminated, or its id is taken.
+        The child's id is derived from this instance, unless `with_options(instance_id=...)` chose one; then each
+        attempt of a retried child has that one. An instance that has the id and has ended makes way: it is deleted.
+        The task fails with `SubOrchestrationFailedError` if the child fails, is terminated, or its id belongs to an
+        instance that has not ended.
         """
         if isinstance(orchestrator, str):
             known = self._execution.registry.orchestrators.get(orchestrator)

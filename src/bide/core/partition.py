@@ -261,20 +261,7 @@ class Partition:
 
     def _take_start(self, message: Message, fact: ExecutionStarted, live: _Live | None) -> Verdict:
         if live is None:
-            now = self._changes.batch.at
-            instance = Instance(
-                message.instance_id,
-                fact.name,
-                RuntimeStatus.PENDING,
-                now,
-                now,
-                input_json=fact.input,
-                parent=fact.parent,
-                tags=fact.tags,
-                birth=fact.birth,
-            )
-            live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history)
-            return self._begin(message, fact, live)
+            return self._bear(message, fact)
         if message.generation is not None:  # the start of a further generation, or one that was held
             due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation
             return self._begin(message, fact, live) if due else self._drop(message)
@@ -282,6 +269,10 @@ class Partition:
             return self._restart(message, fact, live)
         if fact.parent is not None:
             return self._take_child(message, fact, fact.parent, live)
+        if message.reuse == "replace" or (message.reuse == "ended" and live.instance.status.finished):
+            return self._replace(message, fact, live)
+        if message.reuse == "never":
+            return self._drop(message, InstanceExistsError(message.instance_id, ""))
         same = _same_start(live.instance, fact)
         return self._drop(message, ACCEPTED if same else InstanceExistsError(message.instance_id))
 
@@ -290,6 +281,31 @@ class Partition:
         return refusal
 
     # --- beginning
+
+    def _bear(self, message: Message, fact: ExecutionStarted) -> Verdict:
+        now = self._changes.batch.at
+        instance = Instance(
+            message.instance_id,
+            fact.name,
+            RuntimeStatus.PENDING,
+            now,
+            now,
+            input_json=fact.input,
+            parent=fact.parent,
+            tags=fact.tags,
+            birth=fact.birth,
+        )
+        live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history)
+        return self._begin(message, fact, live)
+
+    def _replace(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
+        """Let another instance have the id, in the same commit that ends what is there and deletes it."""
+        if not live.instance.status.finished:
+            self._end(live, ExecutionTerminated("Replaced by another instance with this id.", recurse=True))
+        self._changes.make_way(live.instance)
+        self._forget_requests(live.instance.id, outliving=False)
+        self._held.discard(live.instance.id)
+        return self._bear(message, fact)
 
     def _begin(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
         instance = live.instance
@@ -309,11 +325,13 @@ class Partition:
         return self._drop(message)
 
     def _take_child(self, message: Message, fact: ExecutionStarted, parent: Parent, live: _Live) -> Verdict:
-        """A child's id is taken: by another instance, or by this very child, whose parent was rewound and asks
-        once more."""
+        """A child's id is taken: by this very child, whose parent was rewound and asks once more; or by another
+        instance, which makes way if it has ended."""
         child = live.instance
-        if parent != child.parent or not _same_code_and_input(child, fact):
-            failure = Failure("bide.errors.InstanceExistsError", f"Instance '{child.id}' already exists.")
+        if fact.birth != child.birth:
+            if child.status.finished:
+                return self._replace(message, fact, live)
+            failure = Failure("bide.errors.InstanceExistsError", _taken(child, parent))
             self._changes.answer(parent, SubOrchestrationInstanceFailed(parent.task_id, failure))
         elif child.status is RuntimeStatus.FAILED:
             refusal = self._set_back(live, ExecutionRewound("Its parent was rewound."))
@@ -402,6 +420,10 @@ class Partition:
         fact = message.fact
         assert isinstance(fact, ExecutionTerminated)
         self._changes.close_source(message, live.partition)
+        self._end(live, fact)
+        return ACCEPTED
+
+    def _end(self, live: _Live, fact: ExecutionTerminated) -> None:
         if fact.recurse:
             for request in live.work.requests.values():
                 if isinstance(request, SubOrchestrationInstanceCreated):
@@ -409,7 +431,6 @@ class Partition:
         self._record(live, encode_facts((fact,)))
         failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
         self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure, live.instance.custom_status_json)
-        return ACCEPTED
 
     def _finish(
         self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw
@@ -469,8 +490,15 @@ class Partition:
         del self._live[instance.id]
         self._held.discard(instance.id)
         self._changes.batch.purged.append(instance.id)
-        self._requests = {key: request for key, request in self._requests.items() if key[0] != instance.id}
+        self._forget_requests(instance.id, outliving=True)
         return self._drop(message)
+
+    def _forget_requests(self, instance_id: str, *, outliving: bool) -> None:
+        self._requests = {
+            key: request
+            for key, request in self._requests.items()
+            if key[0] != instance_id or (request.outlives and not outliving)
+        }
 
     def _rewind(self, message: Message, fact: ExecutionRewound, live: _Live) -> Verdict:
         instance = live.instance
@@ -560,6 +588,23 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, BideError | RunawayStep):
         return str(error)
     return f"The step failed inside the engine: {type(error).__name__}: {error}"
+
+
+def _taken(child: Instance, parent: Parent) -> str:
+    """Why a call cannot have that id."""
+    owner = child.parent
+    if owner is None:
+        whose = "it was not called by an orchestrator"
+    elif owner.instance_id != parent.instance_id:
+        whose = f"it was called by instance '{owner.instance_id}'"
+    elif (owner.birth, owner.generation) != (parent.birth, parent.generation):
+        whose = f"an earlier run of '{parent.instance_id}' called it"
+    else:
+        whose = f"'{parent.instance_id}' called it before"
+    return (
+        f"Instance '{child.id}' already exists: {whose}, and it is {child.status}. "
+        "An id can be used again when its instance has ended."
+    )
 
 
 def _same_start(instance: Instance, fact: ExecutionStarted) -> bool:

@@ -79,6 +79,8 @@ class _Call(Record):
     decode: Decode
     retry: RetryPolicy | None
     began: Timestamp
+    child_id: str | None = None
+    """The id that was chosen for the sub-orchestration: each attempt uses it."""
 
 
 class _OpenWait(Record):
@@ -365,7 +367,8 @@ class Execution(Record):
         task_id = self._next_id()
         child_id = options.instance_id or self._child_id(task_id)
         request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
-        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
+        call = _Call(request, Task(), decoder(result), options.retry, self.at, options.instance_id)
+        return self._schedule(call)
 
     def create_timer(self, fire_at: Timestamp) -> DurableTimer:
         timer = DurableTimer(self, self._next_id(), fire_at)
@@ -434,8 +437,9 @@ class Execution(Record):
         if isinstance(failed, TaskScheduled):
             call.request = TaskScheduled(task_id, failed.name, failed.input, attempt, call_id)
         else:
+            child_id = call.child_id or self._child_id(task_id)
             call.request = SubOrchestrationInstanceCreated(
-                task_id, self._child_id(task_id), failed.name, failed.input, attempt, call_id
+                task_id, child_id, failed.name, failed.input, attempt, call_id
             )
         self._schedule(call)
 

@@ -33,7 +33,17 @@ from bide.history import (
     ExecutionTerminated,
     Step,
 )
-from bide.instance import Instance, RuntimeStatus, Wait, birth_of, check_event_name, check_instance_id, check_tags
+from bide.instance import (
+    REUSES,
+    Instance,
+    Reuse,
+    RuntimeStatus,
+    Wait,
+    birth_of,
+    check_event_name,
+    check_instance_id,
+    check_tags,
+)
 from bide.metrics import Metrics
 from bide.payload import decoder, encode
 from bide.presence import Presence
@@ -129,6 +139,7 @@ class Client:
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        reuse: Reuse | None = None,
     ) -> str:
         """Start an instance; returns its id.
 
@@ -136,12 +147,17 @@ class Client:
         to find it by. With an `instance_id`, or an `idempotency_key`, the same start can be repeated safely (G2):
         a key is remembered for 24 hours, and gives the same instance each time.
 
+        `reuse` says what becomes of an instance that has the id already. Without it, the same start once more
+        changes nothing, also when the instance has ended. `"never"` refuses any start of that id. `"ended"` deletes
+        an instance that has ended (its audit stays) and starts anew. `"replace"` also ends one that runs, with its
+        sub-orchestrations. Give an `idempotency_key` with the last two, so that a repetition does it once.
+
         Raises `FunctionNotFoundError`, `MisfitError` if the input does not fit, `InstanceExistsError` if the
-        id is taken by an instance with another function or input, and `RequestReusedError` if the key was used
-        for another start.
+        id is taken by an instance with another function or input, `RequestReusedError` if the key was used for
+        another start, and `ValueError` if `reuse` is none of the three.
         """
         begun = await self.begin(
-            orchestrator, input, instance_id=instance_id, tags=tags, idempotency_key=idempotency_key
+            orchestrator, input, instance_id=instance_id, tags=tags, idempotency_key=idempotency_key, reuse=reuse
         )
         return begun.instance_id
 
@@ -153,20 +169,25 @@ class Client:
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        reuse: Reuse | None = None,
     ) -> Begun:
         """`start`, for who wants to know which of all instances of that id it is."""
+        if reuse is not None and reuse not in REUSES:
+            raise ValueError(
+                f"What becomes of an id that is taken (reuse) is one of {', '.join(REUSES)}; not {reuse!a}."
+            )
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input)
         check_input(definition, input_json)
         shown = check_tags(tags) if tags else {}
         fact = ExecutionStarted(definition.name, input_json, tags=shown, birth=self._new_birth())
-        request = self._request("start", idempotency_key, definition.name, input_json)
+        request = self._request("start", idempotency_key, f"{definition.name}\0{reuse or ''}", input_json)
         if instance_id is not None:
             started_id = check_instance_id(instance_id)
         else:
             started_id = self._own_id() if request is None else self._id_of(request)
         fresh = instance_id is None and request is None
-        await self._send(Message(started_id, fact, fresh=fresh, request=request), "start")
+        await self._send(Message(started_id, fact, fresh=fresh, request=request, reuse=reuse), "start")
         return Begun(started_id, fact.birth if fresh else "")
 
     async def raise_event(
@@ -413,7 +434,8 @@ class Client:
         if key is None:
             return None
         expires_at = self._clock.now() + _REMEMBERED
-        return RequestKey(f"{kind}:{self._caller or ''}:{key}", _digest(name.encode(), text), expires_at)
+        digest, outlives = _digest(name.encode(), text), kind == "start"
+        return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)
 
     def _own_id(self) -> str:
         """A new id whose instance is stepped here, where its function is, if that can be had."""

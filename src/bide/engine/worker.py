@@ -305,6 +305,8 @@ class Worker:
             log.warning(_LONG, instance_id, batch.instances[instance_id].name, steps)
         for instance in batch.held:
             log.warning("Instance %s is held: %s", instance.id, instance.held)
+        if batch.replaced:
+            self._watchers.tell(batch.replaced.values())
         self._watchers.tell(batch.instances.values())
 
     def _count(self, batch: Batch) -> None:
@@ -316,6 +318,9 @@ class Worker:
                 metrics.timer_lateness.add(durable_at, durable_at - due)
         for waited in batch.answered:
             metrics.response_time.add(now, waited)
+        for instance in batch.replaced.values():
+            if instance.updated_at == now:  # it had not ended
+                metrics.ends_of(now).count(instance.status)
         for instance in batch.instances.values():
             if instance.created_at == now:
                 metrics.ends_of(now).started += 1

@@ -18,7 +18,7 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from bide.clock import Timestamp, to_span, to_timestamp
-from bide.instance import RuntimeStatus
+from bide.instance import Reuse, RuntimeStatus
 from bide.query import InstanceFilter
 
 Q = TypeVar("Q", bound="Query")
@@ -56,6 +56,14 @@ Tag: TypeAlias = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9._-]{1,50}:[^\x00-\x1f\x7f-\x9f]{0,200}$", description="`name:value`.")
 ]
 Tags: TypeAlias = Annotated[tuple[Tag, ...], Meta(max_length=20, description="May be repeated.")]
+ReuseOfId: TypeAlias = Annotated[
+    Reuse,
+    Meta(
+        description="What becomes of an instance that has the id already. Without it, the same start once more is "
+        "a repetition and changes nothing. `never`: refuse the start. `ended`: start anew if it has ended. "
+        "`replace`: end it if it runs, and start anew."
+    ),
+]
 AnyStatus: TypeAlias = Annotated[
     str,
     Meta(
@@ -73,13 +81,14 @@ class Query(Struct, frozen=True, kw_only=True, rename="camel"):
     """A request without parameters of its own."""
 
 
-class StartQuery(Query, frozen=True, kw_only=True):
+class OutcomeQuery(Query, frozen=True, kw_only=True):
+    """Whether to wait for the result, and for how long."""
+
     wait: Span | None = None
     timeout: Seconds | None = None
     polling_interval: Seconds | None = None
     retry_interval: Seconds | None = None
     return_internal_server_error_on_failure: ReportFailure = False
-    tag: Tags = ()
 
     @property
     def waiting_time(self) -> timedelta | None:
@@ -91,7 +100,12 @@ class StartQuery(Query, frozen=True, kw_only=True):
         return timedelta(seconds=self.timeout)
 
 
-class RestartQuery(StartQuery, frozen=True, kw_only=True):
+class StartQuery(OutcomeQuery, frozen=True, kw_only=True):
+    tag: Tags = ()
+    reuse: ReuseOfId | None = None
+
+
+class RestartQuery(OutcomeQuery, frozen=True, kw_only=True):
     restart_with_new_instance_id: Annotated[
         bool, Meta(description="Or again as the same, which must have ended.")
     ] = True

@@ -9,7 +9,7 @@ from bide.engine.client import Begun
 from bide.errors import InstanceNotFoundError
 from bide.http.answers import error_answer
 from bide.http.endpoint import Call, Q
-from bide.http.queries import RestartQuery, ShowQuery, StartQuery, tags_of
+from bide.http.queries import OutcomeQuery, RestartQuery, ShowQuery, StartQuery, tags_of
 from bide.http.shapes import IDEMPOTENCY_KEY
 from bide.http.showing import status_answer
 from bide.http.urls import INSTANCE_ID, management_payload
@@ -37,7 +37,7 @@ async def start(call: Call[StartQuery]) -> Response:
     name, instance_id, tags = call.name("functionName"), _new_instance_id(call), tags_of(call.query.tag)
     key = call.header(IDEMPOTENCY_KEY) or None
     begun = await call.client.begin(
-        name, await call.payload(), instance_id=instance_id, tags=tags, idempotency_key=key
+        name, await call.payload(), instance_id=instance_id, tags=tags, idempotency_key=key, reuse=call.query.reuse
     )
     return await _started(call, begun, call.query)
 
@@ -53,7 +53,7 @@ async def restart(call: Call[RestartQuery]) -> Response:
     return await _started(call, begun, call.query)
 
 
-async def _started(call: Call[Q], begun: Begun, wanted: StartQuery) -> Response:
+async def _started(call: Call[Q], begun: Begun, wanted: OutcomeQuery) -> Response:
     """The 202 payload; or, for a caller who waits, the bare output if it comes in time."""
     instance_id, report_failure = begun.instance_id, wanted.return_internal_server_error_on_failure
     limit = wanted.waiting_time

@@ -154,15 +154,19 @@ class MemoryStore:
         return ids
 
     def _delete(self, batch: Batch) -> None:
-        purged = set(batch.purged)
-        if purged:
-            for instance_id in purged:
+        purged, gone = set(batch.purged), {*batch.purged, *batch.replaced}
+        if gone:
+            for instance_id in gone:
                 self._instances.pop(instance_id, None)
                 self._history.pop(instance_id, None)
-            self._requests = {key: each for key, each in self._requests.items() if key[0] not in purged}
+            self._requests = {
+                key: each
+                for key, each in self._requests.items()
+                if key[0] not in gone or (each.outlives and key[0] not in purged)
+            }
             self._audit = [entry for entry in self._audit if entry.instance_id not in purged]
             self._inbox = {
-                key: each for key, each in self._inbox.items() if each.instance_id not in purged or not each.birth
+                key: each for key, each in self._inbox.items() if each.instance_id not in gone or not each.birth
             }
         for instance_id, (_, seq) in batch.undone.items():
             self._history[instance_id] = [step for step in self._history[instance_id] if step.seq < seq]

@@ -45,6 +45,7 @@ from bide.store.rows import (
     encode,
     instance_of,
     instance_row,
+    request_row,
     tag_rows,
     wait_of,
     wait_row,
@@ -96,12 +97,12 @@ _HISTORY = """
     WHERE i.id = ANY ($1) ORDER BY h.instance_id, h.seq
 """
 _REQUESTS = """
-    SELECT r.instance_id, r.key, r.digest, r.expires_at
+    SELECT r.instance_id, r.key, r.digest, r.expires_at, r.outlives
     FROM unnest($1::text[], $2::text[]) AS asked (instance_id, key)
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at IS NULL OR r.expires_at > $3
 """
-_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 23))})"
+_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 24))})"
 _SEND = "SELECT put_messages($1, NULL)"
 _INBOX = """
     SELECT id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
@@ -261,7 +262,7 @@ class PostgresStore:
     ) -> dict[tuple[str, str], RequestKey]:
         ids, names = [instance_id for instance_id, _ in keys], [key for _, key in keys]
         rows = await self._write(_REQUESTS, ids, names, now)
-        return {(row[0], row[1]): RequestKey(row[1], row[2], row[3]) for row in rows}
+        return {(row[0], row[1]): RequestKey(*row[1:]) for row in rows}
 
     async def commit(self, batch: Batch) -> list[int]:
         rows = await self._write(_COMMIT, *_parameters(batch))
@@ -456,6 +457,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
     return (
         [*batch.epochs.items()],
         batch.purged,
+        [*batch.replaced],
         [(instance_id, *place) for instance_id, place in batch.undone.items()],
         [instance_row(instance) for instance in instances],
         [instance.id for instance in instances if instance.status is RuntimeStatus.FAILED],
@@ -469,7 +471,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         [_timer_row(timer) for timer in batch.timers_closed],
         [_wait_row(wait) for wait in batch.waits.values()],
         batch.waits_closed,
-        [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()],
+        [request_row(*each) for each in batch.requests.items()],
         batch.at,
         [audit_row(entry) for entry in batch.audit],
         batch.inbox_closed,

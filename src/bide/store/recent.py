@@ -30,7 +30,7 @@ class Recent:
 
     def note(self, batch: Batch) -> None:
         """Take the rows of a batch that is durable."""
-        for instance_id in batch.purged:
+        for instance_id in (*batch.purged, *batch.replaced):
             self._forget(instance_id)
         rows = self._new
         for instance_id, row in batch.instances.items():

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from bide.batch import AuditEntry, Message, ScheduledActivity
+from bide.batch import AuditEntry, Message, RequestKey, ScheduledActivity
 from bide.history import Fact, Parent, Step
 from bide.instance import Instance, RuntimeStatus, Wait
 from bide.presence import Presence
@@ -94,6 +94,10 @@ def activity_of(row: Sequence[Any]) -> ScheduledActivity:
     return ScheduledActivity(
         instance_id, generation, task_id, name, Raw(input_json), attempt, key, scheduled_at, bool(started), birth
     )
+
+
+def request_row(key: tuple[str, str], request: RequestKey) -> tuple[Any, ...]:
+    return (*key, request.digest, request.expires_at, request.outlives)
 
 
 def wait_of(row: Sequence[Any]) -> Wait:

@@ -59,6 +59,7 @@ from bide.store.rows import (
     encode,
     instance_of,
     instance_row,
+    request_row,
     tag_rows,
     wait_of,
     wait_row,
@@ -124,7 +125,7 @@ _KEEP_MESSAGE = "UPDATE inbox SET generation = ?, birth = ?, message = NULL WHER
 _CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
 _UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
 _PUT_REQUEST = """
-    INSERT INTO requests (instance_id, key, digest, expires_at) VALUES (?, ?, ?, ?)
+    INSERT INTO requests (instance_id, key, digest, expires_at, outlives) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at
 """
 _EXPIRE_REQUESTS = """
@@ -142,16 +143,20 @@ _FORGET_WORKERS = """
     DELETE FROM workers WHERE name NOT IN
         (SELECT name FROM workers ORDER BY started_at DESC, name DESC LIMIT ?)
 """
-_PURGE = (
+_REPLACE = (
     # An instance that has ended has no timers, activities or waits.
     """DELETE FROM tags WHERE (name, value, created_at, instance_id) IN
        (SELECT key, json_each.value, created_at, instances.id
         FROM instances, json_each(CAST(tags AS TEXT)) WHERE instances.id = ?)""",
     "DELETE FROM history WHERE instance_id = ?",
     "DELETE FROM inbox WHERE instance_id = ? AND birth <> ''",
+    "DELETE FROM requests WHERE instance_id = ? AND outlives = 0",
+    "DELETE FROM instances WHERE id = ?",
+)
+_PURGE = (
     "DELETE FROM requests WHERE instance_id = ?",
     "DELETE FROM audit WHERE instance_id = ?",
-    "DELETE FROM instances WHERE id = ?",
+    *_REPLACE,
 )
 
 
@@ -293,12 +298,12 @@ class SqliteStore:
         found: dict[tuple[str, str], RequestKey] = {}
         for instance_id, key in keys:
             row = self._read(
-                """SELECT key, digest, expires_at FROM requests
+                """SELECT key, digest, expires_at, outlives FROM requests
                    WHERE instance_id = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)""",
                 (instance_id, key, now),
             ).fetchone()
             if row is not None:
-                found[instance_id, key] = RequestKey(*row)
+                found[instance_id, key] = RequestKey(row[0], row[1], row[2], bool(row[3]))
         return found
 
     async def commit(self, batch: Batch) -> list[int]:
@@ -523,6 +528,8 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     """The statements of a batch and their rows, in the order in which they must run."""
     for statement in _PURGE if batch.purged else ():
         yield statement, [(instance_id,) for instance_id in batch.purged]
+    for statement in _REPLACE if batch.replaced else ():
+        yield statement, [(instance_id,) for instance_id in batch.replaced]
     yield _UNDO, [(instance_id, *place) for instance_id, place in batch.undone.items()]
     for statement in _FORGET if batch.forgotten else ():
         yield statement, list(batch.forgotten.items())
@@ -542,7 +549,7 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
     yield _CLOSE_WAIT, batch.waits_closed
     yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
-    yield _PUT_REQUEST, [(*key, request.digest, request.expires_at) for key, request in batch.requests.items()]
+    yield _PUT_REQUEST, [request_row(*each) for each in batch.requests.items()]
     yield _PUT_VERDICT, [astuple(each) for each in batch.remote_verdicts]
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]
     yield _KEEP_MESSAGE, [(message.generation, message.birth, message.inbox_id) for message in batch.inbox_kept]

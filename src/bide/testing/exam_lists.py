@@ -336,6 +336,29 @@ class ListExam:
 
         self.ask(tmp_path, question)
 
+    def test_a_replaced_instance_leaves_its_audit_and_what_outlives_it(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            short, long = RequestKey("short", b"1"), RequestKey("long", b"2", FOREVER, outlives=True)
+            old = instance("a", status=RuntimeStatus.FAILED, tags={"n": "1"})
+            entry = AuditEntry(NOW, "start", "me", "", instance_id="a")
+            rows: dict[str, Any] = {"history": [step("a", 0, ExecutionStarted("order"), EventRaised("x"))]}
+            rows["requests"] = {("a", "short"): short, ("a", "long"): long}
+            await put(store, epochs, instances={"a": old}, audit=[entry], parked=[event("a", 1, "b1")], **rows)
+            fresh, new = instance("a", created_at=NOW + SECOND, birth="b2"), step("a", 0, ExecutionStarted("pay"))
+            await put(store, epochs, replaced={"a": old}, instances={"a": fresh}, history=[new])
+            assert await store.instance("a") == fresh
+            assert [each.facts for each in await store.history("a")] == [(ExecutionStarted("pay"),)]
+            assert await store.requests([("a", "short"), ("a", "long")], NOW) == {("a", "long"): long}
+            assert [each.verb for each in await store.audit("a", None, 9)] == ["start"]
+            assert await store.inbox(ALL, BEFORE_ALL, 9) == []
+            assert await store.failures(0, None, 9) == []
+            assert await store.instances(InstanceFilter(tags={"n": "1"}), None, 9) == []
+            await put(store, epochs, purged=["a"])
+            assert await store.requests([("a", "long")], NOW) == {}
+
+        self.ask(tmp_path, question)
+
     def test_a_purged_id_may_begin_anew_in_the_same_commit(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)

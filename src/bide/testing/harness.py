@@ -27,7 +27,7 @@ from bide.engine.client import Client
 from bide.engine.worker import Reply, Worker, WorkerOptions
 from bide.errors import PayloadError
 from bide.history import ExecutionCompleted, Step
-from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait
+from bide.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.payload import decoder, encode
@@ -251,11 +251,17 @@ class Durable:
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        reuse: Reuse | None = None,
     ) -> str:
         """Start an instance; returns its id. See `Client.start`."""
         return self.run(
             self._client.start(
-                orchestrator, input, instance_id=instance_id, tags=tags, idempotency_key=idempotency_key
+                orchestrator,
+                input,
+                instance_id=instance_id,
+                tags=tags,
+                idempotency_key=idempotency_key,
+                reuse=reuse,
             )
         )
 

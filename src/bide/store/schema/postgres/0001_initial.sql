@@ -140,6 +140,7 @@ CREATE TABLE requests (
     key         text COLLATE "C" NOT NULL,
     digest      bytea NOT NULL,
     expires_at  bigint,             -- NULL: remembered as long as the instance exists
+    outlives    boolean NOT NULL,   -- whether it is remembered when the instance is replaced
     PRIMARY KEY (instance_id, key)
 );
 CREATE INDEX requests_expiring ON requests (expires_at) WHERE expires_at IS NOT NULL;
@@ -201,7 +202,7 @@ CREATE TYPE wait_key AS (instance_id text, id integer);
 CREATE TYPE message_row AS (partition smallint, instance_id text, birth text, message bytea, first boolean);
 CREATE TYPE kept_row AS (id bigint, birth text, message bytea);
 CREATE TYPE verdict_row AS (worker text, inbox_id bigint, error text, text text, path text);
-CREATE TYPE request_row AS (instance_id text, key text, digest bytea, expires_at bigint);
+CREATE TYPE request_row AS (instance_id text, key text, digest bytea, expires_at bigint, outlives boolean);
 CREATE TYPE audit_row AS (
     at bigint, verb text, caller text, address text, reason text, result text, instance_id text
 );
@@ -228,7 +229,7 @@ END $$;
 
 -- One batch, one transaction, one call: what is empty costs nothing. Raises BD001 if a partition has another owner.
 CREATE FUNCTION commit_batch(
-    fences fence[], purged text[], undone place[], instances_in instance_row[], failed text[],
+    fences fence[], purged text[], replaced text[], undone place[], instances_in instance_row[], failed text[],
     tags_in tag_row[], history_in history_row[], forgotten place[], activities_in activity_row[], started task_key[],
     activities_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
     waits_closed wait_key[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
@@ -238,6 +239,7 @@ CREATE FUNCTION commit_batch(
 DECLARE
     locked integer;
     ids bigint[] := '{}';
+    gone text[] := purged || replaced;
 BEGIN
     -- The share of a lock keeps whoever takes a partition waiting until this batch is there to be seen.
     PERFORM FROM partitions AS p JOIN unnest(fences) AS f ON p.partition = f.partition AND p.epoch = f.epoch
@@ -247,17 +249,17 @@ BEGIN
         RAISE EXCEPTION 'a partition has another owner now' USING ERRCODE = 'BD001';
     END IF;
 
-    IF purged <> '{}' THEN  -- an instance that has ended has no timers, activities or waits
+    IF gone <> '{}' THEN  -- an instance that has ended has no timers, activities or waits
         DELETE FROM tags WHERE (name, value, created_at, instance_id) IN
             (SELECT t.key, t.value, i.created_at, i.id
-             FROM instances AS i, json_each_text(convert_from(i.tags, 'UTF8')::json) AS t WHERE i.id = ANY (purged));
-        DELETE FROM history WHERE instance_id = ANY (purged);
-        DELETE FROM inbox WHERE instance_id = ANY (purged) AND birth <> ''  -- the others are for whoever has the id
+             FROM instances AS i, json_each_text(convert_from(i.tags, 'UTF8')::json) AS t WHERE i.id = ANY (gone));
+        DELETE FROM history WHERE instance_id = ANY (gone);
+        DELETE FROM inbox WHERE instance_id = ANY (gone) AND birth <> ''  -- the others are for whoever has the id
             AND partition IN (SELECT f.partition FROM unnest(fences) AS f);
-        DELETE FROM requests WHERE instance_id = ANY (purged);
+        DELETE FROM requests WHERE instance_id = ANY (purged) OR (instance_id = ANY (replaced) AND NOT outlives);
         DELETE FROM audit WHERE instance_id = ANY (purged);
-        DELETE FROM failures WHERE instance_id = ANY (purged);
-        DELETE FROM instances WHERE id = ANY (purged);
+        DELETE FROM failures WHERE instance_id = ANY (gone);
+        DELETE FROM instances WHERE id = ANY (gone);
     END IF;
     IF undone <> '{}' THEN
         DELETE FROM history AS h USING unnest(undone) AS u

@@ -137,6 +137,7 @@ CREATE TABLE requests (
     key         TEXT NOT NULL,
     digest      BLOB NOT NULL,
     expires_at  INTEGER,            -- NULL: remembered as long as the instance exists
+    outlives    INTEGER NOT NULL,   -- whether it is remembered when the instance is replaced
     PRIMARY KEY (instance_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX requests_expiring ON requests (expires_at) WHERE expires_at IS NOT NULL;
