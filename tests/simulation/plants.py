@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from bide.batch import Batch, Message
 from bide.clock import SECOND, Clock, Timestamp
 from bide.engine.worker import Reply, Worker
@@ -115,6 +117,18 @@ class ForgetsNothing(Worker):
         super()._recover(now, error, entries, starting)
 
 
+class MixesBirths(Worker):
+    """Hears results without knowing whose they are."""
+
+    def post(self, message: Message) -> None:
+        super().post(structs.replace(message, birth=self._birth_of(message)))
+
+    def _birth_of(self, message: Message) -> str:
+        """Of whichever instance has the id now."""
+        live = self.partition._live.get(message.instance_id)
+        return message.birth if live is None else live.instance.birth
+
+
 def _instead(kind: type[MemoryStore]) -> Plant:
     def swap(_: Store) -> Store:
         return kind()
@@ -132,6 +146,7 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "timers are never deleted": (_instead(KeepsTimers), "rows"),
     "a commit is not one transaction": (_instead(HalfCommits), "G2"),
     "an error of the store is swallowed": (Plant(worker=SwallowsErrors), "G1"),
+    "results are not told apart by birth": (Plant(worker=MixesBirths), "births"),
     "memory is kept after an unknown outcome": (Plant(worker=ForgetsNothing), "G2"),
 }
 """Bug -> how it is planted, and which promise it breaks."""

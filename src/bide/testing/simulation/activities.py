@@ -86,6 +86,7 @@ class SimulatedActivities:
         self._running.pop(activity.key, None)
         self._begun.discard(activity.key)
         if fact is not None:
+            self._world.ledger.gave(activity, fact)
             await self._hand_in(Message(activity.instance_id, fact, activity.generation, birth=activity.birth))
 
     async def _outcome(self, activity: ScheduledActivity, recovered: bool) -> TaskCompleted | TaskFailed:

@@ -105,13 +105,17 @@ async def _check_story(world: World, client: Client) -> None:
     instance = await world.store.instance(client.instance_id)
     if client.acknowledged:
         report.check("G1", instance is not None, f"the acknowledged start of {client.instance_id} is lost")
+    report.check("births", not client.replaced_twice, f"{client.instance_id} was replaced twice by one request")
     if instance is None:
         return
-    past = ledger.pasts.get(client.instance_id, Past(""))
+    past, lives = ledger.pasts.get(client.instance_id, Past("")), ledger.lives.get(client.instance_id, [])
+    report.check("births", past.birth == instance.birth, f"{client.instance_id} is not the one that began last")
     sent = [event for event in ledger.sent.values() if event.instance_id == client.instance_id]
     for event in sent:
-        _check_event(world, event, past, instance)
-    if past.generation > 0:  # an event on its way to another worker, and a new generation: no order is promised
+        _check_event(world, event, lives, instance)
+    if len(lives) > 1:  # what came late may have been for the one before, or too late for both
+        sent = []
+    elif past.generation > 0:  # an event on its way to another worker, and a new generation: no order is promised
         sent = [event for event in sent if not event.relayed]
     for name in {event.name.lower(): None for event in sent}:
         _check_order(world, [event for event in sent if event.name.lower() == name], _payloads(past, name))
@@ -119,9 +123,9 @@ async def _check_story(world: World, client: Client) -> None:
         _check_output(world, client, past, instance.output)
 
 
-def _check_event(world: World, event: Sent, past: Past, instance: Instance) -> None:
+def _check_event(world: World, event: Sent, lives: Sequence[Past], instance: Instance) -> None:
     """Acknowledged: in history, or too late for an instance that has ended. Refused: nowhere."""
-    taken = event.payload in past.raised
+    taken = any(event.payload in past.raised for past in lives)
     if event.acked:
         there = taken or instance.status.finished
         world.report.check("G1", there, f"the acknowledged event {event.payload} is lost")
@@ -204,5 +208,5 @@ def _check_fifo(world: World, client: Client, past: Past, name: str, taken: Iter
 
 def _verified(client: Client, past: Past) -> bool:
     """Whether the right code is among the first four answers that arrived."""
-    code = code_for_instance(client.instance_id, client.birth)
+    code = code_for_instance(client.instance_id, past.birth)
     return any(payload.startswith(code) for payload in _payloads(past, "answer")[:4])

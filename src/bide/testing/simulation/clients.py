@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from bide.batch import Message
+from bide.batch import Message, RequestKey
 from bide.clock import SECOND, Timestamp
 from bide.errors import (
     BideError,
@@ -21,6 +21,7 @@ from bide.errors import (
 )
 from bide.history import (
     EventRaised,
+    ExecutionPurged,
     ExecutionResumed,
     ExecutionStarted,
     ExecutionSuspended,
@@ -30,6 +31,7 @@ from bide.instance import Instance, RuntimeStatus
 from bide.payload import encode
 from bide.testing.simulation.actors import Actor, Until
 from bide.testing.simulation.ledger import Sent
+from bide.testing.simulation.workload import UNFIT
 from bide.testing.simulation.world import Process, World
 
 PATIENCE: Timestamp = 12 * SECOND
@@ -57,18 +59,33 @@ class Client:
         self.instance_id = instance_id
         self.name = name
         self.value = value
-        self.birth = "b1"
+        self.birth = ""
+        """Of the instance that was there when the last start was acknowledged."""
+        self.lives = 1
+        """How many instances it begins, one after the other, all of the same id."""
         self.acknowledged = False
         self._process: Process | None = None
         self._tags = 0
+        self._births = 0
+        self._replacements: list[set[str]] = []
 
     # --- what a story is made of
 
     async def live(self) -> None:
-        """Start the instance, do what this kind of instance needs, and see it end."""
+        """Start the instance, do what this kind of instance needs, and see it end; perhaps again under its id."""
         await self.sleep(self.world.rng.randint(0, 10 * SECOND))
         await self.start()
         await self.talk()
+        for life in range(1, self.lives):
+            if self.world.rng.random() < 0.5:
+                await self.until_ended()
+                if life == 1 and self.world.rng.random() < 0.5:
+                    await self.purge()
+            await self.replace(f"life {life}")
+            await self.talk()
+        await self.until_ended()
+
+    async def until_ended(self) -> None:
         while not (instance := await self.look()) or not instance.status.finished:
             await self.sleep(7 * SECOND)
             if not self.world.hostile and instance is not None:
@@ -85,7 +102,7 @@ class Client:
     # --- messages
 
     async def start(self) -> None:
-        fact = ExecutionStarted(self.name, encode(self.value), birth=self.birth)
+        fact = self._new()
         while True:
             answer = await self.send(fact)
             if answer is None:
@@ -95,8 +112,42 @@ class Client:
                 break
         self.acknowledged = True
         self.world.ledger.acked_start(self.instance_id, self.name)
+        await self._learn_birth()
         while self.world.rng.random() < 0.2:
             await self._start_again(fact)
+
+    def _new(self) -> ExecutionStarted:
+        """A start; each has a birth of its own, as the product's client makes it."""
+        self._births += 1
+        return ExecutionStarted(self.name, encode(self.value), birth=f"b{self._births}")
+
+    async def _learn_birth(self) -> None:
+        while (instance := await self.look()) is None:  # it is on its way to another worker
+            await self.sleep(SECOND)
+        self.birth = instance.birth
+
+    async def purge(self) -> None:
+        """Delete what has ended, and nothing that has its id later."""
+        while not await self._gone():
+            message = Message(self.instance_id, ExecutionPurged(), birth=self.birth)
+            await self._hear(self._submit(await self._worker(), message))
+
+    async def _gone(self) -> bool:
+        instance = await self.look()
+        return instance is None or instance.birth != self.birth
+
+    async def replace(self, key: str) -> None:
+        """Start anew, whatever is there; once, however often it is sent."""
+        request, births = RequestKey(key, key.encode(), outlives=True), set[str]()
+        while True:
+            fact = self._new()
+            births.add(fact.birth)
+            message = Message(self.instance_id, fact, reuse="replace", request=request)
+            if await self._hear(self._submit(await self._worker(), message)) is None:
+                break
+        self.world.report.counts["replacements"] += 1
+        self._replacements.append(births)
+        await self._learn_birth()
 
     async def _start_again(self, fact: ExecutionStarted) -> None:
         """The same start once more changes nothing; another one under the same id is refused."""
@@ -180,6 +231,12 @@ class Client:
 
     # --- looking
 
+    @property
+    def replaced_twice(self) -> bool:
+        """Whether one request to replace the instance did so twice."""
+        began = {past.birth for past in self.world.ledger.lives.get(self.instance_id, ())}
+        return any(len(births & began) > 1 for births in self._replacements)
+
     async def look(self) -> Instance | None:
         return await self.world.store.instance(self.instance_id)
 
@@ -240,7 +297,8 @@ class Family(Client):
         if self.world.rng.random() < 0.7:
             await self.sleep(self.world.rng.randint(0, 10 * SECOND))
             process = await self._worker()
-            go = EventRaised("go", encode(f"go#{self.instance_id}"))
+            self._tags += 1
+            go = EventRaised("go", encode(f"go#{self.instance_id}:{self._tags}"))
             await self._hear(self._submit(process, Message(f"{self.instance_id}.0", go)))
 
 
@@ -278,6 +336,9 @@ def populate(world: World) -> list[Client]:
     clients: list[Client] = []
     for number in range(rng.randint(2, 5)):
         clients += _story(world, rng.choice(tuple(_KINDS)), number)
+    for client in clients:
+        if client.name != "play" and not (world.hazards.deploy and client.name in UNFIT):
+            client.lives = rng.choice((1, 1, 2, 3))
     if world.hazards.meddle:
         targets = [client for client in clients if not isinstance(client, Player)]
         if targets:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.json import encode
+from msgspec.structs import replace
 
 from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, TaskKey
 from bide.clock import Timestamp
@@ -20,6 +22,8 @@ from bide.history import (
     ExecutionStarted,
     ExecutionTerminated,
     Fact,
+    Parent,
+    SubOrchestrationInstanceCompleted,
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
@@ -78,6 +82,15 @@ class Ledger:
         self.report = report
         self.true_now: Timestamp = 0
         self.pasts: dict[str, Past] = {}
+        """What was committed of the last instance of each id."""
+        self.lives: dict[str, list[Past]] = {}
+        """What was committed of all instances of each id, in the order in which they began."""
+        self.produced: dict[TaskKey, set[bytes]] = {}
+        """The results that the bodies of activities gave."""
+        self.made_way: set[str] = set()
+        """Ids of which an instance was replaced by another one."""
+        self.children_over: set[Parent] = set()
+        """The calls whose sub-orchestration has ended, or was refused."""
         self.epochs: dict[int, int] = {}
         self.scheduled: dict[TaskKey, ScheduledActivity] = {}
         self.started: set[TaskKey] = set()
@@ -114,6 +127,10 @@ class Ledger:
         self.started.update(activity.key for activity in batch.activities_started)
         for row in batch.history:
             self._step(row, batch.instances[row.instance_id].birth)
+        self.made_way |= batch.replaced.keys()
+        for instance in (*batch.instances.values(), *batch.replaced.values()):
+            if instance.parent is not None and instance.status.finished:
+                self.children_over.add(instance.parent)
         if unfit:
             self._check_held(batch, unfit)
         self.queued([*batch.returned, *batch.inbox, *batch.parked])
@@ -157,6 +174,7 @@ class Ledger:
         past = self.pasts.get(row.instance_id)
         if past is None or past.birth != birth:
             past = self.pasts[row.instance_id] = Past(birth)
+            self.lives.setdefault(row.instance_id, []).append(past)
         next_step = row.generation == past.generation and row.seq == past.seq + 1
         next_run = row.generation > past.generation and row.seq == 0
         if not next_step and not next_run:
@@ -182,6 +200,11 @@ class Ledger:
                 self.report.check("G5", key in self.scheduled, f"a result of {key}, which was never asked for")
                 self.report.check("G5", key not in self.answered, f"a second result of {key}")
                 self.answered.add(key)
+                mine = encode(replace(fact, started_at=0)) in self.produced.get(key, ())
+                self.report.check("births", mine, f"{key} got a result that none of its bodies gave")
+            case SubOrchestrationInstanceCompleted():
+                call = Parent(row.instance_id, row.generation, fact.id, past.birth)
+                self.report.check("births", call in self.children_over, f"{call} got a result, and its child runs")
             case TimerFired():
                 self._fired(row, past, fact)
             case _:
@@ -189,6 +212,9 @@ class Ledger:
 
     def _event(self, row: HistoryRow, past: Past, fact: EventRaised) -> None:
         payload = text_of(fact)
+        others = [other for other in self.lives[row.instance_id] if other is not past and payload in other.raised]
+        text = f"event {payload} was taken by two instances that had the id {row.instance_id}"
+        self.report.check("births", not others, text)
         seen = past.raised.setdefault(payload, [])
         if not seen:
             past.arrived.append((fact.name.lower(), payload))
@@ -241,16 +267,19 @@ class Ledger:
             allowed = 1 + self.excused.get(key, 0)
             self.report.check("G5", count <= allowed, f"once-activity {key} was done {count} times")
 
+    def gave(self, activity: ScheduledActivity, fact: TaskCompleted | TaskFailed) -> None:
+        """The body of an activity came to its end."""
+        self.produced.setdefault(activity.key, set()).add(encode(fact))
+
     def acked_start(self, instance_id: str, name: str) -> None:
         durable = instance_id in self.pasts or (instance_id, name) in self.in_transit
         self.report.check("G1", durable, f"the start of {instance_id} was acknowledged before it was durable")
         self.starts[instance_id] = name
 
     def acked_event(self, sent: Sent) -> None:
-        past = self.pasts.get(sent.instance_id)
-        durable = (past is not None and sent.payload in past.raised) or (
-            (sent.instance_id, sent.payload) in self.in_transit
-        )
+        taken = any(sent.payload in past.raised for past in self.lives.get(sent.instance_id, ()))
+        ended = sent.instance_id in self.made_way  # perhaps in the commit that took the event
+        durable = taken or ended or (sent.instance_id, sent.payload) in self.in_transit
         self.report.check("G1", durable, f"event {sent.payload} was acknowledged before it was durable")
 
 
