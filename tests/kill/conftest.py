@@ -37,10 +37,11 @@ def eventually(what: str, attempt: Callable[[], T | None], limit_s: float = 30) 
 
 
 def request(
-    method: str, url: str, body: bytes | None = None, content_type: str = "application/json"
+    method: str, url: str, body: bytes | None = None, content_type: str = "application/json", key: str = ""
 ) -> tuple[int, Any]:
-    """Status and decoded body. Raises `URLError` if nobody answers."""
-    asked = urllib.request.Request(url, body, {"Content-Type": content_type}, method=method)
+    """Status and decoded body. `key` is an idempotency key. Raises `URLError` if nobody answers."""
+    headers = {"Content-Type": content_type} | ({"Idempotency-Key": key} if key else {})
+    asked = urllib.request.Request(url, body, headers, method=method)
     try:
         with urllib.request.urlopen(asked, timeout=10) as answer:
             return answer.status, json.loads(answer.read() or b"null")
@@ -123,14 +124,14 @@ class Carrier:
 class Server:
     """`bide dev` over the phone sample."""
 
-    def __init__(self, directory: Path, carrier: Carrier | None = None) -> None:
+    def __init__(self, directory: Path, carrier: Carrier | None = None, **environ: str) -> None:
         self.db = directory / "phone.db"
         self.log = directory / "server.log"
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        settings = {}
+        settings = environ
         if carrier is not None:
-            settings = {
+            settings |= {
                 "TwilioAccountSid": "AC" + "0" * 32,
                 "TwilioAuthToken": "secret-token",
                 "TwilioPhoneNumber": "+15005550006",

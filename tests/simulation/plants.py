@@ -121,12 +121,7 @@ class MixesBirths(Worker):
     """Hears results without knowing whose they are."""
 
     def post(self, message: Message) -> None:
-        super().post(structs.replace(message, birth=self._birth_of(message)))
-
-    def _birth_of(self, message: Message) -> str:
-        """Of whichever instance has the id now."""
-        live = self.partition._live.get(message.instance_id)
-        return message.birth if live is None else live.instance.birth
+        super().post(structs.replace(message, birth=""))
 
 
 def _instead(kind: type[MemoryStore]) -> Plant:
