@@ -98,12 +98,12 @@ def test_an_instances_steps_come_as_they_happen() -> None:
             stream = Stream(api, f"{INSTANCES}/a/events")
             assert await stream.status() == 200
             first = await stream.event()
-            assert (first.id, first.kind, first.data["seq"]) == ("0.0", "step", 0)
             started = first.data["facts"][0]
+            assert (first.id, first.kind, first.data["seq"]) == (f"0.0.{started['birth']}", "step", 0)
             assert (started["type"], started["name"], started["input"]) == ("ExecutionStarted", "Approve", "in")
             await client.raise_event("a", "Answer", "yes")
             second = await stream.event()
-            assert (second.id, second.data["facts"][0]["type"]) == ("0.1", "EventRaised")
+            assert (second.data["seq"], second.data["facts"][0]["type"]) == (1, "EventRaised")
             end = await stream.event()
             assert (end.kind, end.data["output"]) == ("end", "yes")
             await stream.ends()
@@ -122,8 +122,24 @@ def test_a_reader_that_comes_back_misses_nothing() -> None:
             await client.raise_event("a", "Answer", "yes")
             stream = Stream(api, f"{INSTANCES}/a/events", last.id)
             await stream.status()
-            assert (await stream.event()).id == "0.1"
+            assert (await stream.event()).id == last.id.replace("0.0.", "0.1.")
             assert (await stream.event()).kind == "end"
+
+    run(test)
+
+
+def test_a_reader_that_comes_back_sees_all_of_another_instance_of_that_id() -> None:
+    async def test() -> None:
+        async with running() as (api, client):
+            await client.start("Approve", 1, instance_id="a")
+            stream = Stream(api, f"{INSTANCES}/a/events")
+            await stream.status()
+            last = await stream.event()
+            await client.start("Approve", 2, instance_id="a", reuse="replace")
+            await stream.ends()
+            stream = Stream(api, f"{INSTANCES}/a/events", last.id)
+            await stream.status()
+            assert (await stream.event()).data["facts"][0]["input"] == 2
 
     run(test)
 

@@ -334,11 +334,14 @@ class Client:
     async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
         ended: asyncio.Future[Instance] = self._worker.loop.create_future()
+        birth = self._birth
 
         def look(instance: Instance) -> None:
+            nonlocal birth
             if ended.done():
                 return
-            if self._is_foreign(instance):
+            birth = birth or instance.birth
+            if instance.birth != birth:  # the one that was waited for is gone
                 ended.set_exception(InstanceNotFoundError(instance_id))
             elif instance.status.finished:
                 ended.set_result(instance)

@@ -1,7 +1,7 @@
 """Server-sent events: what happens, told to whoever listens.
 
-An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq`. The
-hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
+An instance's stream tells its history, so it can be resumed anywhere: the id of an event is `generation.seq.birth`.
+The hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
 that, or to another process, is told to `reset`, that is, to load again. So is everybody when other workers have
 changed something. An app's own routes may stream events too.
 """
@@ -38,7 +38,7 @@ _HEARTBEAT_S = 15.0
 """Proxies cut connections on which nothing is sent."""
 _HEARTBEAT = b": still here\n\n"
 _KEPT = 1_000
-_STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
+_STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([A-Za-z0-9_-]{0,40})")
 _CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
 
 
@@ -98,8 +98,9 @@ class Streams:
         found = _STEP_ID.fullmatch(last_id)
         if last_id and not found:
             raise HTTPException(400, "Last-Event-ID should be the id of an event of this stream.")
-        seen = (int(found[1]), int(found[2])) if found else (0, -1)
         birth = (await client.get(instance_id)).birth
+        same = found is not None and found[3] == birth  # else the reader saw another instance under this id
+        seen = (int(found[1]), int(found[2])) if found and same else (0, -1)
         return _EventStream(self._steps(client, instance_id, birth, seen, show))
 
     def hub(self, last_id: str, show: Show) -> StreamingResponse:
@@ -150,7 +151,7 @@ class Streams:
                     place = (instance.generation, step.seq)
                     if place > seen:
                         seen = place
-                        yield _event("step", show(step), f"{instance.generation}.{step.seq}")
+                        yield _event("step", show(step), f"{instance.generation}.{step.seq}.{birth}")
                 if instance.status.finished:
                     yield _event("end", show(instance))
                     return

@@ -79,6 +79,7 @@ function useHistory(id, changed) {
     const abort = new AbortController();
     let steps = [];
     let generation = 0;
+    let birth = ""; // another one: the id was used again
     let drawing = 0;
     const draw = () => {
       drawing ||= requestAnimationFrame(() => {
@@ -89,8 +90,8 @@ function useHistory(id, changed) {
     };
     const take = ({ type, data, id: mark }) => {
       if (type !== "step") return draw();
-      const of = Number(mark.split(".")[0]);
-      if (of !== generation) [generation, steps] = [of, []];
+      const [of, , born] = mark.split(".");
+      if (Number(of) !== generation || born !== birth) [generation, birth, steps] = [Number(of), born, []];
       if (!steps.length || steps.at(-1).seq < data.seq) steps.push(data);
       draw();
     };
@@ -98,8 +99,9 @@ function useHistory(id, changed) {
       try {
         const first = await get(at(id, "history"));
         ({ generation, steps } = first);
+        birth = steps[0]?.facts[0].birth ?? "";
         draw();
-        const lastId = steps.length ? `${generation}.${steps.at(-1).seq}` : "";
+        const lastId = steps.length ? `${generation}.${steps.at(-1).seq}.${birth}` : "";
         const state = (connection) => {
           set((old) => ({ ...old, connection }));
           if (connection !== "live") latest.current();
