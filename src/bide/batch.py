@@ -130,7 +130,8 @@ class Snapshot(Struct, frozen=True, gc=False):
 class ScheduledActivity(Struct, frozen=True, gc=False):
     """An activity that is scheduled and not yet recorded.
 
-    `started` is set, durably, before the body of a once-activity runs.
+    `call_id` is the task id of its first attempt. `started` is set, durably, before the body of a once-activity
+    runs.
     """
 
     instance_id: str
@@ -139,7 +140,7 @@ class ScheduledActivity(Struct, frozen=True, gc=False):
     name: str
     input_json: Raw
     attempt: int
-    idempotency_key: str
+    call_id: int
     scheduled_at: Timestamp
     started: bool = False
     birth: str = ""
@@ -147,6 +148,11 @@ class ScheduledActivity(Struct, frozen=True, gc=False):
     @property
     def key(self) -> TaskKey:
         return (self.instance_id, self.generation, self.task_id, self.birth)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts, and for no other call."""
+        return f"{self.instance_id}/{self.birth}/{self.generation}/{self.call_id}"
 
 
 class Timer(Struct, frozen=True, gc=False):

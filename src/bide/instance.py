@@ -39,6 +39,8 @@ from bide.history import (
     TimerFired,
 )
 
+BIRTH_LENGTH = 8
+"""So many characters are a birth: enough of chance, and links stay short."""
 PARTITIONS = 256
 """How many partitions a task hub has. Fixed for its life."""
 ALL_PARTITIONS = range(PARTITIONS)
@@ -167,12 +169,12 @@ class Wait(Struct, frozen=True, gc=False):
 def birth_of_child(parent: Parent) -> str:
     """The birth of the child that this very call starts. A rewound parent asks for it again, and so finds it."""
     text = f"{parent.instance_id}/{parent.birth}/{parent.generation}/{parent.task_id}"
-    return birth_of(blake2b(text.encode(), digest_size=8, person=b"birth").digest())
+    return birth_of(blake2b(text.encode(), digest_size=6, person=b"birth").digest())
 
 
 def birth_of(chance: bytes) -> str:
-    """A birth out of 8 bytes that no other one has: 11 characters, so that links stay short."""
-    return urlsafe_b64encode(chance)[:-1].decode()
+    """A birth out of 6 bytes of chance: of all instances that ever have one id, no two have the same."""
+    return urlsafe_b64encode(chance).decode()
 
 
 def check_instance_id(instance_id: str) -> str:

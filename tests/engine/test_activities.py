@@ -456,7 +456,7 @@ class Door:
 
 
 def scheduled(name: str, task_id: int = 1, *, started: bool = False) -> ScheduledActivity:
-    return ScheduledActivity("i", 0, task_id, name, NULL, 1, f"i/0/{task_id}", 0, started)
+    return ScheduledActivity("i", 0, task_id, name, NULL, 1, task_id, 0, started)
 
 
 async def rest(runner: ActivityRunner) -> None:
@@ -788,7 +788,7 @@ def test_a_crash_before_the_mark_is_durable_means_that_the_body_has_not_run(tran
     async def main() -> None:
         cut_off = activity_runner(transfer.registry)
         door = Door(cut_off, claims=[])  # the mark is never confirmed
-        call = ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, "key", 0)
+        call = ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, 1, 0)
         cut_off.run(call)
         await asyncio.sleep(0.001)
         assert (door.claimed, world.done) == (1, [])
@@ -798,7 +798,7 @@ def test_a_crash_before_the_mark_is_durable_means_that_the_body_has_not_run(tran
         door = Door(next_one)
         next_one.run(call, recovered=True)
         await rest(next_one)
-        assert (door.claimed, world.done, world.asked) == (1, ["key"], [])
+        assert (door.claimed, world.done, world.asked) == (1, ["i//0/1"], [])
 
     asyncio.run(main())
 
@@ -807,9 +807,9 @@ def test_the_mark_is_tried_again_if_its_commit_is_not_confirmed(transfer: App, w
     async def main() -> None:
         runner = activity_runner(transfer.registry)
         door = Door(runner, claims=[CommitUnknownError(), CommitUnknownError(), None])
-        runner.run(ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, "key", 0))
+        runner.run(ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, 1, 0))
         await rest(runner)
-        assert (door.claimed, world.done, len(door.results)) == (3, ["key"], 1)
+        assert (door.claimed, world.done, len(door.results)) == (3, ["i//0/1"], 1)
 
     asyncio.run(main())
 
@@ -818,7 +818,7 @@ def test_an_activity_that_is_another_workers_now_does_not_run(transfer: App, wor
     async def main() -> None:
         runner = activity_runner(transfer.registry)
         door = Door(runner, claims=[LeaseLostError("gone")])
-        runner.run(ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, "key", 0))
+        runner.run(ScheduledActivity("i", 0, 1, "transfer", Raw(b"5"), 1, 1, 0))
         await rest(runner)
         assert (world.done, door.results) == ([], [])
 

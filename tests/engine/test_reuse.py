@@ -334,7 +334,8 @@ def test_what_is_replaced_keeps_its_audit(family: App, durable: Durable) -> None
     someone = durable.client.on_behalf("someone", "10.0.0.7")
     durable.run(someone.start("wait", instance_id="a"))
     durable.run(someone.start("wait", instance_id="a", reuse="replace"))
-    assert [entry.verb for entry in durable.run(durable.client.audit("a"))] == ["start", "start"]
+    found = [(entry.verb, entry.reason) for entry in durable.run(durable.client.audit("a"))]
+    assert found == [("start", "reuse=replace"), ("start", "")]
     durable.terminate("a")
     durable.purge("a")
     assert durable.run(durable.client.audit("a")) == []

@@ -205,7 +205,7 @@ class Changes:
             fact.name,
             fact.input,
             fact.attempt,
-            f"{instance.id}/{instance.birth}/{instance.generation}/{fact.call_id or fact.id}",
+            fact.call_id or fact.id,
             self.batch.at,
             birth=instance.birth,
         )

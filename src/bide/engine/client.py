@@ -34,6 +34,7 @@ from bide.history import (
     Step,
 )
 from bide.instance import (
+    BIRTH_LENGTH,
     REUSES,
     Instance,
     Reuse,
@@ -156,10 +157,9 @@ class Client:
         id is taken by an instance with another function or input, `RequestReusedError` if the key was used for
         another start, and `ValueError` if `reuse` is none of the three.
         """
-        begun = await self.begin(
-            orchestrator, input, instance_id=instance_id, tags=tags, idempotency_key=idempotency_key, reuse=reuse
-        )
-        return begun.instance_id
+        message = self._to_start(orchestrator, input, instance_id, tags, idempotency_key, reuse)
+        await self._send(message, "start", f"reuse={reuse}" if reuse else "")
+        return message.instance_id
 
     async def begin(
         self,
@@ -172,6 +172,19 @@ class Client:
         reuse: Reuse | None = None,
     ) -> Begun:
         """`start`, for who wants to know which of all instances of that id it is."""
+        message = self._to_start(orchestrator, input, instance_id, tags, idempotency_key, reuse)
+        await self._send(message, "start", f"reuse={reuse}" if reuse else "")
+        return _begun(message)
+
+    def _to_start(
+        self,
+        orchestrator: str | Function,
+        input: object,
+        instance_id: str | None,
+        tags: Mapping[str, str] | None,
+        idempotency_key: str | None,
+        reuse: Reuse | None,
+    ) -> Message:
         if reuse is not None and reuse not in REUSES:
             raise ValueError(
                 f"What becomes of an id that is taken (reuse) is one of {', '.join(REUSES)}; not {reuse!a}."
@@ -179,16 +192,21 @@ class Client:
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input)
         check_input(definition, input_json)
-        shown = check_tags(tags) if tags else {}
-        fact = ExecutionStarted(definition.name, input_json, tags=shown, birth=self._new_birth())
-        request = self._request("start", idempotency_key, f"{definition.name}\0{reuse or ''}", input_json)
-        if instance_id is not None:
-            started_id = check_instance_id(instance_id)
-        else:
-            started_id = self._own_id() if request is None else self._id_of(request)
-        fresh = instance_id is None and request is None
-        await self._send(Message(started_id, fact, fresh=fresh, request=request, reuse=reuse), "start")
-        return Begun(started_id, fact.birth if fresh else "")
+        name, shown = definition.name, check_tags(tags) if tags else {}
+        if instance_id is None and idempotency_key is None:
+            return self._fresh(name, input_json, shown)
+        request = self._request("start", idempotency_key, f"{name}\0{reuse or ''}", input_json)
+        started_id = (
+            self._id_of(request) if instance_id is None and request else check_instance_id(instance_id or "")
+        )
+        fact = ExecutionStarted(name, input_json, tags=shown, birth=self._new_birth())
+        return Message(started_id, fact, request=request, reuse=reuse)
+
+    def _fresh(self, name: str, input_json: Raw, tags: dict[str, str]) -> Message:
+        """The start of an instance with a new id. No other has it, so a part of it will do for the birth."""
+        started_id = self._own_id()
+        birth = started_id[-BIRTH_LENGTH:]
+        return Message(started_id, ExecutionStarted(name, input_json, tags=tags, birth=birth), fresh=True)
 
     async def raise_event(
         self, instance_id: str, name: str, data: object = None, *, idempotency_key: str | None = None
@@ -261,15 +279,14 @@ class Client:
     async def begin_again(self, instance_id: str, *, new_instance_id: bool = True) -> Begun:
         """`restart`, for who wants to know which of all instances of that id it is."""
         instance = await self.get(instance_id)
-        parent = None if new_instance_id else instance.parent
-        fact = ExecutionStarted(instance.name, instance.input_json, parent, instance.tags, self._new_birth())
         if not new_instance_id:
+            fact = ExecutionStarted(instance.name, instance.input_json, instance.parent, instance.tags)
             await self._send(Message(instance_id, fact, restart=True, birth=instance.birth), "restart")
             return Begun(instance_id, instance.birth)
         check_input(self._registry.orchestrator(instance.name), instance.input_json)
-        started_id = self._own_id()
-        await self._send(Message(started_id, fact, fresh=True), "restart", f"again as {instance_id}")
-        return Begun(started_id, fact.birth)
+        message = self._fresh(instance.name, instance.input_json, instance.tags)
+        await self._send(message, "restart", f"again as {instance_id}")
+        return _begun(message)
 
     async def purge(self, instance_id: str) -> None:
         """Delete an ended instance with its history and its audit; that it was purged is kept.
@@ -492,9 +509,14 @@ def _settle(future: asyncio.Future[None], error: BideError | None) -> None:
         future.set_exception(error)
 
 
+def _begun(message: Message) -> Begun:
+    assert isinstance(message.fact, ExecutionStarted)
+    return Begun(message.instance_id, message.fact.birth if message.fresh else "")
+
+
 def new_instance_birth(source: random.Random) -> str:
     """A birth that no other instance of the same id has, had, or will have."""
-    return birth_of(source.randbytes(8))
+    return birth_of(source.randbytes(6))
 
 
 def new_instance_id(clock: Clock, source: random.Random) -> str:

@@ -114,7 +114,7 @@ _TIMERS = """
     ORDER BY fire_at, instance_id, generation, task_id
 """
 _ACTIVITIES = """
-    SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at, started, birth
+    SELECT instance_id, generation, task_id, name, input, attempt, call_id, scheduled_at, started, birth
     FROM activities WHERE partition = ANY ($1::smallint[]) ORDER BY scheduled_at, instance_id, task_id
 """
 _WAITS = f"""

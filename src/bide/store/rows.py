@@ -82,7 +82,7 @@ def activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
         call.name,
         bytearray(call.input_json),
         call.attempt,
-        call.idempotency_key,
+        call.call_id,
         call.scheduled_at,
         call.started,
         call.birth,
@@ -90,9 +90,18 @@ def activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
 
 
 def activity_of(row: Sequence[Any]) -> ScheduledActivity:
-    instance_id, generation, task_id, name, input_json, attempt, key, scheduled_at, started, birth = row
+    instance_id, generation, task_id, name, input_json, attempt, call_id, scheduled_at, started, birth = row
     return ScheduledActivity(
-        instance_id, generation, task_id, name, Raw(input_json), attempt, key, scheduled_at, bool(started), birth
+        instance_id,
+        generation,
+        task_id,
+        name,
+        Raw(input_json),
+        attempt,
+        call_id,
+        scheduled_at,
+        bool(started),
+        birth,
     )
 
 

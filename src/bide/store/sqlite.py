@@ -102,7 +102,7 @@ _FORGET = (
     "DELETE FROM history WHERE instance_id = ? AND generation < ?",
 )
 _PUT_ACTIVITY = """
-    INSERT INTO activities (instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at,
+    INSERT INTO activities (instance_id, generation, task_id, name, input, attempt, call_id, scheduled_at,
                             started, birth)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
@@ -361,7 +361,7 @@ class SqliteStore:
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         rows = self._read(
-            """SELECT instance_id, generation, task_id, name, input, attempt, idempotency_key, scheduled_at,
+            """SELECT instance_id, generation, task_id, name, input, attempt, call_id, scheduled_at,
                       started, birth
                FROM activities ORDER BY scheduled_at, instance_id, task_id""",
             (),

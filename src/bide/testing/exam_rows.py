@@ -58,7 +58,7 @@ def step(instance_id: str, seq: int, *facts: Fact, generation: int = 0) -> Histo
 def activity(instance_id: str = "a", task_id: int = 1, **fields: Any) -> ScheduledActivity:
     """An activity that is scheduled."""
     values: dict[str, Any] = {"generation": 0, "name": "send", "input_json": Raw(b'"x"'), "attempt": 1}
-    values |= {"idempotency_key": f"{instance_id}/0/{task_id}", "scheduled_at": NOW, "birth": "b1"}
+    values |= {"call_id": task_id, "scheduled_at": NOW, "birth": "b1"}
     return ScheduledActivity(instance_id=instance_id, task_id=task_id, **{**values, **fields})
 
 

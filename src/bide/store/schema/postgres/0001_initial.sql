@@ -77,7 +77,7 @@ CREATE TABLE activities (
     name            text NOT NULL,
     input           bytea NOT NULL,
     attempt         integer NOT NULL,
-    idempotency_key text NOT NULL,
+    call_id         integer NOT NULL,   -- the task id of the first attempt
     scheduled_at    bigint NOT NULL,
     started         boolean NOT NULL,
     birth           text NOT NULL,  -- the instance's
@@ -190,7 +190,7 @@ CREATE TYPE place AS (instance_id text, generation integer, seq integer);
 CREATE TYPE task_key AS (instance_id text, generation integer, task_id integer, birth text);
 CREATE TYPE activity_row AS (
     instance_id text, generation integer, task_id integer, name text, input bytea, attempt integer,
-    idempotency_key text, scheduled_at bigint, started boolean, birth text, partition smallint
+    call_id integer, scheduled_at bigint, started boolean, birth text, partition smallint
 );
 CREATE TYPE timer_row AS (
     partition smallint, fire_at bigint, instance_id text, generation integer, task_id integer, birth text

@@ -75,7 +75,7 @@ CREATE TABLE activities (
     name            TEXT NOT NULL,
     input           BLOB NOT NULL,
     attempt         INTEGER NOT NULL,
-    idempotency_key TEXT NOT NULL,
+    call_id         INTEGER NOT NULL,   -- the task id of the first attempt
     scheduled_at    INTEGER NOT NULL,
     started         INTEGER NOT NULL,
     birth           TEXT NOT NULL,  -- the instance's
