@@ -100,6 +100,12 @@ class Message(Struct, frozen=True, gc=False):
     reuse: Reuse | None = None
 
     @property
+    def goes_with(self) -> str:
+        """The birth of the instance with which it is deleted. Empty: with none, because somebody waits to hear what
+        becomes of it, or it is for whichever instance has the id."""
+        return "" if self.reply_to else self.birth
+
+    @property
     def accepted(self) -> bool:
         """True if it is in the inbox because it was accepted, and not to be judged."""
         return bool(self.inbox_id) and not self.reply_to

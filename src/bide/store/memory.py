@@ -166,7 +166,7 @@ class MemoryStore:
             }
             self._audit = [entry for entry in self._audit if entry.instance_id not in purged]
             self._inbox = {
-                key: each for key, each in self._inbox.items() if each.instance_id not in gone or not each.birth
+                key: each for key, each in self._inbox.items() if each.instance_id not in gone or not each.goes_with
             }
         for instance_id, (_, seq) in batch.undone.items():
             self._history[instance_id] = [step for step in self._history[instance_id] if step.seq < seq]

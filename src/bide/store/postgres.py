@@ -475,7 +475,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         batch.at,
         [audit_row(entry) for entry in batch.audit],
         batch.inbox_closed,
-        [(message.inbox_id, message.birth, encode(message)) for message in batch.inbox_kept],
+        [(message.inbox_id, message.goes_with, encode(message)) for message in batch.inbox_kept],
         # Of those that come before all others, each is put before the one that was put last: so in reverse.
         [_message_row(message, first=True) for message in reversed(batch.returned)]
         + [_message_row(message) for message in (*batch.inbox, *batch.parked)],
@@ -500,7 +500,7 @@ def _wait_row(wait: Wait) -> tuple[Any, ...]:
 
 
 def _message_row(message: Message, *, first: bool = False) -> tuple[int, str, str, bytes, bool]:
-    return (partition_of(message.instance_id), message.instance_id, message.birth, encode(message), first)
+    return (partition_of(message.instance_id), message.instance_id, message.goes_with, encode(message), first)
 
 
 def _lease_lost(error: BaseException) -> bool:

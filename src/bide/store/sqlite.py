@@ -640,6 +640,6 @@ def _put_messages(db: sqlite3.Connection, messages: Iterable[Message]) -> list[i
     for message in messages:
         plain = message == Message(message.instance_id, message.fact, message.generation, birth=message.birth)
         whole = None if plain else encode(message)
-        row = (message.instance_id, message.generation, message.birth, encode(message.fact), whole)
+        row = (message.instance_id, message.generation, message.goes_with, encode(message.fact), whole)
         ids.append(db.execute(_PUT_MESSAGE, row).lastrowid or 0)
     return ids

@@ -358,8 +358,11 @@ class StoreExam(ListExam):
             _, kept = await put(store, epochs, "a", inbox=[plain, judged])
             await put(store, epochs, inbox_kept=[replace(judged, inbox_id=kept, birth="b1")])
             assert [message.birth for message in await store.inbox(ALL, BEFORE_ALL, 9)] == ["b1", "b1"]
+            asked = replace(event("a", 4, "b1"), reply_to="other")  # a worker waits to hear what becomes of it
+            await put(store, epochs, inbox=[asked])
             await put(store, epochs, "b", purged=["a"], inbox=[event("a", 3)])
-            assert [message.birth for message in await store.inbox(ALL, BEFORE_ALL, 9)] == [""]
+            left = await store.inbox(ALL, BEFORE_ALL, 9)
+            assert [(message.birth, message.reply_to) for message in left] == [("b1", "other"), ("", "")]
 
         self.ask(tmp_path, question)
 

@@ -114,7 +114,7 @@ CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     instance_id TEXT NOT NULL,
     generation  INTEGER,            -- of the request that it answers; NULL: it came from outside
-    birth       TEXT NOT NULL,      -- of the one instance that it is for; empty: whichever has the id
+    birth       TEXT NOT NULL,      -- of the one instance that it is for, and is deleted with; empty: it is judged
     fact        BLOB NOT NULL,      -- JSON
     message     BLOB                -- all that the message says, as JSON, where that is more than its fact: who asked,
                                     -- under which key, who waits for the verdict
