@@ -1,4 +1,4 @@
-# Four words run everything, on a fresh machine too: demo, test, check, bench.
+# Four words run everything, on a fresh machine too: demo, test, check, bench. The others are for now and then.
 #
 # Each sets up what it needs in .venv: `demo` only what users install, the others also the tools of development.
 
@@ -7,11 +7,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo test check bench pictures kills fuzz clean
+VERSIONS := 3.11 3.12 3.13 3.14
+
+.PHONY: help demo test test-all check bench pictures kills fuzz clean
 
 help:
 	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
 	@echo "make test    all tests"
+	@echo "make test-all  the same on each Python there is, of $(VERSIONS)"
 	@echo "make check   format, lint and types"
 	@echo "make bench   ours and its peers, in turns (an hour; ARGS=--quick takes minutes)"
 	@echo "make pictures  the README's pictures, taken anew"
@@ -23,10 +26,21 @@ demo: $(VENV)/.installed
 	@$(BIN)/bide demo $(ARGS)
 
 test: $(VENV)/.installed-dev chromium postgresql
-	$(BIN)/pytest -m "not kill and not browser and not postgres" --numprocesses auto
+	$(BIN)/pytest -m "not kill and not browser and not postgres and not package" --numprocesses auto
 	$(BIN)/pytest -m postgres
 	$(BIN)/pytest -m "kill and not postgres"
 	$(BIN)/pytest -m browser
+	$(BIN)/pytest -m package
+
+# A name on the path may be one of pyenv's that leads to no interpreter, so each is asked.
+test-all:
+	@for version in $(VERSIONS); do \
+		if ! python$$version -c '' 2>/dev/null; then missing="$$missing $$version"; \
+		elif $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version; then passed="$$passed $$version"; \
+		else failed="$$failed $$version"; fi; \
+	done; \
+	echo "passed:$${passed:- none}; failed:$${failed:- none}; not on this machine:$${missing:- none}"; \
+	[ -n "$$passed" ] && [ -z "$$failed" ]
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
@@ -47,7 +61,7 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/run.py --max-examples 950 $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[fast]'

@@ -52,5 +52,5 @@ def test_the_driver_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(StoreError, match=r"pip install 'bide\[postgres\]'"):
+    with pytest.raises(StoreError, match=r"pip install asyncpg"):
         asyncio.run(work())

@@ -32,4 +32,4 @@ def owner_url(db: str) -> str:
 def require_driver() -> None:
     """Raises `StoreError` if the driver of PostgreSQL is not installed."""
     if find_spec("asyncpg") is None:
-        raise StoreError("PostgreSQL needs its driver, which is an extra. Run: pip install 'bide[postgres]'")
+        raise StoreError("PostgreSQL needs its driver, asyncpg, which is not installed. Run: pip install asyncpg")
