@@ -37,6 +37,8 @@ from bide.phone import (
     same_code,
 )
 
+NO_CODE = "A code is 4 digits. The last answer was none, and cost no try."
+
 app = App()
 carrier = carrier_from_settings(setting, data_file("phone.jsonl"), app.utc_now)
 if isinstance(carrier, DevPhone):
@@ -75,19 +77,28 @@ async def send_sms_challenge(phone_number: str) -> Secret[str]:
 
 @app.orchestrator(name="E4_SmsPhoneVerification")
 async def sms_phone_verification(ctx: OrchestrationContext, phone_number: str | None = None) -> bool:
-    """True if the right code comes within 90 seconds, at the first try or one of three more."""
+    """True if the right code comes within 90 seconds, at the first try or one of three more.
+
+    What cannot be a code at all is a slip of the fingers, and no try.
+    """
     if not phone_number:
         raise ValueError("A phone number input is required.")
     code = await ctx.call_activity(send_sms_challenge, phone_number)
     deadline = ctx.create_timer(timedelta(seconds=90))
-    for tries_left in (4, 3, 2, 1):
-        ctx.set_custom_status({"triesLeft": tries_left})
+    tries_left = 4
+    ctx.set_custom_status({"triesLeft": tries_left})
+    while tries_left:
         answer = ctx.wait_for_external_event("SmsChallengeResponse", OneTimeCode)
         if await when_any(answer, deadline) is deadline:
             return False
-        if same_code(normalise_code(answer.result), code):
+        typed = normalise_code(answer.result)
+        if typed is None:
+            ctx.set_custom_status({"triesLeft": tries_left, "hint": NO_CODE})
+            continue
+        if same_code(typed, code):
             deadline.cancel()
             return True
-    ctx.set_custom_status({"triesLeft": 0})
+        tries_left -= 1
+        ctx.set_custom_status({"triesLeft": tries_left})
     deadline.cancel()
     return False

@@ -106,6 +106,17 @@ def test_skipped_time_is_over_at_once(api: Api, skips: list[int]) -> None:
     assert api.ended(instance_id)["output"] is False
 
 
+@pytest.mark.parametrize("body", [b'"not a code"', b'"00425"', b"42425"])
+def test_what_is_no_code_is_taken_as_every_event_and_costs_no_try(api: Api, body: bytes) -> None:
+    instance_id = started(api)
+    assert api.post(f"{INSTANCES}/{instance_id}/raiseEvent/SmsChallengeResponse", body).status_code == 202
+    shown = api.get(f"{INSTANCES}/{instance_id}").json()["customStatus"]
+    assert (shown["triesLeft"], shown["hint"]) == (
+        4,
+        "A code is 4 digits. The last answer was none, and cost no try.",
+    )
+
+
 def test_the_answer_still_counts_after_a_skip(api: Api) -> None:
     instance_id = started(api)
     before = api.get("/dev/demo").json()["now"]

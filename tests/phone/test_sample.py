@@ -49,7 +49,20 @@ def test_the_right_code_is_true(durable: Durable, sample: dict[str, Any]) -> Non
     assert durable.output(verification) is True
 
 
-@pytest.mark.parametrize("form", [int, str, lambda code: f" {code} "])
+@pytest.mark.parametrize(
+    "form",
+    [
+        int,
+        str,
+        lambda code: f" {code} ",
+        lambda code: f"{code[:2]} {code[2:]}",
+        lambda code: f"{code[:2]}-{code[2:]}",
+        lambda code: f"\u200e{code}",
+        lambda code: code.translate({ord("0") + n: 0x0660 + n for n in range(10)}),
+        lambda code: code.translate({ord("0") + n: 0x0966 + n for n in range(10)}),
+        lambda code: code.translate({ord("0") + n: 0xFF10 + n for n in range(10)}),
+    ],
+)
 def test_codes_are_taken_as_people_and_programs_write_them(
     durable: Durable, sample: dict[str, Any], form: Any
 ) -> None:
@@ -114,8 +127,43 @@ def test_the_placeholder_texts_nobody(durable: Durable, sample: dict[str, Any]) 
     assert sample["carrier"].messages("+1425XXXXXXX") == []
 
 
-def test_an_answer_that_is_no_code_is_refused_or_counts_as_wrong(durable: Durable, sample: dict[str, Any]) -> None:
+NO_CODES = ["not a code", "", "42", "21680", "2l68", "12345678", -42, 10_000, "\u200e"]
+
+
+def test_what_cannot_be_a_code_burns_no_try_and_says_so(durable: Durable, sample: dict[str, Any]) -> None:
     verification = durable.start(START, NUMBER)
-    durable.raise_event(verification, ANSWER, "not a code")
+    for answer in NO_CODES:
+        durable.raise_event(verification, ANSWER, answer)
+        said = durable.status(verification).custom_status
+        assert said == {"triesLeft": 4, "hint": "A code is 4 digits. The last answer was none, and cost no try."}
+    durable.raise_event(verification, ANSWER, wrong(code_sent(sample)))
+    assert durable.status(verification).custom_status == {"triesLeft": 3}
     durable.raise_event(verification, ANSWER, code_sent(sample))
     assert durable.output(verification) is True
+
+
+def test_no_codes_give_no_more_tries(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    for _ in range(4):
+        durable.raise_event(verification, ANSWER, "no code")
+        durable.raise_event(verification, ANSWER, wrong(code_sent(sample)))
+    assert durable.output(verification) is False
+    assert durable.status(verification).custom_status == {"triesLeft": 0}
+
+
+def test_no_codes_move_no_deadline(durable: Durable) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.advance("60s")
+    durable.raise_event(verification, ANSWER, "no code")
+    durable.assert_waiting_for(verification, ANSWER, until="30s")
+    durable.advance("30s")
+    assert durable.output(verification) is False
+
+
+def test_a_no_code_is_the_same_after_a_crash(durable: Durable, sample: dict[str, Any]) -> None:
+    verification = durable.start(START, NUMBER)
+    durable.raise_event(verification, ANSWER, "no code")
+    durable.crash()
+    durable.raise_event(verification, ANSWER, code_sent(sample))
+    assert durable.output(verification) is True
+    durable.replay_all()

@@ -7,6 +7,14 @@ import re
 import unicodedata
 
 _SECRET_BYTES = 16
+_LONGEST = 64
+"""Characters of an answer, with all the spaces and marks that may come with a code."""
+
+_TYPED = re.compile(r"[0-9](?:[ -]*[0-9])*")
+_SEPARATORS = str.maketrans("", "", " -")
+_MORE_DASHES = "\u2212\u30fc"
+"""The minus sign, and what Japanese keyboards type for a dash: to Unicode they are no punctuation."""
+
 _CODE = re.compile(r"(?<![0-9A-Za-z+])[0-9]{4,8}(?![0-9A-Za-z])")
 
 
@@ -34,16 +42,30 @@ def code_in(text: str) -> str | None:
 def normalise_code(answer: object, digits: int = 4) -> str | None:
     """The answer as a code, or None if it cannot be one.
 
-    Takes numbers and text: 2168, 42 (for 0042), '2168', ' 0042 ', and full-width digits, which some keyboards type.
+    Takes numbers and text: 2168, 42 (for 0042), '2168', ' 0042 '. In text, digits may be of any script, with spaces
+    and dashes between them, and with marks that nobody sees, such as those for the direction of writing.
     """
     if isinstance(answer, bool):
         return None
     if isinstance(answer, int):
         return f"{answer:0{digits}d}" if 0 <= answer < 10**digits else None
-    if not isinstance(answer, str):
+    if not isinstance(answer, str) or len(answer := answer.strip()) > _LONGEST:
         return None
-    text = unicodedata.normalize("NFKC", answer).strip()
-    return text if len(text) == digits and text.isascii() and text.isdecimal() else None
+    typed = "".join(map(_plain, unicodedata.normalize("NFKC", answer))).strip()
+    code = typed.translate(_SEPARATORS)
+    return code if len(code) == digits and _TYPED.fullmatch(typed) else None
+
+
+def _plain(character: str) -> str:
+    """What a character means in a code: an ASCII digit, a space, a dash, nothing; or itself, which is no code."""
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if character.isspace():
+        return " "
+    if category == "Pd" or character in _MORE_DASHES:
+        return "-"
+    return "" if category == "Cf" or "\ufe00" <= character <= "\ufe0f" else character
 
 
 def same_code(answer: str | None, code: str) -> bool:

@@ -57,6 +57,17 @@ def test_four_wrong_codes_end_it(phone: Page) -> None:
     expect(phone.locator(".timeline [data-row]")).to_have_count(6)
 
 
+def test_what_is_no_code_costs_no_try(phone: Page) -> None:
+    phone.get_by_label("The code from the message").fill("123")
+    phone.get_by_role("button", name="Answer", exact=True).click()
+    expect(phone.locator(".engine")).to_contain_text(
+        "A code is 4 digits. The last answer was none, and cost no try."
+    )
+    expect(phone.locator(".tries")).to_contain_text("4 tries left")
+    phone.locator(".code-chip").click()
+    outcome(phone, "Verified")
+
+
 def test_it_expires_when_time_is_skipped(phone: Page) -> None:
     phone.get_by_role("button", name="Skip 85 s").click()
     expect(phone.locator(".engine .clock")).to_have_text("0:05", timeout=3_000)

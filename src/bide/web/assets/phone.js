@@ -120,7 +120,7 @@ function Engine({ id }) {
   const present = useNow();
   if (!status) return html`<section class="engine"><h2>The engine</h2><${Problem} error=${error} /></section>`;
   const wait = status.waits?.[0];
-  const tries = status.customStatus?.triesLeft;
+  const { triesLeft: tries, hint } = status.customStatus ?? {};
   const down = history.connection === "lost" && !ended;
   return html`<section class="engine"><header><h2>The engine</h2><${Status} of=${status.runtimeStatus} />
       <${Link} to=${["instances", id]} class="id">${id}</${Link}></header>
@@ -128,7 +128,8 @@ function Engine({ id }) {
     ${ended ? html`<${Outcome} status=${status} />` : html`<div class="gauge">
       ${wait ? html`<${Countdown} since=${wait.since} until=${wait.deadline} size=${112} />` : html`<span class="ring none">…</span>`}
       <div><b>${wait ? `Waiting for ${wait.name}` : "Working"}</b>${tries !== undefined && tries !== null && html`<p class="tries">${Array.from({ length: 4 }, (_, place) => html`<i key=${place} class=${place < tries ? "" : "spent"}></i>`)}
-        <span>${tries} ${tries === 1 ? "try" : "tries"} left</span></p>`}</div></div>`}
+        <span>${tries} ${tries === 1 ? "try" : "tries"} left</span></p>`}
+        ${typeof hint === "string" && html`<p class="muted" role="status">${hint}</p>`}</div></div>`}
     ${story && html`<${Timeline} story=${story} now=${ended ? story.end : present * 1000} fold=${false} />`}</section>`;
 }
 
