@@ -182,7 +182,10 @@ def test_a_full_queue_takes_nothing(standin: StandIn) -> None:
         ({"To": "+1425XXXXXXX", "From": SENDER, "Body": "x"}, 21211),
         ({"To": NUMBER, "From": "+1425XXXXXXX", "Body": "x"}, 21212),
         ({"To": NUMBER, "From": SENDER, "Body": "x" * 1_601}, 21617),
-        ({"To": NUMBER, "MessagingServiceSid": "MG1", "Body": "x"}, 21603),
+        ({"To": NUMBER, "MessagingServiceSid": "MG1", "Body": "x"}, 21705),
+        ({"To": NUMBER, "MessagingServiceSid": "", "Body": "x"}, 21603),
+        ({"To": NUMBER, "From": "ACME Verifies", "Body": "x"}, 21212),
+        ({"To": NUMBER, "From": "1234", "Body": "x"}, 21212),
     ],
 )
 def test_what_twilio_would_not_take(standin: StandIn, form: dict[str, str], code: int) -> None:
@@ -334,6 +337,23 @@ def test_one_message(standin: StandIn, twilio: Client) -> None:
 )
 def test_segments(body: str, count: int) -> None:
     assert segments(body) == count
+
+
+@pytest.mark.parametrize("sender", ["+15005550006", "12345", "ACME", "MG" + "0123456789abcdef" * 2])
+def test_every_kind_of_sender_sends_and_is_found(standin: StandIn, twilio: Client, sender: str) -> None:
+    message = Sms("+14255550290", challenge_text(f"{len(sender):04d}"))
+    receipt = standin.send(message, sender=sender)
+    assert standin.find(message) == receipt
+    shown = twilio.messages(receipt.id).fetch()
+    service = sender if sender.startswith("MG") else None
+    assert (shown.from_, shown.messaging_service_sid) == (None if service else sender, service)
+
+
+def test_twilios_client_sends_by_a_messaging_service(standin: StandIn, twilio: Client) -> None:
+    service = "MG" + "0" * 32
+    sent = twilio.messages.create(to="+14255550291", messaging_service_sid=service, body="x")
+    assert (sent.status, sent.from_, sent.messaging_service_sid) == ("accepted", None, service)
+    assert twilio.messages(sent.sid).fetch().status == "delivered"
 
 
 # --- on the telephone

@@ -34,7 +34,7 @@ def test_with_all_three_there_is_twilio() -> None:
     for settings in (TWILIO, {**TWILIO, "TwilioBaseUrl": "http://127.0.0.1:8099"}):
         carrier = choose(settings)
         assert isinstance(carrier, TwilioCarrier)
-        assert repr(carrier) == "TwilioCarrier(from_number='+15005550006')"
+        assert repr(carrier) == "TwilioCarrier(sender='+15005550006')"
         asyncio.run(carrier.close())
 
 
@@ -47,9 +47,17 @@ def test_with_some_the_error_names_those_that_are_missing(given: tuple[str, ...]
         assert value not in str(refused.value)
 
 
-def test_a_sender_that_is_no_number() -> None:
-    with pytest.raises(ValueError, match="TwilioPhoneNumber cannot be used"):
-        choose({**TWILIO, "TwilioPhoneNumber": "+1425XXXXXXX"})
+@pytest.mark.parametrize("sender", ["+1425XXXXXXX", "ACME Verifies", "1234", "MG12345678901234567890123456789012x"])
+def test_a_sender_that_can_be_none(sender: str) -> None:
+    with pytest.raises(ValueError, match=r"TwilioPhoneNumber cannot be used\. A sender is a phone number"):
+        choose({**TWILIO, "TwilioPhoneNumber": sender})
+
+
+@pytest.mark.parametrize("sender", ["MG" + "0" * 32, "12345", "ACME", " ACME "])
+def test_senders_without_a_number(sender: str) -> None:
+    carrier = choose({**TWILIO, "TwilioPhoneNumber": sender})
+    assert repr(carrier) == f"TwilioCarrier(sender={sender.strip()!r})"
+    asyncio.run(carrier.close())
 
 
 @pytest.mark.parametrize("url", ["localhost:8099", "ftp://127.0.0.1", "http://", "http://a:b", "//a"])

@@ -35,6 +35,32 @@ from bide.phone import (
 
 ACCOUNT, TOKEN, SENDER = "AC" + "a" * 32, "s3cr3t-t0ken", "+15005550006"
 NUMBER = "+14255550123"
+SERVICE = "MG" + "0123456789abcdef" * 2
+NO_SENDERS = [
+    "",
+    "1234",
+    "1234567",
+    "+12345",
+    "+1425XXXXXXX",
+    "+1425XXXXXX",
+    "+ACME",
+    "ACME Verifies",
+    "ACME!",
+    "ACME\n",
+    "Acm\u00e9",
+    "\u0391CME",
+    " - ",
+    "123 456",
+    "MG" + "0" * 31,
+    "MG" + "0" * 33,
+    "MG" + "g" * 32,
+    "mg" + "0" * 32,
+    "AC" + "0" * 32,
+    SERVICE + "\n",
+    "whatsapp:+14255550123",
+    "\u0661\u0662\u0663\u0664\u0665",
+    "AC\x00ME",
+]
 SMS = Sms(NUMBER, challenge_text("0042"))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
@@ -112,6 +138,47 @@ def test_a_send_is_one_post_in_twilios_form() -> None:
     assert form == {"To": [NUMBER], "From": [SENDER], "Body": [SMS.body]}
 
 
+@pytest.mark.parametrize(
+    ("sender", "field"),
+    [
+        (SENDER, "From"),
+        ("+491511234567", "From"),
+        ("12345", "From"),
+        ("123456", "From"),
+        ("ACME", "From"),
+        ("a", "From"),
+        ("Acme 24", "From"),
+        ("A&B_c-d+e 9", "From"),
+        ("4you", "From"),
+        ("MG4you", "From"),
+        (SERVICE, "MessagingServiceSid"),
+        ("MG" + "0123456789abcdefABCDEF0123456789", "MessagingServiceSid"),
+    ],
+)
+def test_each_kind_of_sender_goes_into_its_field(sender: str, field: str) -> None:
+    asked: list[httpx2.Request] = []
+
+    def accept(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(201, json={"sid": "SM1", "status": "accepted", "from": None})
+
+    async def go() -> None:
+        carrier = TwilioCarrier(ACCOUNT, TOKEN, sender, transport=httpx2.MockTransport(accept))
+        assert await carrier.send(SMS) == Receipt("SM1", NUMBER)
+        assert repr(carrier) == f"TwilioCarrier(sender={sender!r})"
+        await carrier.close()
+
+    asyncio.run(go())
+    form = parse_qs(asked[0].content.decode())
+    assert form == {"To": [NUMBER], field: [sender], "Body": [SMS.body]}
+
+
+@pytest.mark.parametrize("sender", NO_SENDERS)
+def test_what_can_be_no_sender_is_refused_before_anything_is_sent(sender: str) -> None:
+    with pytest.raises(ValueError, match="A sender is a phone number"):
+        TwilioCarrier(ACCOUNT, TOKEN, sender)
+
+
 def test_an_account_id_cannot_lead_elsewhere() -> None:
     def accept(request: httpx2.Request) -> httpx2.Response:
         assert request.url.raw_path == b"/2010-04-01/Accounts/AC%2F..%2F%3Fx/Messages.json"
@@ -142,7 +209,8 @@ def test_a_bad_number_never_leaves_this_machine(number: str) -> None:
     [
         (20003, 401, "id or token is wrong"),
         (21211, 400, "does not exist"),
-        (21212, 400, "sender's number is not valid"),
+        (21212, 400, "sender is not valid"),
+        (21267, 400, "under a name"),
         (21408, 400, "may not send to that country"),
         (21606, 400, "cannot send SMS"),
         (21608, 400, "trial account"),
@@ -150,6 +218,8 @@ def test_a_bad_number_never_leaves_this_machine(number: str) -> None:
         (21612, 400, "cannot be reached from this sender"),
         (21614, 400, "not a mobile phone"),
         (21659, 400, "does not belong to the account"),
+        (21703, 400, "no number to send from"),
+        (21705, 400, "no such messaging service"),
     ],
 )
 def test_known_refusals_are_permanent_and_in_our_words(code: int, status: int, words: str) -> None:

@@ -18,6 +18,7 @@ from bide.phone.carrier import (
 from bide.phone.devphone import DevPhone, Fault
 from bide.phone.http import dev_phone_routes
 from bide.phone.outbox import DevMessage
+from bide.phone.senders import sender_field
 from bide.phone.twilio import API, TwilioCarrier
 from bide.phone.verification import challenge_text, code_from, code_in, normalise_code, same_code
 
@@ -60,9 +61,9 @@ def carrier_from_settings(
     missing = [name for name, value in zip(_TWILIO, values, strict=True) if not value]
     if missing:
         raise ValueError(f"To send through Twilio, set {' and '.join(missing)} too.")
-    account_sid, auth_token, from_number = values
+    account_sid, auth_token, sender = values
     try:
-        check_number(from_number)
-    except InvalidNumberError as error:
+        sender_field(sender)
+    except ValueError as error:
         raise ValueError(f"TwilioPhoneNumber cannot be used. {error}") from None
-    return TwilioCarrier(account_sid, auth_token, from_number, base_url=setting("TwilioBaseUrl") or API)
+    return TwilioCarrier(account_sid, auth_token, sender, base_url=setting("TwilioBaseUrl") or API)

@@ -58,8 +58,10 @@ class DevPhone:
         accepted = self.accept(message)
         return Receipt(accepted.id, accepted.to)
 
-    def accept(self, message: Sms, from_: str | None = None) -> DevMessage:
-        """Take a message, from a sender if it has one. Raises what `Carrier.send` raises."""
+    def accept(
+        self, message: Sms, from_: str | None = None, messaging_service_sid: str | None = None
+    ) -> DevMessage:
+        """Take a message, from a sender or a messaging service if it has one. Raises what `Carrier.send` raises."""
         to = check_number(message.to)
         fault, self.next_fault = self.next_fault, None
         if fault == 21211:
@@ -74,6 +76,7 @@ class DevPhone:
             status="lost" if fault == "lost" else "undelivered" if fault == 30003 else "delivered",
             error_code=30003 if fault == 30003 else None,
             from_=from_,
+            messaging_service_sid=messaging_service_sid,
         )
         self._outbox.add(accepted)
         for wake in self._waiting:

@@ -23,6 +23,7 @@ from bide.phone.body import body_of
 from bide.phone.carrier import InvalidNumberError, NotSentError, RefusedError, Sms, check_number
 from bide.phone.devphone import DevPhone
 from bide.phone.outbox import DevMessage
+from bide.phone.senders import is_service, sender_field
 
 Refusal: TypeAlias = tuple[int, str]
 """One of Twilio's error codes, and its words."""
@@ -33,10 +34,6 @@ _MESSAGES = "/2010-04-01/Accounts/{account}/Messages.json"
 _MESSAGE = "/2010-04-01/Accounts/{account}/Messages/{sid}.json"
 
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
-_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
-_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}|[0-9]{5,6}")
-"""Senders without a number: a name, or a short code."""
-
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 _BODY_MAX = 1_600
@@ -75,7 +72,7 @@ def twilio_routes(phone: DevPhone) -> list[Route]:
         if refusal := _refused(form):
             return _error(400, *refusal)
         try:
-            sent = phone.accept(Sms(form["To"], form["Body"]), form.get("From"))
+            sent = phone.accept(Sms(form["To"], form["Body"]), form.get("From"), form.get("MessagingServiceSid"))
         except RefusedError as error:
             return _error(400, error.code, _INVALID_TO[1])
         except NotSentError as error:
@@ -143,16 +140,18 @@ def _error(status: int, code: int, message: str) -> JSONResponse:
 
 def _refused(form: Mapping[str, str]) -> Refusal | None:
     """Why Twilio would not take this, if it would not."""
-    to, sender, body = (form.get(name, "") for name in ("To", "From", "Body"))
+    to, sender, service, body = (form.get(name, "") for name in ("To", "From", "MessagingServiceSid", "Body"))
     if not to:
         return 21604, "A 'To' phone number is required."
-    if not sender and not _SERVICE.fullmatch(form.get("MessagingServiceSid", "")):
+    if service and not is_service(service):
+        return 21705, "The Messaging Service Sid is invalid."
+    if not sender and not service:
         return 21603, "A 'From' phone number is required."
     if not body:
         return 21602, "Message body is required."
     if not _is_number(to):
         return _INVALID_TO
-    if sender and not _is_number(sender) and not _NAME.fullmatch(sender):
+    if sender and not _can_send(sender):
         return _INVALID_FROM
     if len(body) > _BODY_MAX:
         return 21617, f"The concatenated message body exceeds the {_BODY_MAX} character limit."
@@ -163,6 +162,14 @@ def _is_number(text: str) -> bool:
     try:
         check_number(text)
     except InvalidNumberError:
+        return False
+    return True
+
+
+def _can_send(sender: str) -> bool:
+    try:
+        sender_field(sender)
+    except ValueError:
         return False
     return True
 
@@ -186,7 +193,7 @@ def _shown(request: Request, message: DevMessage, now: datetime) -> dict[str, An
         "error_code": error,
         "error_message": None if error is None else _ERRORS.get(error),
         "from": message.from_,
-        "messaging_service_sid": None,
+        "messaging_service_sid": message.messaging_service_sid,
         "num_media": "0",
         "num_segments": str(segments(message.body)),
         "price": None,
@@ -201,7 +208,8 @@ def _shown(request: Request, message: DevMessage, now: datetime) -> dict[str, An
 
 def _queued(shown: dict[str, Any]) -> dict[str, Any]:
     """The same just after its acceptance, when nobody knows yet what becomes of it."""
-    return {**shown, "status": "queued", "date_sent": None, "error_code": None, "error_message": None}
+    status = "accepted" if shown["messaging_service_sid"] else "queued"  # a service has yet to choose the sender
+    return {**shown, "status": status, "date_sent": None, "error_code": None, "error_message": None}
 
 
 def _home(request: Request) -> str:

@@ -30,6 +30,7 @@ class DevMessage(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     status: Literal["delivered", "lost", "undelivered"] = "delivered"
     error_code: int | None = None
     from_: str | None = None
+    messaging_service_sid: str | None = None
 
     def __repr__(self) -> str:
         return f"DevMessage(id={self.id!r}, to={mask(self.to)})"

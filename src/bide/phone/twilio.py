@@ -21,6 +21,7 @@ from bide.phone.carrier import (
     Sms,
     check_number,
 )
+from bide.phone.senders import sender_field
 
 API = "https://api.twilio.com"
 
@@ -47,15 +48,18 @@ _PERMANENT: Mapping[int, str] = {
     20003: "the account's id or token is wrong",
     20404: "there is no such account",
     21211: "the recipient's number does not exist",
-    21212: "the sender's number is not valid",
+    21212: "the sender is not valid",
+    21267: "a trial account cannot send under a name",
     21408: "the account may not send to that country",
-    21606: "the sender's number cannot send SMS",
+    21606: "the sender cannot send SMS",
     21608: "a trial account sends to verified numbers only",
     21610: "the recipient has opted out (STOP)",
     21612: "the number cannot be reached from this sender",
     21614: "the recipient's number is not a mobile phone",
     21617: "the message is too long",
     21659: "the sender's number does not belong to the account",
+    21703: "the messaging service has no number to send from",
+    21705: "there is no such messaging service",
     30004: "the recipient or the network blocks the message",
     30006: "the number is a landline, or its network cannot be reached",
     30007: "the network filtered the message",
@@ -95,21 +99,25 @@ class _Page(msgspec.Struct):
 
 
 class TwilioCarrier:
-    """Implements `Carrier`. `base_url` is for a stand-in, `transport` for tests."""
+    """Implements `Carrier`. `base_url` is for a stand-in, `transport` for tests.
+
+    `sender` is a phone number, the id of a messaging service, a short code, or a name.
+    """
 
     def __init__(
         self,
         account_sid: str,
         auth_token: str,
-        from_number: str,
+        sender: str,
         *,
         base_url: str = API,
         timeout_s: float = 15.0,
         connect_timeout_s: float = 5.0,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout_s` is for a whole request. Raises `ValueError` if `base_url` is not an HTTP address."""
-        self._from = from_number
+        """`timeout_s` is for a whole request. Raises `ValueError` if `sender` can be none for Twilio, or `base_url`
+        is not an HTTP address."""
+        self._sender = {sender_field(sender): sender}
         self._timeout_s = timeout_s
         self._path = f"/2010-04-01/Accounts/{quote(account_sid, safe='')}/Messages.json"
         self._client = httpx2.AsyncClient(
@@ -122,11 +130,12 @@ class TwilioCarrier:
         )
 
     def __repr__(self) -> str:
-        return f"TwilioCarrier(from_number={self._from!r})"
+        (sender,) = self._sender.values()
+        return f"TwilioCarrier(sender={sender!r})"
 
     async def send(self, message: Sms) -> Receipt:
         check_number(message.to)
-        form = {"To": message.to, "From": self._from, "Body": message.body}
+        form = {"To": message.to, **self._sender, "Body": message.body}
         return _receipt(await self._ask("POST", form=form), message)
 
     async def find(self, message: Sms, since: datetime) -> Receipt | None:
