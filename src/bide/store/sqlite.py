@@ -77,13 +77,13 @@ _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement
 
 _PUT_INSTANCE = f"""
     INSERT INTO instances ({INSTANCE_COLUMNS}, steps, length)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?, ?14, ?15)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
         custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
         length = max(instances.length, excluded.length),
-        steps = CASE ?16 WHEN -1 THEN instances.steps
-                         WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
+        steps = CASE ? WHEN -1 THEN instances.steps
+                       WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
 """  # noqa: S608 - the names of columns
 _STEP_INSTANCE = """
     UPDATE instances SET status = ?, updated_at = ?, output = ?, custom_status = ?, held = nullif(?, ''),
@@ -117,7 +117,7 @@ _PUT_WAIT = """
 """
 _CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
 _PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, birth, fact, message) VALUES (?, ?, ?, ?, ?)"
-_PUT_FIRST = "UPDATE inbox SET id = ?1 WHERE id = -?1"
+_PUT_FIRST = "UPDATE inbox SET id = -id WHERE id = ?"
 _PUT_VERDICT = "INSERT INTO verdicts (worker, inbox_id, error, text, path) VALUES (?, ?, ?, ?, ?)"
 _TAKE_VERDICTS = "DELETE FROM verdicts WHERE worker = ? RETURNING worker, inbox_id, error, text, path"
 _FORGET_VERDICTS = "DELETE FROM verdicts WHERE worker NOT IN (SELECT name FROM workers)"
@@ -631,7 +631,7 @@ def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[
 def _put_first(db: sqlite3.Connection, messages: Sequence[Message]) -> list[int]:
     """Put messages before all others: under the negatives of new ids, so that none is used twice."""
     ids = [-inbox_id for inbox_id in _put_messages(db, reversed(messages))]
-    db.executemany(_PUT_FIRST, [(inbox_id,) for inbox_id in ids])
+    db.executemany(_PUT_FIRST, [(-inbox_id,) for inbox_id in ids])
     return ids[::-1]
 
 
