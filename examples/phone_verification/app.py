@@ -3,7 +3,8 @@
     bide dev examples/phone_verification/app.py
 
 With `TwilioAccountSid`, `TwilioAuthToken` and `TwilioPhoneNumber` set (environment or bide.toml), the SMS goes
-out through Twilio; otherwise to a telephone on this machine, at /dev/phone.
+out through Twilio, which tells what became of it if `TwilioStatusCallback` is set; otherwise the SMS goes to a
+telephone on this machine, at /dev/phone.
 
 Names are those of the Azure Durable Functions sample of the same purpose.
 """
@@ -28,6 +29,7 @@ from bide.phone import (
     DevPhone,
     SendUnknownError,
     Sms,
+    TwilioCarrier,
     carrier_from_settings,
     challenge_text,
     check_number,
@@ -35,6 +37,7 @@ from bide.phone import (
     dev_phone_routes,
     normalise_code,
     same_code,
+    twilio_status_routes,
 )
 
 NO_CODE = "A code is 4 digits. The last answer was none, and cost no try."
@@ -43,6 +46,8 @@ app = App()
 carrier = carrier_from_settings(setting, data_file("phone.jsonl"), app.utc_now)
 if isinstance(carrier, DevPhone):
     app.mounts += dev_phone_routes(carrier, orchestrator="E4_SmsPhoneVerification", event="SmsChallengeResponse")
+elif isinstance(carrier, TwilioCarrier):
+    app.mounts += twilio_status_routes(carrier)
 
 
 def challenge(call: ActivityCall, phone_number: str) -> tuple[str, Sms]:

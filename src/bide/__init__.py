@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from bide.history import Failure, Parent
     from bide.http.development import DevelopmentRoute
+    from bide.http.keyless import KeylessRoute
     from bide.http.streams import ServerSentEvent, event_stream, unless_stopping
     from bide.instance import Instance, RuntimeStatus, Wait
     from bide.payload import OneTimeCode, Secret
@@ -68,6 +69,7 @@ __all__ = [
     "InstanceFilter",
     "InstanceFinishedError",
     "InstanceNotFoundError",
+    "KeylessRoute",
     "MisfitError",
     "NonDeterminismError",
     "NotADurableTaskError",
@@ -111,6 +113,7 @@ _HOMES = {
     "engine.client": ("Client",),
     "history": ("Failure", "Parent"),
     "http.development": ("DevelopmentRoute",),
+    "http.keyless": ("KeylessRoute",),
     "http.streams": ("ServerSentEvent", "event_stream", "unless_stopping"),
     "instance": ("Instance", "RuntimeStatus", "Wait"),
     "payload": ("OneTimeCode", "Secret"),

@@ -26,6 +26,7 @@ from bide.http.auth import Gate
 from bide.http.development import check_development, development_routes
 from bide.http.endpoint import Services
 from bide.http.guard import Guard
+from bide.http.keyless import KeylessRoute
 from bide.http.operations import Operations
 from bide.http.streams import Streams
 from bide.http.urls import NEW_PREFIX, OLD_PREFIX
@@ -134,7 +135,7 @@ def create_app(app: App, settings: Settings) -> DurableApi:
 
 def _routes(app: App) -> list[BaseRoute]:
     own = [*health.routes(), *document.routes(), *responding.routes(), *web.routes()]
-    return [*own, *map(_Kept, app.mounts)]
+    return [*own, *(each if isinstance(each, KeylessRoute) else _Kept(each) for each in app.mounts)]
 
 
 def _operations() -> Operations:

@@ -19,7 +19,9 @@ from bide.phone.devphone import DevPhone, Fault
 from bide.phone.http import dev_phone_routes
 from bide.phone.outbox import DevMessage
 from bide.phone.senders import sender_field
-from bide.phone.twilio import API, TwilioCarrier
+from bide.phone.signature import is_signed, signature
+from bide.phone.status import MessageStatus, log_status, twilio_status_routes
+from bide.phone.twilio import API, TwilioCarrier, check_status_address
 from bide.phone.verification import challenge_text, code_from, code_in, normalise_code, same_code
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "DevPhone",
     "Fault",
     "InvalidNumberError",
+    "MessageStatus",
     "NotSentError",
     "Receipt",
     "RefusedError",
@@ -41,8 +44,12 @@ __all__ = [
     "code_from",
     "code_in",
     "dev_phone_routes",
+    "is_signed",
+    "log_status",
     "normalise_code",
     "same_code",
+    "signature",
+    "twilio_status_routes",
 ]
 
 _TWILIO = ("TwilioAccountSid", "TwilioAuthToken", "TwilioPhoneNumber")
@@ -53,7 +60,8 @@ def carrier_from_settings(
 ) -> Carrier:
     """Twilio if its three settings are there, the dev phone with this outbox if none is.
 
-    `TwilioBaseUrl` points to a stand-in. Raises `ValueError` that names the setting that is missing or wrong.
+    `TwilioStatusCallback` is where Twilio tells what became of a message; `TwilioBaseUrl` points to a stand-in.
+    Raises `ValueError` that names the setting that is missing or wrong.
     """
     values = [(setting(name) or "").strip() for name in _TWILIO]
     if not any(values):
@@ -62,8 +70,17 @@ def carrier_from_settings(
     if missing:
         raise ValueError(f"To send through Twilio, set {' and '.join(missing)} too.")
     account_sid, auth_token, sender = values
+    callback = (setting("TwilioStatusCallback") or "").strip() or None
+    _check("TwilioPhoneNumber", sender_field, sender)
+    if callback is not None:
+        _check("TwilioStatusCallback", check_status_address, callback)
+    base_url = setting("TwilioBaseUrl") or API
+    return TwilioCarrier(account_sid, auth_token, sender, base_url=base_url, status_callback=callback)
+
+
+def _check(name: str, check: Callable[[str], str], value: str) -> None:
+    """Raises `ValueError` that names the setting."""
     try:
-        sender_field(sender)
+        check(value)
     except ValueError as error:
-        raise ValueError(f"TwilioPhoneNumber cannot be used. {error}") from None
-    return TwilioCarrier(account_sid, auth_token, sender, base_url=setting("TwilioBaseUrl") or API)
+        raise ValueError(f"{name} cannot be used. {error}") from None

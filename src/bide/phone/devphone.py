@@ -130,6 +130,11 @@ class DevPhone:
                     await self._change()
         return found
 
+    async def reached(self, at: datetime) -> None:
+        """Wait until the phone's clock says so."""
+        while self.now() < at:
+            await self._change()
+
     async def _change(self) -> None:
         """Wait until a message may have arrived."""
         now = self.now()

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from bide.phone.body import body_of
 from bide.phone.carrier import InvalidNumberError, NotSentError, RefusedError, Sms, check_number
 from bide.phone.devphone import DevPhone
+from bide.phone.local_status import Callback, StatusCallbacks, is_address
 from bide.phone.outbox import DevMessage
 from bide.phone.senders import is_service, sender_field
 
@@ -65,7 +66,8 @@ _GSM_PAIRS = frozenset("\f^{}\\[~]|€")
 
 
 def twilio_routes(phone: DevPhone) -> list[Route]:
-    """Sending, listing and fetching messages, as under https://api.twilio.com."""
+    """Sending, listing and fetching messages, as under https://api.twilio.com, with status callbacks."""
+    callbacks = StatusCallbacks(phone)
 
     async def create(request: Request) -> JSONResponse:
         form = dict(parse_qsl((await body_of(request, _REQUEST_MAX_BYTES)).decode("utf-8", "replace")))
@@ -77,6 +79,8 @@ def twilio_routes(phone: DevPhone) -> list[Route]:
             return _error(400, error.code, _INVALID_TO[1])
         except NotSentError as error:
             return _error(503, 20503, str(error))
+        if callback := form.get("StatusCallback"):
+            callbacks.begin(sent, Callback(callback, *_basic(request.headers["authorization"])))
         return JSONResponse(_queued(_shown(request, sent, phone.now())), 201)
 
     async def index(request: Request) -> JSONResponse:
@@ -153,6 +157,8 @@ def _refused(form: Mapping[str, str]) -> Refusal | None:
         return _INVALID_TO
     if sender and not _can_send(sender):
         return _INVALID_FROM
+    if (callback := form.get("StatusCallback")) and not is_address(callback):
+        return 21609, "The 'StatusCallback' URL is not a valid URL."
     if len(body) > _BODY_MAX:
         return 21617, f"The concatenated message body exceeds the {_BODY_MAX} character limit."
     return _MAGIC_TO.get(to) or _MAGIC_FROM.get(sender)

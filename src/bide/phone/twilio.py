@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
 import msgspec
@@ -22,8 +22,11 @@ from bide.phone.carrier import (
     check_number,
 )
 from bide.phone.senders import sender_field
+from bide.phone.signature import is_signed
 
 API = "https://api.twilio.com"
+STATUS_PATH = "/twilio/status"
+"""Where a server takes status callbacks."""
 
 _PAGES_MAX = 5
 _PAGE_SIZE = 200
@@ -101,7 +104,8 @@ class _Page(msgspec.Struct):
 class TwilioCarrier:
     """Implements `Carrier`. `base_url` is for a stand-in, `transport` for tests.
 
-    `sender` is a phone number, the id of a messaging service, a short code, or a name.
+    `sender` is a phone number, the id of a messaging service, a short code, or a name. `status_callback` is the
+    address under which Twilio reaches `twilio_status_routes`; without it, Twilio is not asked to tell anything.
     """
 
     def __init__(
@@ -111,13 +115,16 @@ class TwilioCarrier:
         sender: str,
         *,
         base_url: str = API,
+        status_callback: str | None = None,
         timeout_s: float = 15.0,
         connect_timeout_s: float = 5.0,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout_s` is for a whole request. Raises `ValueError` if `sender` can be none for Twilio, or `base_url`
-        is not an HTTP address."""
+        """`timeout_s` is for a whole request. Raises `ValueError` if `sender` can be none for Twilio, `base_url` is
+        no HTTP address, or `status_callback` none that ends in /twilio/status."""
         self._sender = {sender_field(sender): sender}
+        self.status_callback = None if status_callback is None else check_status_address(status_callback)
+        self._auth_token = auth_token
         self._timeout_s = timeout_s
         self._path = f"/2010-04-01/Accounts/{quote(account_sid, safe='')}/Messages.json"
         self._client = httpx2.AsyncClient(
@@ -136,6 +143,8 @@ class TwilioCarrier:
     async def send(self, message: Sms) -> Receipt:
         check_number(message.to)
         form = {"To": message.to, **self._sender, "Body": message.body}
+        if self.status_callback is not None:
+            form["StatusCallback"] = self.status_callback
         return _receipt(await self._ask("POST", form=form), message)
 
     async def find(self, message: Sms, since: datetime) -> Receipt | None:
@@ -149,6 +158,10 @@ class TwilioCarrier:
             if page and not recent:  # newest first: whatever follows is older still
                 return None
         return None
+
+    def signed(self, form: Iterable[tuple[str, str]], shown: str) -> bool:
+        """Whether Twilio has signed this form for `status_callback`, with the signature that is shown."""
+        return self.status_callback is not None and is_signed(self._auth_token, self.status_callback, form, shown)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -205,6 +218,20 @@ def _http_address(url: str) -> str:
     return url
 
 
+def check_status_address(url: str) -> str:
+    """The address itself, if Twilio can be given it for `twilio_status_routes`. Raises `ValueError`."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or not url.endswith(STATUS_PATH) or "?" in url or "#" in url or "@" in url:
+        raise ValueError(
+            f"The address of status callbacks should look like https://workflows.example.com{STATUS_PATH}."
+        )
+    return url
+
+
 def _receipt(answer: httpx2.Response, message: Sms) -> Receipt:
     status, body = answer.status_code, _decode(answer)
     if answer.is_success and body.sid:
@@ -218,9 +245,12 @@ def _receipt(answer: httpx2.Response, message: Sms) -> Receipt:
 
 def _reason(answer: httpx2.Response) -> str:
     """Why Twilio refused, in our words: its own may repeat what it was sent."""
-    code = _decode(answer).code
-    known = {**_NOT_PROCESSED, **_PASSING, **_PERMANENT}
-    return known.get(code or 0, f"HTTP status {answer.status_code}")
+    return why(_decode(answer).code or 0) or f"HTTP status {answer.status_code}"
+
+
+def why(code: int) -> str:
+    """What one of Twilio's error codes means, in our words; nothing for one that is not known."""
+    return {**_NOT_PROCESSED, **_PASSING, **_PERMANENT}.get(code, "")
 
 
 def _decode(answer: httpx2.Response) -> _Answer:
