@@ -415,13 +415,20 @@ def test_of_a_late_message_delivered_is_told_when_it_is_there(told: Told) -> Non
         nonlocal present
         phone = DevPhone(None, lambda: present)
         phone.next_fault = "late"
-        StatusCallbacks(phone).begin(phone.accept(Sms(NUMBER, "x"), SENDER), Callback(told.url, ACCOUNT, TOKEN))
-        await asyncio.to_thread(told.wait_for, 1)
-        assert [form["MessageStatus"] for form, _ in told.posts] == ["sent"]
+        callbacks, callback = StatusCallbacks(phone), Callback(told.url, ACCOUNT, TOKEN)
+
+        async def told_of(sid: str, number: int) -> list[str]:
+            await asyncio.to_thread(told.wait_for, number)
+            return [form["MessageStatus"] for form, _ in told.posts if form["MessageSid"] == sid]
+
+        late = phone.accept(Sms(NUMBER, "x"), SENDER)
+        callbacks.begin(late, callback)
+        assert await told_of(late.id, 1) == ["sent"]
+        callbacks.begin(phone.accept(Sms(NUMBER, "another"), SENDER), callback)
+        assert await told_of(late.id, 3) == ["sent"]
         present += timedelta(seconds=10)
-        phone.accept(Sms(NUMBER, "another"))  # who waits looks at the clock again
-        await asyncio.to_thread(told.wait_for, 2)
-        assert [form["MessageStatus"] for form, _ in told.posts] == ["sent", "delivered"]
+        phone.accept(Sms(NUMBER, "one more"))  # who waits looks at the clock again
+        assert await told_of(late.id, 4) == ["sent", "delivered"]
 
     asyncio.run(go())
 
