@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from bide.clock import SECOND, SystemClock
@@ -51,11 +52,19 @@ def test_an_answer_waits_out_the_database(server: PostgresServer, stop: Callable
 
 
 def test_what_was_not_confirmed_is_not_acknowledged(server: PostgresServer) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'bide.instances'::regclass AND NOT granted"
+
     async def scene(workers: Workers) -> None:
         client = (await workers.start("a")).client
+        # Let the commit wait, so that the server goes away under it, and not under a look that came before.
+        other = await asyncpg.connect(server.url("hub"))
+        await other.execute("BEGIN; LOCK TABLE bide.instances IN SHARE MODE")
+        starting = asyncio.create_task(client.start(verify, "+1425", instance_id="order-1"))
+        await until(lambda: server.query(waiting, "hub") == "1")
         server.stop("immediate")
+        other.terminate()
         with pytest.raises(CommitUnknownError):
-            await client.start(verify, "+1425", instance_id="order-1")
+            await starting
         server.start()
         await until(lambda: client.ready)
         await client.start(verify, "+1425", instance_id="order-1")  # the same again is safe (G2)
