@@ -476,6 +476,19 @@ def test_only_this_machine_is_told(lookalike: TestClient, caplog: pytest.LogCapt
     )
 
 
+def test_an_address_that_only_the_client_cannot_use_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def go() -> None:
+        phone = DevPhone(None, lambda: NOON)
+        callback = Callback("http://127.0.0.1:1/\x00", ACCOUNT, TOKEN)
+        StatusCallbacks(phone).begin(phone.accept(Sms(NUMBER, "x"), SENDER), callback)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))  # raises what a task raises
+
+    with caplog.at_level(logging.WARNING, "bide.phone"):
+        asyncio.run(go())
+    assert {record.getMessage() for record in caplog.records} == {"A status callback was not taken (InvalidURL)."}
+    assert TOKEN not in caplog.text
+
+
 def test_who_does_not_listen_or_refuses_changes_nothing(
     lookalike: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -77,7 +77,7 @@ async def _post(client: httpx2.AsyncClient, callback: Callback, form: dict[str, 
     signed = {HEADER: signature(callback.auth_token, callback.url, form.items())}
     try:
         answer = await client.post(callback.url, data=form, headers=signed)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         log.warning("A status callback was not taken (%s).", type(error).__name__)
         return
     if not answer.is_success:
