@@ -52,6 +52,13 @@ def test_a_key_may_expire() -> None:
     assert key.expires_at == key.created_at + to_micros(timedelta(days=30))
 
 
+def test_a_key_without_an_end_does_not_look_revoked() -> None:
+    run("create", "ci", "--role", "admin")
+    row = run("ls", "-o", "table").stdout.splitlines()[1]
+    assert row.endswith("  no end")
+    assert "revoked" not in row
+
+
 def test_the_list_has_names_and_no_keys() -> None:
     assert "There are no keys" in run("ls", "-o", "table").stderr
     assert run("ls", "-o", "json").stdout == "[]\n"

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from click.testing import CliRunner, Result
 
-from bide import Settings
+from bide import App, Settings
 from bide.cli import COMMANDS, main
 from bide.cli.output import when
 from bide.cli.values import read_value, wanted
@@ -24,9 +24,9 @@ from tests.http.conftest import example
 class Server:
     """A server in a thread, and the command line that calls it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: App | None = None) -> None:
         config = uvicorn.Config(
-            create_app(example(), settings), port=0, log_config=None, timeout_graceful_shutdown=1
+            create_app(app or example(), settings), port=0, log_config=None, timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)

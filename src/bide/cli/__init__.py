@@ -7,11 +7,14 @@ commands import nothing but click at the top.
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 import click
 
 import bide
+from bide.cli.faults import quiet_without_reader, with_all_streams
 
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Serving": {
@@ -51,6 +54,26 @@ COMMANDS = {name: command for group in _GROUPS.values() for name, command in gro
 
 class _Commands(click.Group):
     """Loads a command when it is called; its line in the help is in the table."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with_all_streams()
+        with quiet_without_reader():  # --help and --version print here
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with quiet_without_reader():
+            return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        close = get_close_matches(name.lower(), COMMANDS, 1)
+        if close and name not in COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{name}'. Did you mean '{close[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

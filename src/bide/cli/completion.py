@@ -44,10 +44,26 @@ def event_names(context: click.Context, parameter: click.Parameter, incomplete: 
     return [CompletionItem(name) for name in sorted(names)]
 
 
+def orchestrator_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What the server can start."""
+    from bide.cli.connection import hub_client
+    from bide.errors import BideError
+
+    client = hub_client()
+    if client is None:
+        return []
+    try:
+        with client:
+            names = [each.name for each in client.orchestrators()]
+    except BideError:
+        return []
+    return [CompletionItem(name) for name in sorted(names) if name.lower().startswith(incomplete.lower())]
+
+
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes your shell complete commands, ids of instances, and names of events.
+    """Print what makes your shell complete commands, ids of instances, and names of orchestrators and events.
 
     \b
     Example, in ~/.bashrc:

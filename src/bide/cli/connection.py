@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bide.cli.faults import NotFoundFault
 from bide.cli.options import debug_option, server_url, settings_from
 
 if TYPE_CHECKING:
@@ -45,6 +47,27 @@ def connect(url: str | None, key: str | None) -> Client:
         return Client(url or default_url(), key=key)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def whole_id(client: Client, begun: str) -> str:
+    """The id of the one instance whose id begins so; an id that is whole is meant before all longer ones.
+
+    For commands that only look: one that changes something should never hit another instance than the one named.
+    Raises `InstanceNotFoundError`, and `NotFoundFault` if there are several.
+    """
+    from bide.errors import InstanceNotFoundError
+    from bide.query import InstanceFilter
+
+    try:
+        return client.get(begun).id
+    except InstanceNotFoundError:
+        found = [shown.instance_id for shown in islice(client.statuses(InstanceFilter(id_prefix=begun), page=4), 4)]
+        if len(found) > 1:
+            some = ", ".join([*found[:3], *(["..."] if len(found) > 3 else [])])
+            raise NotFoundFault(f"There is no instance '{begun}', and several whose id begins so: {some}") from None
+        if not found:
+            raise
+        return found[0]
 
 
 def default_url() -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
@@ -17,6 +19,8 @@ ORCHESTRATION_FAILED = 6
 ACCESS_DENIED = 7
 UNREACHABLE = 8
 STORE_UNUSABLE = 9
+READER_GONE = 141
+"""As of a program that SIGPIPE ends: 128 + 13."""
 
 _KEY = "Give a key that may: --key, or BIDE_KEY. On the server's machine `bide keys ls` lists them."
 _SERVER = "Start one with `bide dev app.py`, or say where it is: --url, or BIDE_URL."
@@ -81,7 +85,7 @@ def plain_errors(debug: bool) -> Generator[None, None, None]:
     """Turn errors into one line or two. With `debug`, what was not foreseen goes through with its traceback."""
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise
     except Exception as error:
         known = _known(error)
@@ -96,7 +100,7 @@ def plain_errors(debug: bool) -> Generator[None, None, None]:
 def shown_errors(debug: bool) -> Generator[None, None, None]:
     """As `plain_errors`, in a process where click is not around to show them: it ends with their exit code."""
     try:
-        with plain_errors(debug):
+        with quiet_without_reader(), plain_errors(debug):
             yield
     except click.ClickException as error:
         error.show()
@@ -104,6 +108,34 @@ def shown_errors(debug: bool) -> Generator[None, None, None]:
     except KeyboardInterrupt:  # a second Ctrl+C, while the first one lets what runs come to its end
         click.echo("Aborted!", err=True)
         sys.exit(FAILED)
+
+
+@contextmanager
+def quiet_without_reader() -> Generator[None, None, None]:
+    """End without a word when whoever read the output has gone: `bide ls | head -5`."""
+    try:
+        yield
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+        sys.exit(READER_GONE)
+
+
+def _let_go(stream: TextIO) -> None:
+    """If nobody reads it any more, let nobody read what is left in it: Python writes that when it ends."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def with_all_streams() -> None:
+    """Python has no stream where one was closed (`bide ls >&-`): what is said there is said to nobody."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def _known(error: Exception) -> Fault | None:

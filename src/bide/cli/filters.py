@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bide.cli.completion import orchestrator_names
 from bide.cli.options import to_span
 
 if TYPE_CHECKING:
@@ -66,7 +67,13 @@ def filter_options(command: F) -> F:
             "--tag", "tags", metavar="NAME=VALUE", multiple=True, callback=tags_of, help="Only with this tag."
         ),
         click.option("--prefix", metavar="TEXT", default="", help="Only with ids that begin so."),
-        click.option("--name", metavar="NAME", default="", help="Only of this orchestrator."),
+        click.option(
+            "--name",
+            metavar="NAME",
+            default="",
+            shell_complete=orchestrator_names,
+            help="Only of this orchestrator.",
+        ),
         click.option(
             "--status",
             "statuses",

@@ -162,7 +162,7 @@ def _moment(at: Timestamp) -> str:
 
 def _until(shown: dict[str, Any]) -> str:
     if shown["expiresAt"] is None:
-        return "revoked"
+        return "no end"
     return f"{shown['expiresAt']} (expired)" if shown["expired"] else str(shown["expiresAt"])
 
 

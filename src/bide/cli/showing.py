@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bide.cli.completion import instance_ids
-from bide.cli.connection import connect, server_options
+from bide.cli.connection import connect, server_options, whole_id
 from bide.cli.faults import OrchestrationFault, plain_errors
 from bide.cli.filters import filter_of, filter_options, limit_option
 from bide.cli.options import output_option, to_span
@@ -45,7 +45,7 @@ def ls(limit: int, output: str, url: str | None, key: str | None, debug: bool, *
             (
                 shown.instance_id,
                 shown.name,
-                shown.runtime_status.value,
+                _state(shown),
                 when(shown.created_time, now),
                 when(shown.last_updated_time, now),
             )
@@ -67,11 +67,14 @@ def show(
 ) -> None:
     """Show an instance: its state, what it waits for, and what may be done.
 
+    The beginning of an ID will do, if only one instance has it.
+
     \b
     Example:
       bide show my-first --follow
     """
     with plain_errors(debug), connect(url, key) as client:
+        instance_id = whole_id(client, instance_id)
         if tree:
             _show_tree(client, instance_id, output)
         elif follow:
@@ -89,12 +92,14 @@ def show(
 def history(instance_id: str, output: str, url: str | None, key: str | None, debug: bool) -> None:
     """Show what happened in an instance. The JSON of it is what `bide replay` reads.
 
+    The beginning of an ID will do, if only one instance has it.
+
     \b
     Example:
       bide history my-first -o json > history.json
     """
     with plain_errors(debug), connect(url, key) as client:
-        found = client.shown_history(instance_id)
+        found = client.shown_history(whole_id(client, instance_id))
         if output == "json":
             print_json(found)
             return
@@ -232,18 +237,28 @@ def _print_status(shown: StatusObject) -> None:
             click.echo(f"{name + ':' if name else '':<13}{text}")
 
 
+def _state(shown: StatusObject) -> str:
+    """The status, and that the instance does not go on, if so."""
+    from msgspec import UNSET
+
+    return shown.runtime_status.value + ("" if shown.held is UNSET else " (held)")
+
+
 def _follow(client: Client, instance_id: str, output: str) -> None:
+    from typing import get_args
+
     from msgspec.json import decode
 
-    from bide.history import Step
+    from bide.history import Fact, Step
     from bide.http.shapes import StatusObject
 
+    width = 2 + max(len(kind.__name__) for kind in get_args(Fact))
     for event in client.events(instance_id):
         if output == "json":
             print_json(event.data)
         elif event.kind == "step":
             for at, kind, details in _step_rows(decode(event.data_json, type=Step)):
-                click.echo(f"{at:<23}  {kind:<20}  {details}".rstrip())
+                click.echo(f"{at:<23}  {kind:<{width}}  {details}".rstrip())
         else:
             click.echo()
             _print_status(decode(event.data_json, type=StatusObject))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bide.cli.completion import event_names, instance_ids
+from bide.cli.completion import event_names, instance_ids, orchestrator_names
 from bide.cli.connection import connect, server_options
 from bide.cli.faults import MisuseFault, NotAllowedFault, plain_errors
 from bide.cli.filters import tag_option
@@ -27,7 +27,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Take the val
 
 
 @click.command()
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=orchestrator_names)
 @click.argument("value", metavar="[INPUT]", required=False)
 @click.option("--id", "instance_id", metavar="ID", help="An id of your own; then the same start can be repeated.")
 @tag_option
@@ -115,6 +115,18 @@ def raise_event(
         with _saying(schema):
             client.raise_event(instance_id, event, read_value(value, schema, as_json=as_json))
         click.echo(f"Raised {event}.", err=True)
+        _say_if_held(client, instance_id)
+
+
+def _say_if_held(client: Client, instance_id: str) -> None:
+    from bide.errors import InstanceNotFoundError
+
+    try:
+        held = client.get(instance_id).held
+    except InstanceNotFoundError:  # it ended by the event, and is purged already
+        return
+    if held is not None:
+        click.echo(f"It is kept: the instance is held, and does not go on now. {held}", err=True)
 
 
 @contextmanager
