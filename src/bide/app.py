@@ -18,12 +18,13 @@ from starlette.routing import BaseRoute
 
 from bide.clock import SECOND, Clock, SyncedClock, SystemClock, to_datetime
 from bide.config import Settings
-from bide.core.calls import Reconcile
+from bide.core.calls import Reconcile, not_inside_orchestrators
 from bide.core.registry import ActivityDefinition, Registry, Signature
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.heartbeat import Heartbeat, presence_of
 from bide.engine.memory import search_less_often
+from bide.engine.supervision import Supervisor
 from bide.engine.watchdog import Watchdog
 from bide.engine.worker import Worker, WorkerOptions
 from bide.links import SignedLinks
@@ -103,26 +104,27 @@ class App:
         as well, is asked first, and answers `Done(result)`, `NotDone()` or `Unknown()`. The errors in
         `unknown_on`, and running out of `timeout`, count as a crash: nobody knows what was done.
 
-        `timeout` limits one attempt; `max_concurrent` how many run at once in one worker. The function stays as
-        it is. Raises `ValueError` for `reconcile` or `unknown_on` without `once`.
+        `timeout` limits one attempt; `max_concurrent` how many run at once in one worker. The function can be
+        called as before, but not inside an orchestrator: there, `await ctx.call_activity(function, ...)` is the
+        way. Raises `ValueError` for `reconcile` or `unknown_on` without `once`.
         """
         if not once and (reconcile is not None or unknown_on):
             raise ValueError("reconcile and unknown_on belong to once=True")
 
         def declare(function: F) -> F:
-            self.registry.add_activity(
-                ActivityDefinition(
-                    name or function.__name__,
-                    function,
-                    Signature(function, skip=0),
-                    once,
-                    reconcile,
-                    unknown_on,
-                    timeout,
-                    max_concurrent,
-                )
+            definition = ActivityDefinition(
+                name or function.__name__,
+                function,
+                Signature(function, skip=0),
+                once,
+                reconcile,
+                unknown_on,
+                timeout,
+                max_concurrent,
             )
-            return function
+            called = not_inside_orchestrators(function)
+            self.registry.add_activity(definition, called)
+            return called
 
         return declare if function is None else declare(function)
 
@@ -188,7 +190,8 @@ async def run(
         watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
         watchdog.start()
         store.listen(owner, worker.mail_came, worker.partitions_came_free)
-        turning = asyncio.create_task(worker.run())
+        supervisor = Supervisor(worker, fell=heartbeat.hurry)
+        supervisor.start()
         beating = asyncio.create_task(heartbeat.run())
         try:
             yield Hub(Client(worker, store, app.registry, clock), store, worker, secret, clock)
@@ -196,7 +199,7 @@ async def run(
             worker.refuse()
             await runner.drain(settings.drain_s)
             worker.stop()
-            await turning
+            await supervisor.end()
             beating.cancel()
             await heartbeat.end()
             await worker.release()

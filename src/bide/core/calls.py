@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hmac
+import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from functools import wraps
+from typing import Any, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
 from bide.clock import Timestamp, to_datetime
+from bide.core.isolation import orchestrator_here
+from bide.errors import NotADurableTaskError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ActivityCall(Struct, frozen=True):
@@ -81,3 +87,28 @@ def current_call() -> ActivityCall:
 def enter(call: ActivityCall) -> None:
     """Make `call` the current one of this context."""
     _current.set(call)
+
+
+def not_inside_orchestrators(function: F) -> F:
+    """The function, which refuses to be called by an orchestrator: it would run again on each replay."""
+
+    def check() -> None:
+        orchestrator = orchestrator_here()
+        if orchestrator:
+            name = getattr(function, "__name__", repr(function))
+            raise NotADurableTaskError(
+                f"{orchestrator} calls the activity {name} directly, so it would run again on each replay of the "
+                f"orchestrator. Write: await ctx.call_activity({name}, ...)"
+            )
+
+    @wraps(function)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        check()
+        return await function(*args, **kwargs)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        check()
+        return function(*args, **kwargs)
+
+    return cast("F", call_async if inspect.iscoroutinefunction(function) else call)

@@ -14,7 +14,8 @@ In each case the row it came from is closed in the same batch (G2).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from msgspec import Raw
@@ -25,6 +26,7 @@ from bide.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, 
 from bide.clock import Timestamp
 from bide.core.changes import Changes, encode_facts
 from bide.core.context import ResponseLinks
+from bide.core.isolation import own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import Registry
@@ -91,17 +93,23 @@ class Partition:
     """Steps the instances of all owned partitions."""
 
     def __init__(
-        self, registry: Registry, links: ResponseLinks, max_live: int = 10_000, long_history: int = 10_000
+        self,
+        registry: Registry,
+        links: ResponseLinks,
+        max_live: int = 10_000,
+        long_history: int = 10_000,
+        apart: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
 
-        A history of `long_history` steps is told of.
+        A history of `long_history` steps is told of. All of the users' code runs within `apart()`.
         """
         self.epochs: dict[int, int] = {}
         self._registry = registry
         self._links = links
         self._max_live = max_live
         self._long_history = long_history
+        self._apart = apart
         self._live: dict[str, _Live] = {}
         self._held: set[str] = set()
         self._stepping: tuple[Execution] | None = None
@@ -143,8 +151,9 @@ class Partition:
         for instance_id, snapshot in loaded.items():
             self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
-        batch.verdicts = [self._judge(message) for message in messages]
-        self._evict(messages)
+        with self._apart(), own_generators():
+            batch.verdicts = [self._judge(message) for message in messages]
+            self._evict(messages)
         return batch
 
     def _loaded(self, snapshot: Snapshot) -> _Live:
@@ -164,11 +173,12 @@ class Partition:
 
     def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
         """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
-        for instance_id, live in [*self._live.items()]:
-            if live.partition in partitions:
-                del self._live[instance_id]
-                if live.execution is not None:
-                    live.execution.close()
+        with self._apart(), own_generators():
+            for instance_id, live in [*self._live.items()]:
+                if live.partition in partitions:
+                    del self._live[instance_id]
+                    if live.execution is not None:
+                        live.execution.close()
         self._held = {instance_id for instance_id in self._held if partition_of(instance_id) not in partitions}
 
     @property

@@ -176,11 +176,15 @@ class Registry:
         definition = OrchestratorDefinition(name, function, Signature(function, skip=1))
         self.orchestrators[name] = self._orchestrators[name] = self._orchestrators[function] = definition
 
-    def add_activity(self, definition: ActivityDefinition) -> None:
-        """Raises `ValueError` if the name is taken."""
+    def add_activity(self, definition: ActivityDefinition, called: Function | None = None) -> None:
+        """`called` is the function as its callers know it, if that is another object.
+
+        Raises `ValueError` if the name is taken.
+        """
         name, function = definition.name, definition.function
         _check_name(name, self.activities)
-        self.activities[name] = self._activities[name] = self._activities[function] = definition
+        self.activities[name] = self._activities[name] = definition
+        self._activities[function] = self._activities[called or function] = definition
 
     def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
         """Raises `FunctionNotFoundError`."""

@@ -7,9 +7,9 @@ Whoever drives an instance needs only `advance`; that is the seam for other kind
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
-from types import CodeType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, ClassVar, TypeAlias, TypeGuard, cast
 from uuid import UUID, uuid5
 
@@ -18,6 +18,7 @@ from msgspec import Raw, field
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from bide.core.failures import failure_of, task_error
+from bide.core.isolation import Wall, own_generators, raised_by_code
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
@@ -28,6 +29,7 @@ from bide.errors import (
     MisfitError,
     NonDeterminismError,
     NotADurableTaskError,
+    OrchestratorError,
     PayloadError,
     RunawayStep,
 )
@@ -69,6 +71,8 @@ _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
 _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
 _CODE = (CoroutineType, GeneratorType)
+_CLOSINGS = 100
+"""How often code that catches what ends it is told to end."""
 
 
 class _Call(Record):
@@ -121,6 +125,8 @@ class Execution(Record):
     _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
     _wait_changes: dict[int, _OpenWait | None] = {}
     _recorded_links: dict[int, ResponseLinkCreated] = {}
+    _fault: NotADurableTaskError | None = None
+    _wall: Wall | None = None
 
     @property
     def name(self) -> str:
@@ -198,8 +204,20 @@ class Execution(Record):
         self._open.clear()
         self._awaited = None
         if code is not None:
-            with suppress(Exception):  # code that is dropped has nobody to tell
-                code.close()
+            self._close(code)
+        self._wall = None
+
+    def _close(self, code: _Code) -> None:
+        """Nobody hears what code says that is dropped: it neither logs nor asks for anything."""
+        self.is_replaying = True
+        wall, self._wall = self._behind_wall, None
+        for _ in range(_CLOSINGS):
+            try:
+                wall.run(code.close)
+                return
+            except BaseException as error:  # it may raise anything, and go on for a while
+                if isinstance(error, KeyboardInterrupt) and not raised_by_code(error):
+                    raise
 
     def _suspend(self, fact: ExecutionSuspended) -> None:
         self.suspended = True
@@ -216,7 +234,8 @@ class Execution(Record):
         context = OrchestrationContext(self, fact.input, self.definition.signature)
         try:
             signature = self.definition.signature
-            code = signature.call(self.definition.function, signature.decode(fact.input), context)
+            arguments = signature.decode(fact.input)
+            code = self._behind_wall.run(signature.call, self.definition.function, arguments, context)
         except StopIteration as raised:  # in `_end` it means that the code returned
             self._end(RuntimeError(f"The orchestrator raised {raised!r}"))
             return
@@ -258,43 +277,99 @@ class Execution(Record):
 
     def _send(self, code: _Code, awaited: Task[Any] | None) -> None:
         """Send the code on with what it awaited, until it awaits a task that is not done, or ends."""
-        error = awaited.error_ if awaited else None
         self._awaited = None
         try:
-            while True:
-                if error is not None:
-                    asked_for: object = code.throw(error)
-                else:
-                    asked_for = code.send(awaited.value_ if awaited else None)
-                if _is_task(asked_for):
-                    awaited = asked_for
-                    if not awaited.done_:
-                        break
-                    error = awaited.error_
-                else:
-                    awaited, error = None, self._not_durable(asked_for)
+            awaited = self._behind_wall.run(self._send_behind_wall, code, awaited)
         except BaseException as raised:  # whatever the code raises is its outcome
             self._end(raised)
         else:
             self._awaited = awaited
             self._note_deadlines(awaited)
 
+    def _send_behind_wall(self, code: _Code, awaited: Task[Any] | None) -> Task[Any]:
+        """Returns the task that the code awaits now; raises what it ends with."""
+        error = awaited.error_ if awaited else None
+        while True:
+            if error is not None:
+                asked_for: object = code.throw(error)
+            else:
+                asked_for = code.send(awaited.value_ if awaited else None)
+            if self._fault is not None:
+                awaited, error, self._fault = None, self._fault, None
+            elif _is_task(asked_for):
+                awaited = asked_for
+                if not awaited.done_:
+                    return awaited
+                error = awaited.error_
+            else:
+                awaited, error = None, self._not_durable(asked_for)
+
+    @property
+    def _behind_wall(self) -> Wall:
+        if self._wall is None:
+            self._wall = Wall(self.name, self._left_early)
+        return self._wall
+
+    def _left_early(self, generator: AsyncGeneratorType[Any, Any]) -> None:
+        """The code dropped an asynchronous generator: clean up at once, at the same place on every replay."""
+        frame = generator.ag_frame
+        where = "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}: "
+        left = f"{where}{self.name} left {generator.__qualname__} before its end"
+        try:
+            generator.aclose().send(None)
+        except StopIteration:
+            return  # it had nothing to await
+        except BaseException as error:
+            self._fault = NotADurableTaskError(f"{left}, and its clean-up failed: {error!r}")
+        else:
+            self._fault = NotADurableTaskError(
+                f"{left}, and it is too late for its clean-up to await anything. Write: "
+                "async with contextlib.aclosing(rows(ctx)) as each: async for row in each"
+            )
+
     def _end(self, raised: BaseException) -> None:
         """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
+        fault, self._fault = self._fault, None
         match raised:
+            case RunawayStep():
+                raise raised
+            case KeyboardInterrupt() if not raised_by_code(raised):
+                raise raised
+            case _ if fault is not None:
+                ending: Fact = ExecutionCompleted(failure=failure_of(fault))
             case StopIteration(value=result):
                 try:
-                    ending: Fact = ExecutionCompleted(encode(result))
+                    ending = ExecutionCompleted(encode(result))
                 except PayloadError as error:
                     ending = ExecutionCompleted(failure=failure_of(error))
-            case RunawayStep() | KeyboardInterrupt():
-                raise raised
             case ContinueAsNew():
                 ending = ContinuedAsNew(raised.input_json, raised.keep_events)
             case _:
-                ending = ExecutionCompleted(failure=failure_of(raised))
+                ending = ExecutionCompleted(failure=failure_of(self._explained(raised)))
         self._code = None
         self._asked.append(ending)
+
+    def _explained(self, raised: BaseException) -> BaseException:
+        """What looked for an event loop found none. The error says what to write instead."""
+        if not _misses_a_loop(raised):
+            return raised
+        explained = NotADurableTaskError(
+            f"{_user_line(raised) or self.where()}: {self.name} uses a tool of asyncio, which cannot be replayed: "
+            "an orchestrator has no event loop. For a time limit, write wait_for_external_event(..., timeout=...), "
+            "or when_any with create_timer; for several things at once, when_all. Put I/O and sleeping into an "
+            "activity."
+        )
+        explained.__cause__ = raised
+        return explained
+
+    def _check_sent_on(self) -> None:
+        """What code asks for when it was not sent on would be at another place on each replay."""
+        wall = self._wall
+        if wall is None or not wall.entered:
+            raise OrchestratorError(
+                f"The context of instance '{self.instance_id}' was used while its orchestrator was not running: "
+                "from a thread, a callback, or a clean-up. Nothing was asked for."
+            )
 
     def _not_durable(self, awaited: object) -> NotADurableTaskError:
         return NotADurableTaskError(
@@ -360,10 +435,12 @@ class Execution(Record):
     # --- what the context asks for (see context.Execution)
 
     def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+        self._check_sent_on()
         request = TaskScheduled(self._next_id(), name, input_json)
         return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
 
     def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+        self._check_sent_on()
         task_id = self._next_id()
         child_id = options.instance_id or self._child_id(task_id)
         request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
@@ -371,11 +448,13 @@ class Execution(Record):
         return self._schedule(call)
 
     def create_timer(self, fire_at: Timestamp) -> DurableTimer:
+        self._check_sent_on()
         timer = DurableTimer(self, self._next_id(), fire_at)
         self._open_request(TimerCreated(timer.id_, fire_at), timer)
         return timer
 
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
+        self._check_sent_on()
         wait_id = self._next_id()
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
         wait = _OpenWait(wait_id, event, wanted, decoder(wanted), self.at)
@@ -395,9 +474,11 @@ class Execution(Record):
         return event
 
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
+        self._check_sent_on()
         self._asked.append(EventSent(self._next_id(), instance_id, name, input_json))
 
     def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
+        self._check_sent_on()
         link_id = self._next_id()
         recorded = self._recorded_links.get(link_id)
         if recorded is not None:
@@ -409,10 +490,12 @@ class Execution(Record):
         return url
 
     def set_custom_status(self, status_json: Raw) -> None:
+        self._check_sent_on()
         self.custom_status_json = status_json
 
     def cancel(self, task_id: int) -> None:
         """Give up an open timer or wait. Does nothing if it is closed already."""
+        self._check_sent_on()
         target = self._open.pop(task_id, None)
         if isinstance(target, DurableTimer):
             self._give_up(TimerCancelled(task_id, target.fire_at_))
@@ -504,10 +587,11 @@ def check_replay(registry: Registry, name: str, instance_id: str, generation: in
     execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks())
     if history and isinstance(history[-1].facts[0], ExecutionTerminated):
         history = history[:-1]  # the code did not hear of it
-    try:
-        replay(execution, history)
-    finally:
-        execution.close()
+    with own_generators():
+        try:
+            replay(execution, history)
+        finally:
+            execution.close()
 
 
 def replay(execution: Execution, history: Sequence[Step]) -> None:
@@ -576,7 +660,27 @@ def _is_task(awaited: object) -> TypeGuard[Task[Any]]:
     return isinstance(awaited, Task)
 
 
-_ENGINE = ("asyncio", "bide")
+_ENGINE = ("asyncio", "bide", "anyio", "sniffio")
+
+
+def _misses_a_loop(error: BaseException) -> bool:
+    """Whether this is how asyncio, anyio and sniffio say that no event loop runs."""
+    if type(error).__name__ in ("NoEventLoopError", "AsyncLibraryNotFoundError"):
+        return True
+    return isinstance(error, RuntimeError) and str(error).startswith(
+        ("no running event loop", "There is no current")
+    )
+
+
+def _user_line(error: BaseException) -> str:
+    """The innermost line of the user's own code that the error came through."""
+    found, place = "", error.__traceback__
+    while place is not None:
+        package = place.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _ENGINE and package not in sys.stdlib_module_names:
+            found = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+        place = place.tb_next
+    return found
 
 
 def _user_frame(code: object) -> FrameType | None:

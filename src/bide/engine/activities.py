@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -22,6 +22,7 @@ from bide.batch import Message, ScheduledActivity, TaskKey
 from bide.clock import Clock, Timestamp
 from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from bide.core.failures import failure_of
+from bide.core.isolation import raised_by_code
 from bide.core.records import Record
 from bide.core.registry import ActivityDefinition, Registry
 from bide.errors import (
@@ -119,7 +120,7 @@ class ActivityRunner:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         run = self._running[key] = _Run(activity, recovered)
-        run.task = self._loop.create_task(self._run(key, run))
+        run.task = self._loop.create_task(self._run(key, run), context=Context())
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:
         for key in keys:
@@ -266,7 +267,7 @@ class ActivityRunner:
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """What a function gives that is not `async def`, and may block."""
-        body = partial(copy_context().run, partial(_without_stop_iteration, function))
+        body = partial(copy_context().run, partial(_told_by_a_future, function))
         result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
         return await result if inspect.isawaitable(result) else result
 
@@ -312,14 +313,14 @@ def _from_outside(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+    return isinstance(error, KeyboardInterrupt | GeneratorExit) and not raised_by_code(error)
 
 
-def _without_stop_iteration(function: Callable[[], Any]) -> Any:
+def _told_by_a_future(function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except StopIteration as error:  # no future takes it: nobody would ever hear of it
-        raise RuntimeError("The activity raised StopIteration") from error
+    except (StopIteration, GeneratorExit) as error:  # no future hands them on: nobody would ever hear of it
+        raise RuntimeError(f"The activity raised {type(error).__name__}") from error
 
 
 def _answer(future: asyncio.Future[None], error: BideError | None) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -33,12 +34,20 @@ class Heartbeat:
         self._presence = presence
         self._load = load
         self._failing = False
+        self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Say every other second that the worker is alive."""
+        """Say every other second that the worker is alive, and sooner if there is news."""
         while True:
+            self._news.clear()
             await self._say(self._load(replace(self._presence, seen_at=self._clock.now())))
-            await asyncio.sleep(BEAT / SECOND)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT / SECOND):
+                    await self._news.wait()
+
+    def hurry(self) -> None:
+        """There is something to say at once."""
+        self._news.set()
 
     async def end(self) -> None:
         """Say that the worker ends in order."""

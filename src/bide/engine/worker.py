@@ -26,6 +26,7 @@ from bide.core.context import ResponseLinks
 from bide.core.partition import Partition
 from bide.core.registry import Registry
 from bide.engine.activities import Activities
+from bide.engine.isolation import without_loop
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.watching import Watchers
 from bide.errors import (
@@ -107,7 +108,7 @@ class Worker:
         options: WorkerOptions | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
-        self.partition = Partition(registry, links, self.options.max_live, self.options.long_history)
+        self.partition = Partition(registry, links, self.options.max_live, self.options.long_history, without_loop)
         self.ready = False
         self._store = store
         self._clock = clock
@@ -224,6 +225,9 @@ class Worker:
             await self._step(now, entries, starting)
         except (Exception, RunawayStep) as error:
             self._recover(now, error, entries, starting)
+        except BaseException as error:  # the loop is being ended; whoever waits hears of it all the same
+            self._recover(now, error, entries, starting)
+            raise
         return True
 
     async def _step(self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start]) -> None:
@@ -508,7 +512,13 @@ class Worker:
         waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
         self._entries = deque([*results, *waiting])
 
+    def fall(self, error: BaseException) -> None:
+        """The loop's task has ended: start over as after a commit that failed."""
+        self._recover(self._now, error, (), ())
+
     def _say_what_failed(self, error: BaseException) -> None:
+        if not isinstance(error, Exception | RunawayStep):
+            return  # whoever ends the loop, or looks after it, says why
         if isinstance(error, LeaseLostError):
             log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
         elif not isinstance(error, StoreUnavailableError):

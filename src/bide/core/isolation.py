@@ -1,0 +1,90 @@
+"""Keeps an orchestrator's code to itself.
+
+Code is sent on from inside the engine. Without a wall it would see what the engine stands in: the context variables
+of the instance before it, and asyncio's hooks for generators, which finish them outside of any step.
+`engine/isolation.py` hides the event loop, which the core does not know.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from dis import opname
+from types import AsyncGeneratorType, CodeType, TracebackType
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LeftEarly: TypeAlias = Callable[["AsyncGeneratorType[Any, Any]"], None]
+
+_orchestrator: ContextVar[str] = ContextVar("bide_orchestrator", default="")
+_now_sent: list[Wall] = []
+"""The wall whose code is being sent on; empty between two of them. User code can start no step, so there is one."""
+
+
+class Wall:
+    """What one execution's code runs behind."""
+
+    __slots__ = ("_context", "_left_early")
+
+    def __init__(self, name: str, left_early: LeftEarly) -> None:
+        """`left_early` is told of asynchronous generators that the code drops before their end."""
+        self._context = Context()
+        self._context.run(_orchestrator.set, name)
+        self._left_early = left_early
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function as the execution's code, within `own_generators`."""
+        sys.set_asyncgen_hooks(None, self._dropped)  # each generator keeps what is in force when it begins
+        _now_sent.append(self)
+        try:
+            return self._context.run(function, *args, **kwargs)
+        finally:
+            _now_sent.pop()
+
+    @property
+    def entered(self) -> bool:
+        """Whether its code is being sent on."""
+        return bool(_now_sent) and _now_sent[-1] is self
+
+    def _dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """At any other moment than its own code's, its clean-up would be at another place on each replay: never."""
+        if self.entered:
+            self._left_early(cast("AsyncGeneratorType[Any, Any]", generator))
+
+
+def orchestrator_here() -> str:
+    """The orchestrator whose code calls this, or an empty text."""
+    return _orchestrator.get()
+
+
+@contextmanager
+def own_generators() -> Generator[None]:
+    """Asynchronous generators that begin in here belong to their execution, and not to an event loop."""
+    hooks = sys.get_asyncgen_hooks()
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def raised_by_code(error: BaseException) -> bool:
+    """Whether Python code raised the error by `raise`, rather than the interpreter in its midst.
+
+    So a `KeyboardInterrupt` of the code can be told from Ctrl-C, and its `GeneratorExit` from `close()`.
+    """
+    place = error.__traceback__
+    if place is None:
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    if place.tb_frame.f_globals.get("__name__") == "asyncio.runners":  # its handler of SIGINT
+        return False
+    return _operation(place.tb_frame.f_code, place) == "RAISE_VARARGS"
+
+
+def _operation(code: CodeType, place: TracebackType) -> str:
+    return opname[code.co_code[place.tb_lasti]]
