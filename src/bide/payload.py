@@ -10,14 +10,18 @@ with what history has, byte by byte, in another process.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, time, timedelta
 from functools import lru_cache
-from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
+from inspect import signature
+from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast, get_args
 
 import msgspec
+import msgspec.inspect
 from msgspec import Meta, Raw
 
-from bide.errors import MisfitError, PayloadError
+from bide.errors import MisfitError, PayloadError, RunawayStep
 from bide.history import NULL
 
 Decode = Callable[[Raw], Any]
@@ -42,29 +46,63 @@ in by themselves. Codes that begin with 0 come as text.
 
 class _PydanticModel(Protocol):
     @classmethod
-    def model_validate(cls, obj: object) -> object: ...
+    def model_validate_json(cls, json_data: bytes, **how: Any) -> object: ...
     @classmethod
     def model_json_schema(cls) -> dict[str, Any]: ...
-    def model_dump(self, *, mode: str) -> object: ...
+    def model_dump(self, **how: Any) -> object: ...
+    def model_dump_json(self, **how: Any) -> str: ...
 
 
 def _is_model(of: object) -> TypeGuard[_PydanticModel]:
-    return hasattr(of, "model_dump") and hasattr(of, "model_validate")
+    return hasattr(of, "model_dump_json") and hasattr(of, "model_validate_json")
 
 
 def _write_other(value: object) -> object:
-    if _is_model(value):
-        return value.model_dump(mode="json")
-    raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON")
+    """A Pydantic model, by its own JSON. It is read back by its own JSON, too: both sides speak its names."""
+    if not _is_model(value):
+        raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON")
+    how = {"by_alias": _reads_what_it_writes(type(value)), "round_trip": True, "warnings": False}
+    text = value.model_dump_json(**how).encode()
+    written = msgspec.json.decode(text)
+    if b"null" in text or b"****" in text or _WITH_OFFSET.search(text):
+        _refuse_changes(value.model_dump(**how), written, type(value).__qualname__)
+    return written
+
+
+@lru_cache(maxsize=4096)
+def _reads_what_it_writes(model: type) -> bool:
+    """Whether all aliases that the model writes, it also reads; otherwise it is written by its fields' names."""
+    seen: set[object] = set()
+    found: list[Any] = [model]
+    while found:
+        each = found.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        found += get_args(each)
+        for field in getattr(each, "model_fields", {}).values() if _is_model(each) else ():
+            found.append(field.annotation)
+            if field.serialization_alias not in (None, field.validation_alias):
+                return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _names_of(model: Any) -> dict[str, bool]:
+    """Fields are read by alias and by name, where Pydantic can (2.11)."""
+    both = {"by_alias": True, "by_name": True}
+    return both if both.keys() <= signature(model.model_validate_json).parameters.keys() else {}
 
 
 def _read_other(wanted: type, value: object) -> object:
-    if _is_model(wanted):
-        try:
-            return wanted.model_validate(value)
-        except ValueError as error:
-            raise ValueError(_without_input(error)) from None
-    raise NotImplementedError(f"a {wanted.__qualname__} cannot be read from JSON")
+    if wanted is object:
+        return value
+    if not _is_model(wanted):
+        raise NotImplementedError(f"a {wanted.__qualname__} cannot be read from JSON")
+    try:
+        return wanted.model_validate_json(msgspec.json.encode(value), **_names_of(cast("type", wanted)))
+    except ValueError as error:
+        raise ValueError(_without_input(error)) from None
 
 
 def _without_input(error: ValueError) -> str:
@@ -73,7 +111,66 @@ def _without_input(error: ValueError) -> str:
     if errors is None:
         return str(error)
     found = errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+    return "; ".join(": ".join(filter(None, [".".join(map(str, each["loc"])), each["msg"]])) for each in found)
+
+
+# --- values that JSON would change
+
+_WITH_OFFSET = re.compile(rb':\d\d(?:\.\d+)?[+-]\d\d:\d\d"')
+"""A time that has an offset from UTC. JSON's offsets have no seconds."""
+
+_pack = msgspec.msgpack.Encoder(enc_hook=_write_other).encode
+_NO_NUMBER = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+
+_UNCHANGED = (str, int, bool)
+"""Types of values that are written as they are, or not at all."""
+
+
+def _refuse_changed(value: object, text: bytes) -> None:
+    """Raise `PayloadError` if the text says something else than the value.
+
+    Numbers that are no numbers (nan, inf) are written as null, and offsets lose their seconds. Both show in the
+    text, so values are searched only if they can have one.
+    """
+    if (b"null" in text and _has_no_number(value)) or _WITH_OFFSET.search(text):
+        plain = msgspec.to_builtins(
+            value, str_keys=True, enc_hook=_write_other, order="deterministic", builtin_types=(datetime, time)
+        )
+        _refuse_changes(plain, msgspec.json.decode(text), "$")
+
+
+def _has_no_number(value: object) -> bool:
+    """Whether there may be a nan or inf in the value. MessagePack writes all floats as they are."""
+    try:
+        return _NO_NUMBER.search(_pack(value)) is not None
+    except OverflowError:  # an integer for which MessagePack has no place
+        return True
+
+
+def _refuse_changes(value: object, written: object, path: str) -> None:
+    """The same, part by part; `written` has the same form."""
+    if isinstance(value, Mapping) and isinstance(written, dict):
+        for (key, part), other in zip(value.items(), written.values(), strict=True):
+            _refuse_changes(part, other, f"{path}.{key}")
+    elif isinstance(value, list | tuple | set | frozenset) and isinstance(written, list):
+        for number, (part, other) in enumerate(zip(value, written, strict=True)):
+            _refuse_changes(part, other, f"{path}[{number}]")
+    elif isinstance(value, float) and written is None:
+        raise PayloadError(f"{path} is {value}, and JSON has no such number. Send None, or a text.")
+    elif isinstance(value, datetime | time) and _loses_seconds(value, written):
+        raise PayloadError(f"{path} has an offset from UTC with seconds, which JSON cannot keep. Send it in UTC.")
+    elif hasattr(value, "get_secret_value") and isinstance(written, str) and set(written) == {"*"}:
+        raise PayloadError(
+            f"{path} is a {type(value).__qualname__}, which is written as asterisks. Declare it as Secret[str] of "
+            "bide, or give the model a serializer that keeps it."
+        )
+
+
+def _loses_seconds(value: datetime | time, written: object) -> bool:
+    offset = value.utcoffset()
+    if offset is None or not offset % timedelta(minutes=1):
+        return False
+    return not isinstance(written, str) or _WITH_OFFSET.search(f'{written}"'.encode()) is not None
 
 
 def _schema_of_other(wanted: type) -> dict[str, Any]:
@@ -92,27 +189,47 @@ _VALUE = re.compile(r"^(Invalid (?:enum )?value) (?:.*(?= - at `)|.*$)", re.S)
 _PATH = re.compile(r" - at `(?:key in `)?([^`]*)`+$")
 
 _CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
-_CANNOT_READ = (msgspec.DecodeError, TypeError, ValueError, NotImplementedError, RecursionError)
+_FROM_OUTSIDE = (RunawayStep, KeyboardInterrupt)
+"""What interrupts code, whatever the code is. All else that the code of a type raises is about its value."""
 
 
 def encode(value: object) -> Raw:
-    """The value as JSON text. `Raw` is taken as it is. Raises `PayloadError`."""
+    """The value as JSON text. `Raw` is taken as it is.
+
+    Raises `PayloadError` for what JSON cannot keep, and for whatever the code of the value's type raises.
+    """
     if value is None:
         return NULL
-    if type(value) is Raw:
-        return value
+    kind = type(value)
+    if kind is Raw:
+        return cast("Raw", value)
     try:
-        return Raw(_encode(value))
-    except _CANNOT_WRITE as error:
-        raise PayloadError(f"A {type(value).__qualname__} cannot be sent as JSON: {error}") from error
+        text = _encode(value)
+        if kind not in _UNCHANGED:
+            _refuse_changed(value, text)
+        return Raw(text)
+    except _FROM_OUTSIDE:
+        raise
+    except BaseException as error:  # user code: it may raise anything
+        raise PayloadError(f"A {kind.__qualname__} cannot be sent as JSON: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """What the error says, if it is of those whose texts are made for this."""
+    if isinstance(error, (*_CANNOT_WRITE, PayloadError)):
+        with suppress(Exception):
+            return str(error)
+    return f"the code of its type raised {type(error).__qualname__}"
 
 
 @lru_cache(maxsize=4096)
 def decoder(wanted: Any) -> Decode:
     """A function that reads JSON text as a value of the type.
 
-    It raises `MisfitError`, with the path, for what does not fit, and `PayloadError` for what is no JSON.
+    It raises `MisfitError`, with the path, for what does not fit, and `PayloadError` for what is no JSON. Raises
+    `TypeError` for a type whose values cannot be written and read back.
     """
+    _check_type(wanted)
     read = cast("Decode", msgspec.json.Decoder(wanted, dec_hook=_read_other).decode)
 
     def decode_as(text: Raw) -> Any:
@@ -122,10 +239,76 @@ def decoder(wanted: Any) -> Decode:
             message = _VALUE.sub(r"\1", str(error))
             path = _PATH.search(message)
             raise MisfitError(message, path[1] if path else "$") from None  # the cause would repeat the value
-        except _CANNOT_READ as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise PayloadError(str(error)) from None
+        except _FROM_OUTSIDE:
+            raise
+        except BaseException as error:  # user code: it may raise anything
+            raise MisfitError(f"The code of its type raised {type(error).__qualname__}.", "$") from None
 
     return decode_as
+
+
+# --- types that cannot travel
+
+
+def _check_type(wanted: Any) -> None:
+    """Raise `TypeError`, with a way out, for a type that cannot be both written and read."""
+    try:
+        found: list[object] = [msgspec.inspect.type_info(wanted)]
+    except _FROM_OUTSIDE:
+        raise
+    except BaseException as error:  # user code: it may raise anything
+        raise TypeError(f"{_shown(wanted)} cannot travel as JSON: {_said(error)}. {_WAY_OUT}") from error
+    seen: set[int] = set()
+    while found:
+        each = found.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            _check_part(wanted, each)
+            found += _parts(each)
+
+
+_WAY_OUT = (
+    "Wrap it in a dataclass (with a field for each alternative of a union), or use msgspec Structs with tag=True."
+)
+
+
+def _check_part(wanted: Any, part: object) -> None:
+    match part:
+        case msgspec.inspect.CustomType(cls=cls) if cls is not object and not _is_model(cls):
+            raise TypeError(
+                f"{_shown(wanted)} cannot travel as JSON: nothing is known of how to read a {cls.__qualname__}. "
+                "Use builtin types (as list[int]), dataclasses, TypedDict, msgspec Structs or Pydantic models."
+            )
+        case msgspec.inspect.DictType(key_type=key) if not _is_text(key):
+            raise TypeError(
+                f"{_shown(wanted)} cannot travel as JSON: keys are texts there. Use dict[str, ...] or pairs."
+            )
+
+
+def _is_text(key: msgspec.inspect.Type) -> bool:
+    match key:
+        case msgspec.inspect.Metadata(type=inner):
+            return _is_text(inner)
+        case msgspec.inspect.LiteralType(values=values):
+            return all(isinstance(value, str) for value in values)
+        case msgspec.inspect.EnumType(cls=cls):
+            return issubclass(cls, str)
+        case _:
+            return isinstance(key, msgspec.inspect.StrType | msgspec.inspect.AnyType)
+
+
+def _parts(node: object) -> list[object]:
+    if isinstance(node, tuple):
+        return list(cast("tuple[object, ...]", node))
+    if isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field):
+        return [getattr(node, name) for name in node.__struct_fields__]
+    return []
+
+
+def _shown(wanted: Any) -> str:
+    return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
 
 
 @lru_cache(maxsize=4096)
@@ -133,5 +316,7 @@ def schema(wanted: Any) -> Raw:
     """The JSON Schema of the type, with members in their declared order; `{}` (anything) where it has none."""
     try:
         return Raw(msgspec.json.encode(msgspec.json.schema(wanted, schema_hook=_schema_of_other)))
-    except (TypeError, NotImplementedError):
+    except _FROM_OUTSIDE:
+        raise
+    except BaseException:  # user code: it may raise anything
         return Raw(b"{}")

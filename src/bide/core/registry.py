@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Never, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw
@@ -46,8 +46,15 @@ class Signature:
         self._keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         self._defaults = [parameter.default is not parameter.empty for parameter in parameters]
         self._payload = self._payload_type(function, [hints.get(name, Any) for name in self._names], parameters)
-        self._read = decoder(self._payload)
         self.result = _result_type(function, hints.get("return", Any))
+        try:
+            self._read = decoder(self._payload)
+        except TypeError as error:
+            raise TypeError(f"The parameters of {function.__qualname__}: {error}") from error
+        try:
+            decoder(self.result)
+        except TypeError as error:
+            raise TypeError(f"The result of {function.__qualname__}: {error}") from error
 
     @property
     def input_schema(self) -> Raw:
@@ -120,6 +127,8 @@ def _same(default: Any) -> Any:
 
 def _result_type(function: Function, annotation: Any) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in (NoReturn, Never):
+        return Any
     if inspect.isgeneratorfunction(function):
         return arguments[2] if origin is Generator and len(arguments) == 3 else Any
     if origin in (Awaitable, Coroutine):

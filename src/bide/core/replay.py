@@ -160,8 +160,9 @@ class Execution(Record):
         if isinstance(wait, _OpenWait):
             try:
                 wait.decode(event.input)
-            except MisfitError as error:
-                return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", error.path)
+            except PayloadError as error:
+                path = error.path if isinstance(error, MisfitError) else "$"
+                return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
         return None
 
     def expect(self, recorded: Sequence[Fact]) -> None:

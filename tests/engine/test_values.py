@@ -1,0 +1,119 @@
+"""Values on every way that they take through an instance."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from bide import App, OrchestrationContext, PayloadError, RuntimeStatus
+from bide.payload import decoder
+from bide.testing.harness import Durable
+from tests.core import test_payload_changes as values
+
+ODD = timezone(timedelta(hours=5, minutes=30, seconds=15))
+LOST: list[Any] = [
+    values.Password(password="s3cret-Value"),
+    values.Blob(data=b"\xff"),
+    values.Number(number=math.nan),
+    {"ratio": math.nan},
+    math.inf,
+    datetime(2026, 1, 1, tzinfo=ODD),
+]
+
+
+def _app(app: App, model: Any, wanted: Any) -> None:
+    """Functions that hand a value on, declared with its type."""
+
+    def typed(function: Any, **types: Any) -> Any:
+        function.__annotations__ |= types
+        return function
+
+    async def echo(value: Any) -> Any:
+        return value
+
+    async def give() -> Any:
+        return model
+
+    async def child(ctx: OrchestrationContext, value: Any) -> Any:
+        return value
+
+    async def parent(ctx: OrchestrationContext, value: Any) -> Any:
+        event = await ctx.wait_for_external_event("Value", wanted)
+        ctx.set_custom_status(event)
+        given = await ctx.call_activity(give)
+        echoed = await ctx.call_activity(echo, given)
+        back = await ctx.call_sub_orchestrator(child, echoed)
+        assert [value, event, given, echoed, back] == [model] * 5
+        return back
+
+    async def again(ctx: OrchestrationContext, value: Any, last: bool = False) -> Any:
+        assert value == model
+        if not last:
+            ctx.continue_as_new({"value": value, "last": True})
+        return value
+
+    app.activity(typed(echo, value=wanted, **{"return": wanted}))
+    app.activity(typed(give, **{"return": wanted}))
+    for function in (child, parent, again):
+        app.orchestrator(typed(function, value=wanted, **{"return": wanted}))
+
+
+@pytest.mark.parametrize("model", values.MODELS, ids=values.IDS)
+def test_a_model_arrives_on_every_way(app: App, durable: Durable, model: Any) -> None:
+    _app(app, model, type(model))
+    instance_id = durable.start("parent", model)
+    durable.raise_event(instance_id, "Value", model)
+    second = durable.start("again", {"value": model})
+    durable.crash()
+    for each in (instance_id, second):
+        shown = durable.status(each)
+        assert shown.status is RuntimeStatus.COMPLETED, shown.output
+        assert decoder(type(model))(shown.output_json) == model
+    durable.replay_all()
+
+
+@pytest.mark.parametrize("value", LOST, ids=lambda value: type(value).__name__)
+def test_what_would_be_lost_is_refused_on_every_way(app: App, durable: Durable, value: Any) -> None:
+    refused: list[str] = []
+
+    @app.activity
+    async def take(value: Any) -> None:
+        raise AssertionError("it is not called")
+
+    @app.activity
+    async def give() -> Any:
+        return value
+
+    @app.orchestrator
+    async def child(ctx: OrchestrationContext, value: Any) -> None:
+        raise AssertionError("it is not started")
+
+    @app.orchestrator
+    async def tries(ctx: OrchestrationContext) -> Any:
+        for what in (
+            lambda: ctx.call_activity(take, value),
+            lambda: ctx.call_activity("take", value),
+            lambda: ctx.call_sub_orchestrator(child, value),
+            lambda: ctx.set_custom_status(value),
+            lambda: ctx.send_event("other", "Event", value),
+            lambda: ctx.continue_as_new(value),
+        ):
+            with pytest.raises(PayloadError) as raised:
+                what()
+            refused.append(str(raised.value))
+        with pytest.raises(Exception, match="cannot be sent as JSON"):
+            await ctx.call_activity(give)
+        return value
+
+    instance_id = durable.start(tries)
+    assert durable.status(instance_id).status is RuntimeStatus.FAILED
+    assert "cannot be sent as JSON" in str(durable.status(instance_id).output)
+    assert len(refused) == 6
+    assert "s3cret" not in str(durable.history(instance_id))
+    with pytest.raises(PayloadError):
+        durable.start(child, value)
+    with pytest.raises(PayloadError):
+        durable.raise_event(instance_id, "Event", value)
