@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PayloadError,
         RequestReusedError,
         SubOrchestrationFailedError,
+        TaskCancelledError,
         TaskFailedError,
     )
     from bide.history import Failure, Parent
@@ -90,6 +91,7 @@ __all__ = [
     "SubOrchestrationFailedError",
     "SystemClock",
     "Task",
+    "TaskCancelledError",
     "TaskFailedError",
     "Unknown",
     "Wait",

@@ -28,6 +28,7 @@
     │   ├── NonDeterminismError    the code no longer fits the instance's history (the instance is held)
     │   └── NotADurableTaskError   something was awaited that history cannot replay
     └── TaskFailedError            raised inside an orchestrator, by awaiting a task that failed
+        ├── TaskCancelledError     the orchestrator itself gave the task up
         ├── ActivityFailedError
         │   └── OutcomeUnknownError    a once-activity was cut off and nobody knows what it did
         ├── SubOrchestrationFailedError
@@ -210,6 +211,10 @@ class TaskFailedError(BideError):
     def __init__(self, message: str, failure: Failure) -> None:
         super().__init__(message)
         self.failure = failure
+
+
+class TaskCancelledError(TaskFailedError):
+    """The awaited timer or wait was cancelled, by the orchestrator itself."""
 
 
 class ActivityFailedError(TaskFailedError):

@@ -103,7 +103,7 @@ def test_a_cancelled_timer_never_fires(app: App, durable: Durable) -> None:
         await ctx.wait_for_external_event("Go")
         timer.cancel()
         timer.cancel()
-        assert not timer.is_completed
+        assert timer.is_cancelled
         await ctx.wait_for_external_event("Go")
         return "went"
 

@@ -22,7 +22,7 @@ from bide.core.isolation import Wall, own_generators, raised_by_code
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
-from bide.core.tasks import DurableTimer, ExternalEvent, Task, race, settle
+from bide.core.tasks import DurableTimer, ExternalEvent, Task, cancelled, race, settle
 from bide.errors import (
     ContinueAsNew,
     EventTimeoutError,
@@ -500,10 +500,12 @@ class Execution(Record):
         target = self._open.pop(task_id, None)
         if isinstance(target, DurableTimer):
             self._give_up(TimerCancelled(task_id, target.fire_at_))
+            settle(target, None, cancelled("This timer"))
         elif isinstance(target, _OpenWait):
             self._close_row(target)
             self._give_up(EventWaitCancelled(task_id))
             self._cancel_timeout(target)
+            settle(target.event, None, cancelled(f"This wait for '{target.event.name}'"))
 
     def _cancel_timeout(self, wait: _OpenWait) -> None:
         if wait.timeout_at is not None:

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from bide.clock import Timestamp, to_datetime
+from bide.errors import TaskCancelledError
+from bide.history import Failure
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -41,12 +43,17 @@ class Task(Generic[T]):
 
     @property
     def is_completed(self) -> bool:
-        """True once the task has a result or an error."""
+        """True once the task has a result or an error, or was cancelled."""
         return self.done_
 
     @property
+    def is_cancelled(self) -> bool:
+        """True if the task was given up: awaiting it raises `TaskCancelledError`."""
+        return isinstance(self.error_, TaskCancelledError)
+
+    @property
     def is_failed(self) -> bool:
-        """True if the task is done and failed."""
+        """True if the task is done and failed, or was cancelled."""
         return self.error_ is not None
 
     @property
@@ -88,7 +95,10 @@ class DurableTimer(Task[None]):
         return to_datetime(self.fire_at_)
 
     def cancel(self) -> None:
-        """Give the timer up: it will never fire. Does nothing if it is done or cancelled."""
+        """Give the timer up: it will never fire, and awaiting it raises `TaskCancelledError`.
+
+        Does nothing if it is done or cancelled.
+        """
         self.owner_.cancel(self.id_)
 
 
@@ -104,7 +114,10 @@ class ExternalEvent(Task[T]):
         self.name = name
 
     def cancel(self) -> None:
-        """Give the wait up: it takes no event, so the next one is kept for whoever waits next (G4)."""
+        """Give the wait up: it takes no event, so the next one is kept for whoever waits next (G4).
+
+        Awaiting it raises `TaskCancelledError`. Does nothing if it is done or cancelled.
+        """
         self.owner_.cancel(self.id_)
 
 
@@ -129,10 +142,30 @@ class _Combination(Task[T]):
 class _WhenAny(_Combination[T]):
     __slots__ = ()
 
+    def __init__(self, children: tuple[Task[Any], ...]) -> None:
+        super().__init__(children)
+        first = next((child for child in children if child.done_ and not child.is_cancelled), None)
+        if first is not None:
+            self._settle(first)
+        elif all(child.done_ for child in children):
+            settle(self, None, cancelled("Each task of this when_any"))
+        else:
+            for child in children:
+                if not child.done_:
+                    self.watch_(child)
+
     def child_done_(self, child: Task[Any]) -> None:
-        if not self.done_:
-            settle(self, child)
-            self.children_ = ()  # the others still know this one: without the way back, no cycle is left behind
+        if self.done_:
+            return
+        if not child.is_cancelled:
+            self._settle(child)
+        elif all(other.done_ for other in self.children_):
+            settle(self, None, cancelled("Each task of this when_any"))
+            self.children_ = ()
+
+    def _settle(self, first: Task[Any]) -> None:
+        settle(self, first)
+        self.children_ = ()  # the others still know this one: without the way back, no cycle is left behind
 
 
 class _WhenAll(_Combination[T]):
@@ -165,19 +198,15 @@ def when_any(*tasks: Task[Any]) -> Task[Any]:
     """A task whose result is the first of `tasks` to be done, successfully or not.
 
     If several are done already, it is the first of them in the order given. The others stay open: cancel a timer
-    or a wait that is not needed any more. Raises `ValueError` without tasks, `TypeError` for what is no task.
+    or a wait that is not needed any more. Cancelled tasks are passed over, so a list of tasks can be used again; if
+    all of them are cancelled, it raises `TaskCancelledError` when it is awaited.
+
+    Raises `ValueError` without tasks, `TypeError` for what is no task.
     """
     _check_tasks("when_any", tasks)
     if not tasks:
         raise ValueError("when_any needs at least one task: nothing could ever be first")
-    either: _WhenAny[Any] = _WhenAny(tasks)
-    for task in tasks:
-        if task.done_:
-            settle(either, task)
-            return either
-    for task in tasks:
-        either.watch_(task)
-    return either
+    return _WhenAny(tasks)
 
 
 @overload
@@ -189,8 +218,8 @@ def when_all(*tasks: Task[T]) -> Task[tuple[T, ...]]: ...
 def when_all(*tasks: Task[Any]) -> Task[Any]:
     """A task that is done when all of `tasks` are; its result is theirs, in the order given.
 
-    If any failed, it raises the error of the first of them in that order, but only once all are done, so that no
-    result is lost on the way. Raises `TypeError` for what is no task.
+    If any failed or was cancelled, it raises the error of the first of them in that order, but only once all are
+    done, so that no result is lost on the way. Raises `TypeError` for what is no task.
     """
     _check_tasks("when_all", tasks)
     return _WhenAll(tasks)
@@ -206,6 +235,12 @@ def _check_tasks(name: str, tasks: tuple[object, ...]) -> None:
 
 
 # --- the engine's side
+
+
+def cancelled(what: str) -> TaskCancelledError:
+    """The error of what was given up."""
+    text = f"{what} was cancelled: it will never have a result."
+    return TaskCancelledError(text, Failure("bide.errors.TaskCancelledError", text))
 
 
 def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:
