@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from bide.clock import SECOND, Clock, SyncedClock, SystemClock, to_datetime
 from bide.config import Settings
 from bide.core.calls import Reconcile, not_inside_orchestrators
+from bide.core.context import ResponseLinks
 from bide.core.registry import ActivityDefinition, Registry, Signature
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
@@ -27,7 +28,7 @@ from bide.engine.memory import search_less_often
 from bide.engine.supervision import Supervisor
 from bide.engine.watchdog import Watchdog
 from bide.engine.worker import Worker, WorkerOptions
-from bide.links import SignedLinks
+from bide.links import LinksToNowhere, SignedLinks
 from bide.metrics import Metrics
 from bide.presence import Presence
 from bide.store.address import require_driver
@@ -52,6 +53,7 @@ class App:
         self.registry = Registry()
         self.mounts: list[BaseRoute] = []
         self.clock: Clock = SystemClock()
+        self.running_client: Client | None = None  # set by whoever runs the app
 
     # --- declaring
 
@@ -134,16 +136,32 @@ class App:
 
     # --- running
 
+    @property
+    def client(self) -> Client:
+        """The client of the app while it runs in this process: to start and answer from your own code.
+
+        Raises `RuntimeError` while it does not run.
+        """
+        if self.running_client is None:
+            raise RuntimeError(
+                "The app does not run in this process yet. It runs while the lifespan of `app.asgi()` is entered, "
+                "or inside `async with app.running() as client`. A program beside it takes bide.client.Client."
+            )
+        return self.running_client
+
     def asgi(self, settings: Settings | None = None) -> DurableApi:
         """The management API as an ASGI application, to be served, or mounted in another app.
 
         The app around it must enter its `lifespan`, for example `FastAPI(lifespan=durable.lifespan)`; without it,
-        every request is refused. Raises `DevelopmentOnlyError` if one of the app's own routes is for development,
-        and the settings are not.
+        every request is refused. The application's `client` starts and answers from your own endpoints. Links of
+        `response_url` need the setting `public_url`, as nothing else says under which address people reach it;
+        without it, an instance that asks for one is held.
+
+        Raises `DevelopmentOnlyError` if one of the app's own routes is for development, and the settings are not.
         """
         from bide.http.app import DurableApi  # it is above: whoever only runs the app does not need it
 
-        return DurableApi(self, settings or Settings())
+        return DurableApi(self, settings or Settings(), served_by_us=False)
 
     @asynccontextmanager
     async def running(
@@ -172,9 +190,15 @@ class Hub(NamedTuple):
 
 @asynccontextmanager
 async def run(
-    app: App, settings: Settings, clock: Clock, options: WorkerOptions | None = None
+    app: App,
+    settings: Settings,
+    clock: Clock,
+    options: WorkerOptions | None = None,
+    *,
+    address_known: bool = True,
 ) -> AsyncGenerator[Hub, None]:
-    """What `App.running` does, for those who serve the app."""
+    """What `App.running` does, for those who serve the app: at the address in the settings, or at one that only
+    `public_url` tells."""
     search_less_often()
     owner = _owner_name()
     store, clock = _store(settings, clock, owner)
@@ -183,7 +207,7 @@ async def run(
         secret = await store.secret()
         metrics = Metrics(clock.now())
         runner = ActivityRunner(app.registry, secret, clock, metrics)
-        links = SignedLinks(secret, _base_url(settings))
+        links = _links(secret, settings, address_known)
         options = options or WorkerOptions(retention=_retention(settings))
         worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options)
         heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
@@ -193,9 +217,12 @@ async def run(
         supervisor = Supervisor(worker, fell=heartbeat.hurry)
         supervisor.start()
         beating = asyncio.create_task(heartbeat.run())
+        client = app.running_client = Client(worker, store, app.registry, clock)
         try:
-            yield Hub(Client(worker, store, app.registry, clock), store, worker, secret, clock)
+            yield Hub(client, store, worker, secret, clock)
         finally:
+            if app.running_client is client:
+                app.running_client = None
             worker.refuse()
             await runner.drain(settings.drain_s)
             worker.stop()
@@ -239,6 +266,12 @@ def _store(settings: Settings, clock: Clock, owner: str) -> tuple[Store, Clock]:
 
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening on all addresses, and one that is known
+
+
+def _links(secret: bytes, settings: Settings, address_known: bool) -> ResponseLinks:
+    if address_known or settings.public_url:
+        return SignedLinks(secret, _base_url(settings))
+    return LinksToNowhere()
 
 
 def _base_url(settings: Settings) -> str:

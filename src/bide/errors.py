@@ -35,7 +35,7 @@
         └── EventTimeoutError      nobody answered in time (also a TimeoutError)
 
 Two signals derive from `BaseException`, out of the reach of an orchestrator's `except Exception`:
-`ContinueAsNew` and `RunawayStep`.
+`ContinueAsNew` and `HeldStep`.
 """
 
 from __future__ import annotations
@@ -242,5 +242,20 @@ class ContinueAsNew(BaseException):  # a signal, not an error
         self.keep_events = keep_events
 
 
-class RunawayStep(BaseException):  # a signal, not an error
+class HeldStep(BaseException):  # a signal, not an error: an orchestrator's `except Exception` must not take it
+    """Base class: the step cannot be made now, and the instance is held. The text says what must change."""
+
+
+class RunawayStep(HeldStep):
     """Raised into an orchestrator that has run for seconds without awaiting anything."""
+
+
+class UnknownAddressStep(HeldStep):
+    """Raised into an orchestrator that wants a link, where nobody knows the address under which people come."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "response_url cannot make a link: this app is served by another one, and does not know under which "
+            "address people reach it. Set public_url to that address, with the path it is mounted under, as "
+            "Settings(public_url='https://example.com/durable'), and start again: the instance goes on."
+        )

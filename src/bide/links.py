@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bide.clock import Timestamp
+from bide.errors import UnknownAddressStep
 from bide.tokens import ResponseGrant, sign
 
 
@@ -25,3 +26,16 @@ class SignedLinks:
         """`link_id` tells the links of one instance apart."""
         token = sign(self.secret, ResponseGrant(instance_id, birth, event, link_id, once, expires_at))
         return f"{self.base_url}/respond/{token}"
+
+
+class LinksToNowhere:
+    """Where the address is not known: a wrong link would stand in the history for ever.
+
+    Implements `bide.core.context.ResponseLinks`.
+    """
+
+    def url(
+        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
+    ) -> str:
+        """Raises `UnknownAddressStep`: the instance is held until the address is known."""
+        raise UnknownAddressStep

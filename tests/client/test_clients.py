@@ -243,3 +243,18 @@ def test_both_clients_have_the_same_verbs() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert verbs(Client) == verbs(AsyncClient)
+
+
+def test_several_arguments_are_a_dict_here(client: Client) -> None:
+    with pytest.raises(TypeError, match="Give several arguments as a dict by their names"):
+        client.start("Approve", "a", "b")
+
+
+async def _refused_asynchronously() -> None:
+    async with asynchronous() as client:
+        with pytest.raises(TypeError, match="Give several arguments as a dict by their names"):
+            await client.start("Approve", "a", "b")
+
+
+def test_several_arguments_are_a_dict_asynchronously_too() -> None:
+    asyncio.run(_refused_asynchronously())

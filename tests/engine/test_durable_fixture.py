@@ -348,3 +348,57 @@ def test_the_plugin_gives_a_running_app(pytester: pytest.Pytester) -> None:
         """
     )
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_several_arguments_are_given_in_order_or_as_a_dict(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def joined(ctx: OrchestrationContext, first: str, second: int, third: str = "c") -> str:
+        return f"{first}{second}{third}"
+
+    assert durable.output(durable.start(joined, "a", 1)) == "a1c"
+    assert durable.output(durable.start("joined", "a", 1, "z")) == "a1z"
+    assert durable.output(durable.start(joined, {"first": "a", "second": 2})) == "a2c"
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        durable.start(joined, "a", 1, "c", "d")
+    with pytest.raises(PayloadError, match="The input does not fit joined"):
+        durable.start(joined, "a", "one")
+
+
+def test_children_are_shown_as_they_are(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def child(ctx: OrchestrationContext, name: str) -> str:
+        return await ctx.wait_for_external_event(name, str)
+
+    @app.orchestrator
+    async def parent(ctx: OrchestrationContext) -> list[str]:
+        calls = [ctx.call_sub_orchestrator(child, name) for name in ("one", "two")]
+        return [await call for call in calls]
+
+    parent_id = durable.start(parent)
+    first, second = durable.children(parent_id)
+    assert (first.input, second.input) == ("one", "two")
+    assert durable.children(first.id) == []
+    durable.raise_event(second.id, "two", "b")
+    assert [each.status for each in durable.children(parent_id)] == [RuntimeStatus.RUNNING, RuntimeStatus.COMPLETED]
+    durable.purge(second.id)
+    assert [each.id for each in durable.children(parent_id)] == [first.id]
+    durable.replay_all()  # of those that are there
+
+
+def test_an_activity_may_use_the_apps_client(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def other(ctx: OrchestrationContext) -> str:
+        return "done"
+
+    @app.activity
+    async def begin() -> str:
+        return await app.client.start(other, instance_id="other")
+
+    @app.orchestrator
+    async def first(ctx: OrchestrationContext) -> str:
+        return await ctx.call_activity(begin)
+
+    assert durable.output(durable.start(first)) == "other"
+    assert durable.output("other") == "done"
+    durable.crash()
+    assert app.client is durable.client

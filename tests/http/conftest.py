@@ -73,7 +73,7 @@ class Api:
 
     def ended(self, instance_id: str) -> dict[str, Any]:
         """The status, once the instance has ended."""
-        client: Client = self.http.app.state.client  # type: ignore[attr-defined]
+        client: Client = self.http.app.client  # type: ignore[attr-defined]
         assert self.http.portal is not None
         self.http.portal.call(partial(client.wait, instance_id, timedelta(seconds=10)))
         return self.status(instance_id)

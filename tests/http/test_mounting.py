@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,11 +15,17 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from bide import App, DevelopmentOnlyError, DevelopmentRoute, Settings
-from bide.http.app import create_app
+from bide import App, DevelopmentOnlyError, DevelopmentRoute, Instance, OrchestrationContext, Settings
+from bide.http.app import DurableApi, create_app
 from tests.http.conftest import BASE, INSTANCES, example, serve
 
 HOST = ("127.0.0.1", 50_000)
+
+
+def seen(http: TestClient, durable: DurableApi, instance_id: str) -> Instance:
+    """The instance, asked for in the loop that the app runs in."""
+    assert http.portal is not None
+    return http.portal.call(durable.client.get, instance_id)
 
 
 def test_it_runs_when_its_lifespan_is_entered() -> None:
@@ -49,6 +59,92 @@ def test_a_caller_from_elsewhere_needs_a_key_although_the_settings_say_loopback(
         assert http.post("/durable/orchestrators/Approve").status_code == 401
         assert http.get("/durable/openapi.json").status_code == 401
         assert http.get("/durable/healthz").status_code == 200
+
+
+def asks_for_a_link() -> App:
+    app = App()
+
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext) -> str:
+        ctx.set_custom_status(ctx.response_url("Answer"))
+        return await ctx.wait_for_external_event("Answer", str)
+
+    return app
+
+
+@pytest.mark.parametrize("settings", [{}, {"port": 8000}, {"host": "0.0.0.0"}], ids=["none", "port", "host"])
+def test_without_an_address_no_link_is_made_and_with_one_the_instance_goes_on(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    db = str(tmp_path / "bide.db")
+    mounted = asks_for_a_link().asgi(Settings(db=db, **settings))
+    host = Starlette(routes=[Mount("/durable", mounted)], lifespan=mounted.lifespan)
+    with TestClient(host, base_url=BASE, client=HOST) as http:
+        assert http.portal is not None
+        http.portal.call(functools.partial(mounted.client.start, instance_id="a"), "ask", None)
+        shown = seen(http, mounted, "a")
+        assert shown.held is not None
+        assert "Set public_url to that address, with the path it is mounted under" in shown.held
+    mounted = asks_for_a_link().asgi(Settings(db=db, public_url="https://a.test/durable/", **settings))
+    host = Starlette(routes=[Mount("/durable", mounted)], lifespan=mounted.lifespan)
+    with TestClient(host, base_url=BASE, client=HOST) as http:
+        shown = seen(http, mounted, "a")
+        assert shown.held is None
+        assert str(shown.custom_status).startswith("https://a.test/durable/respond/")
+
+
+def test_code_that_catches_every_exception_does_not_take_the_missing_address(tmp_path: Path) -> None:
+    app = App()
+
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext) -> str:
+        try:
+            return ctx.response_url("Answer")
+        except Exception:
+            return "no link"
+
+    mounted = app.asgi(Settings(db=":memory:"))
+    with TestClient(Starlette(lifespan=mounted.lifespan)) as http:
+        assert http.portal is not None
+        http.portal.call(functools.partial(mounted.client.start, instance_id="a"), ask, None)
+        shown = http.portal.call(mounted.client.get, "a")
+        assert (shown.status, shown.held is None) == ("Pending", False)
+
+
+def test_the_client_is_there_while_the_app_runs() -> None:
+    app = example()
+    durable = app.asgi(Settings(db=":memory:"))
+    with pytest.raises(RuntimeError, match=r"lifespan=durable\.lifespan"):
+        _ = durable.client
+    with pytest.raises(RuntimeError, match="does not run in this process yet"):
+        _ = app.client
+    with TestClient(Starlette(lifespan=durable.lifespan)):
+        assert app.client is durable.client
+    with pytest.raises(RuntimeError, match=r"lifespan=durable\.lifespan"):
+        _ = durable.client
+    with pytest.raises(RuntimeError, match="does not run in this process yet"):
+        _ = app.client
+
+
+def test_the_documented_app_links_to_itself_and_answers() -> None:
+    pytest.importorskip("fastapi")
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    (code,) = [each for each in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "FastAPI(" in each]
+    module = ModuleType("documented")
+    sys.modules["documented"] = module
+    try:
+        exec(compile(code, "docs/http.md", "exec"), vars(module))
+    finally:
+        del sys.modules["documented"]
+    with TestClient(module.web, base_url="http://127.0.0.1:8000", client=HOST) as http:
+        ids = [http.post("/expenses?euros=12.5").json()["id"] for _ in range(2)]
+        status = f"/durable{INSTANCES}/{{}}?wait=10s"
+        link = http.get(f"/durable{INSTANCES}/{ids[0]}").json()["customStatus"]["link"]
+        assert link.startswith("http://127.0.0.1:8000/durable/respond/")
+        assert http.get(link).status_code == 200
+        assert http.post(link, json=True).status_code == 202
+        assert http.post(f"/expenses/{ids[1]}/decision?approved=false").status_code == 200
+        assert [http.get(status.format(each)).json()["output"] for each in ids] == [True, False]
 
 
 # --- what is for development only

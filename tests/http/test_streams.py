@@ -80,7 +80,7 @@ class Stream:
 async def running(**settings: Any) -> AsyncIterator[tuple[DurableApi, Client]]:
     api = create_app(example(), Settings(db=":memory:", **settings))
     async with api.lifespan():
-        yield api, api.state.client
+        yield api, api.client
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:

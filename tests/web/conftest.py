@@ -49,7 +49,7 @@ class Office:
         portal.call(self._tell)
 
     async def _tell(self) -> None:
-        self.api.http.app.state.client.clock_changed()  # type: ignore[attr-defined]
+        self.api.http.app.client.clock_changed()  # type: ignore[attr-defined]
 
     def waiting(self, name: str, body: bytes) -> str:
         """A started instance, once it waits."""

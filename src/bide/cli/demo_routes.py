@@ -77,7 +77,7 @@ def demo_routes(clock: DemoClock) -> list[BaseRoute]:
         if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > _MOST_SECONDS:
             return refusal(400, f"seconds should be a whole number from 1 to {_MOST_SECONDS}.")
         clock.skip(timedelta(seconds=int(text)))
-        request.app.state.client.clock_changed()
+        request.app.client.clock_changed()
         return json_answer(200, msgspec.json.encode({"now": clock.utc_now()}))
 
     return [

@@ -76,13 +76,18 @@ class Client:
         self,
         orchestrator: str,
         input: object = None,
-        *,
+        *more: object,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         reuse: Reuse | None = None,
     ) -> str:
-        """Start an instance; returns its id. See `bide.Client.start`."""
+        """Start an instance; returns its id. See `bide.Client.start`.
+
+        Several arguments are one dict of them here: a server is not asked for their names. Raises `TypeError` for
+        more than one.
+        """
+        wire.refuse_several(orchestrator, more)
         uris = self._send(wire.start(orchestrator, input, instance_id, tags, idempotency_key, reuse))
         return uris["id"]
 

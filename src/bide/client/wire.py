@@ -115,6 +115,15 @@ class EventReader:
 # --- requests
 
 
+def refuse_several(orchestrator: str, more: tuple[object, ...]) -> None:
+    """Raises `TypeError` if there is more than one argument."""
+    if more:
+        raise TypeError(
+            f"{orchestrator!a} is started over HTTP with one input. Give several arguments as a dict by their "
+            f'names: client.start({orchestrator!a}, {{"to": ..., "text": ...}}).'
+        )
+
+
 def start(
     name: str,
     input: object,

@@ -35,12 +35,12 @@ from bide.core.rewinding import still_wanted, to_reopen, told_again, undone_from
 from bide.errors import (
     BideError,
     FunctionNotFoundError,
+    HeldStep,
     InstanceExistsError,
     InstanceFinishedError,
     InstanceNotFoundError,
     NotAllowedError,
     RequestReusedError,
-    RunawayStep,
 )
 from bide.history import (
     NULL,
@@ -254,7 +254,7 @@ class Partition:
         if execution is None:
             try:
                 execution = self._revive(live)
-            except (Exception, RunawayStep) as error:  # code that does not fit, or is gone, or spins
+            except (Exception, HeldStep) as error:  # code that does not fit, or is gone, or spins
                 return self._hold(message, live, _reason(error))
         return self._tell(message, live, execution, status)
 
@@ -379,7 +379,7 @@ class Partition:
         try:
             asked = execution.advance(message.fact, changes.batch.at)
             facts_json = encode_facts((message.fact, *asked))
-        except (Exception, RunawayStep) as error:  # contained: it must not stop the other instances
+        except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
             live.run_by(None, execution.work)
             return self._hold(message, live, _reason(error))
         finally:
@@ -529,7 +529,7 @@ class Partition:
         cut = undone_from(history)
         try:
             execution = self._replayed(instance, history[:cut])
-        except (Exception, RunawayStep) as error:
+        except (Exception, HeldStep) as error:
             return NotAllowedError(f"Instance '{instance.id}' cannot be rewound: {_reason(error)}")
         again = told_again(history[cut:])
         self._changes.batch.undone[instance.id] = (instance.generation, history[cut].seq)
@@ -595,7 +595,7 @@ class Partition:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, BideError | RunawayStep):
+    if isinstance(error, BideError | HeldStep):
         return str(error)
     return f"The step failed inside the engine: {type(error).__name__}: {error}"
 

@@ -26,12 +26,12 @@ from bide.core.tasks import DurableTimer, ExternalEvent, Task, cancelled, race, 
 from bide.errors import (
     ContinueAsNew,
     EventTimeoutError,
+    HeldStep,
     MisfitError,
     NonDeterminismError,
     NotADurableTaskError,
     OrchestratorError,
     PayloadError,
-    RunawayStep,
 )
 from bide.history import (
     NULL,
@@ -136,7 +136,7 @@ class Execution(Record):
     # --- driving
 
     def advance(self, fact: Fact, at: Timestamp) -> list[Fact]:
-        """Give the orchestrator one fact; return what it asks for. May raise `RunawayStep`.
+        """Give the orchestrator one fact; return what it asks for. May raise `HeldStep`.
 
         The last of the answer is an ending (`ExecutionCompleted`, `ContinuedAsNew`) if the code is through.
         While suspended, facts are taken, but the code does not see them before `ExecutionResumed`.
@@ -332,7 +332,7 @@ class Execution(Record):
         """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
         fault, self._fault = self._fault, None
         match raised:
-            case RunawayStep():
+            case HeldStep():
                 raise raised
             case KeyboardInterrupt() if not raised_by_code(raised):
                 raise raised

@@ -136,7 +136,7 @@ class Client:
         self,
         orchestrator: str | Function,
         input: object = None,
-        *,
+        *more: object,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -144,9 +144,9 @@ class Client:
     ) -> str:
         """Start an instance; returns its id.
 
-        `input` is the orchestrator's parameter, or a dict of them if it has several. `tags` are names and values
-        to find it by. With an `instance_id`, or an `idempotency_key`, the same start can be repeated safely (G2):
-        a key is remembered for 24 hours, and gives the same instance each time.
+        `input` is the orchestrator's parameter. Of several, give them in order, or a dict of them. `tags` are
+        names and values to find it by. With an `instance_id`, or an `idempotency_key`, the same start can be
+        repeated safely (G2): a key is remembered for 24 hours, and gives the same instance each time.
 
         `reuse` says what becomes of an instance that has the id already. Without it, the same start once more
         changes nothing, also when the instance has ended. `"never"` refuses any start of that id. `"ended"` deletes
@@ -155,8 +155,11 @@ class Client:
 
         Raises `FunctionNotFoundError`, `MisfitError` if the input does not fit, `InstanceExistsError` if the
         id is taken by an instance with another function or input, `RequestReusedError` if the key was used for
-        another start, and `ValueError` if `reuse` is none of the three.
+        another start, `TypeError` for more arguments than it has parameters, and `ValueError` if `reuse` is none of
+        the three.
         """
+        if more:
+            input = self._registry.orchestrator(orchestrator).signature.encode((input, *more), {})
         message = self._to_start(orchestrator, input, instance_id, tags, idempotency_key, reuse)
         await self._send(message, "start", f"reuse={reuse}" if reuse else "")
         return message.instance_id

@@ -33,8 +33,8 @@ from bide.errors import (
     BideError,
     BusyError,
     CommitUnknownError,
+    HeldStep,
     LeaseLostError,
-    RunawayStep,
     StoreUnavailableError,
 )
 from bide.history import TaskCompleted, TaskFailed, TimerFired
@@ -223,7 +223,7 @@ class Worker:
             if not entries and not starting:
                 return swept
             await self._step(now, entries, starting)
-        except (Exception, RunawayStep) as error:
+        except (Exception, HeldStep) as error:
             self._recover(now, error, entries, starting)
         except BaseException as error:  # the loop is being ended; whoever waits hears of it all the same
             self._recover(now, error, entries, starting)
@@ -517,7 +517,7 @@ class Worker:
         self._recover(self._now, error, (), ())
 
     def _say_what_failed(self, error: BaseException) -> None:
-        if not isinstance(error, Exception | RunawayStep):
+        if not isinstance(error, Exception | HeldStep):
             return  # whoever ends the loop, or looks after it, says why
         if isinstance(error, LeaseLostError):
             log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)

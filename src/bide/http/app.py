@@ -18,6 +18,7 @@ from bide import web
 from bide.app import App, run
 from bide.clock import Clock
 from bide.config import Settings
+from bide.engine.client import Client
 from bide.errors import BideError
 from bide.http import document, health, responding
 from bide.http.answers import refusal, refuse_error, refuse_request
@@ -52,13 +53,17 @@ class DurableApi(Starlette):
     that one must. Raises `DevelopmentOnlyError` if a route is for development, and the settings are not.
     """
 
-    def __init__(self, app: App, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, app: App, settings: Settings, clock: Clock | None = None, *, served_by_us: bool = True
+    ) -> None:
+        """`served_by_us`: at the address that the settings say."""
         check_development(app.mounts, settings)
         self.settings = settings
         self.leaving = False
         """Whether the server is about to stop, so that nobody should send requests here any more."""
         self._durable = app
         self._clock = clock or app.clock
+        self._served_by_us = served_by_us
         self._operations = _operations()
         super().__init__(
             routes=[self._operations, *_routes(app)],
@@ -66,6 +71,17 @@ class DurableApi(Starlette):
             lifespan=self.lifespan,
         )
         self._guard = Guard(self._serve, settings)
+
+    @property
+    def client(self) -> Client:
+        """The client of the running app: to start and answer from your own endpoints.
+
+        Raises `RuntimeError` while the lifespan is not entered, saying how to.
+        """
+        if not hasattr(self.state, "services"):
+            raise RuntimeError(_NOT_ENTERED)
+        services: Services = self.state.services
+        return services.client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -90,7 +106,7 @@ class DurableApi(Starlette):
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Run the durable app. Takes and ignores the app around it, as ASGI frameworks pass it."""
         async with (
-            run(self._durable, self.settings, self._clock) as hub,
+            run(self._durable, self.settings, self._clock, address_known=self._served_by_us) as hub,
             served_keys(self.settings, hub.store) as ring,
         ):
             client, secret, clock = hub.client, hub.secret, hub.clock
@@ -102,7 +118,6 @@ class DurableApi(Starlette):
                 client, self.settings, gate, streams, registry, secret, clock, development
             )
             self.state.streams = streams
-            self.state.client = client
             try:
                 yield
             finally:

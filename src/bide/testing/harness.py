@@ -26,7 +26,7 @@ from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.worker import Reply, Worker, WorkerOptions
 from bide.errors import PayloadError
-from bide.history import ExecutionCompleted, Step
+from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated
 from bide.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait
 from bide.links import SignedLinks
 from bide.metrics import Metrics
@@ -167,6 +167,8 @@ class _Store(MemoryStore):
 
     async def commit(self, batch: Batch) -> list[int]:
         inbox_ids = await super().commit(batch)
+        for purged in batch.purged:  # the same id may begin anew in this batch
+            self.ids.pop(purged, None)
         self.ids.update(dict.fromkeys(batch.instances))
         return inbox_ids
 
@@ -230,6 +232,7 @@ class Durable:
         if not self._loop.is_closed():
             self._loop.run_until_complete(self._end())
             self._loop.close()
+            self._app.running_client = None
 
     # --- what callers do
 
@@ -247,7 +250,7 @@ class Durable:
         self,
         orchestrator: str | Function,
         input: object = None,
-        *,
+        *more: object,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -258,6 +261,7 @@ class Durable:
             self._client.start(
                 orchestrator,
                 input,
+                *more,
                 instance_id=instance_id,
                 tags=tags,
                 idempotency_key=idempotency_key,
@@ -372,6 +376,16 @@ class Durable:
         """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
         return self.run(self._client.history(instance_id))
 
+    def children(self, instance_id: str) -> list[Instance]:
+        """The sub-orchestrations that the instance's present generation called, in order, as they are now."""
+        ids = [
+            fact.instance_id
+            for step in self.history(instance_id)
+            for fact in step.facts
+            if isinstance(fact, SubOrchestrationInstanceCreated)
+        ]
+        return [self.status(child_id) for child_id in ids if child_id in self._store.ids]
+
     def waiting(self, instance_id: str) -> list[Wait]:
         """The events that the instance waits for, oldest first. Raises `InstanceNotFoundError`."""
         return self.run(self._client.waits(instance_id))
@@ -431,7 +445,7 @@ class Durable:
             self._store, registry, self.clock, self._runner, owner, _LINKS, metrics, self._options
         )
         self._worker.changed = self.changed
-        self._client = Client(self._worker, self._store, registry, self.clock)
+        self._client = self._app.running_client = Client(self._worker, self._store, registry, self.clock)
         self.settle()
 
     async def _end(self) -> None:
