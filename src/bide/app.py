@@ -208,7 +208,7 @@ async def run(
         metrics = Metrics(clock.now())
         runner = ActivityRunner(app.registry, secret, clock, metrics)
         links = _links(secret, settings, address_known)
-        options = options or WorkerOptions(retention=_retention(settings))
+        options = options or WorkerOptions(retention=_retention(settings), strict_replay=settings.strict_replay)
         worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options)
         heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
         watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)

@@ -87,6 +87,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     to notice, so that no request is lost. Then it drains."""
     step_limit_s: Seconds = 5.0
     """How long an orchestrator may run without awaiting anything."""
+    strict_replay: bool = False
+    """Hold an instance also if its code only asks in other words: another input, instant or text than history has.
+    Otherwise those are taken from history."""
     writer_thread: bool = False
     """Commit in a thread of its own: for disks that take long to sync. Slower on others."""
 

@@ -130,3 +130,55 @@ def test_what_is_no_history(directory: Path, text: str, complaint: str) -> None:
 def test_a_missing_file_and_a_missing_app(directory: Path) -> None:
     assert "No such file" in run("nothing.json", "--app", "old.py").stderr
     assert "There is no file nothing.py" in run("old.py", "--app", "nothing.py").stderr
+
+
+SEVERAL = """
+from typing import Any
+from bide import App, OrchestrationContext
+
+app = App()
+
+
+@app.activity
+async def mail(to: str, text: str, more: Any = None) -> str:
+    return text
+
+
+@app.orchestrator
+async def ask(ctx: OrchestrationContext, name: str) -> str:
+    await ctx.call_activity(mail, name, "Schr\u00f6dinger \\n says \\"hi\\"", {"a": [1, 2.5, 10**30, {}]})
+    return await ctx.wait_for_external_event("Go", str)
+"""
+
+
+def _history_of_several() -> dict[str, Any]:
+    space: dict[str, Any] = {}
+    exec(SEVERAL, space)  # the very text that the command loads
+    with Durable(space["app"]) as durable:
+        instance = durable.start("ask", "grace")
+        steps = json.loads(msgspec.json.encode(durable.history(instance)))
+    return {"name": "ask", "instanceId": instance, "generation": 0, "steps": steps}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("strict", [[], ["--strict"]])
+def test_unchanged_code_fits_however_its_history_is_printed(
+    directory: Path, indent: int | None, strict: list[str]
+) -> None:
+    Path("several.py").write_text(SEVERAL)
+    result = run("-", "--app", "several.py", *strict, stdin=json.dumps(_history_of_several(), indent=indent))
+    assert (result.exit_code, result.stdout[:4]) == (0, "fits"), result.output
+    assert "differ" not in result.stdout
+
+
+def test_a_corrected_word_is_shown_and_fits(directory: Path) -> None:
+    Path("several.py").write_text(SEVERAL.replace("says", "said"))
+    history = _history_of_several()
+    result = run("-", "--app", "several.py", stdin=json.dumps(history))
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"fits     {history['instanceId']} (ask), 1 input differs",
+        "         another input: TaskScheduled(id=1, name='mail')",
+    ]
+    strict = run("-", "--app", "several.py", "--strict", stdin=json.dumps(history))
+    assert (strict.exit_code, "with another input" in strict.stdout) == (1, True)

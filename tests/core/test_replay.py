@@ -37,10 +37,10 @@ from bide.links import SignedLinks
 LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
 
 
-def execution(function: Callable[..., Any]) -> Execution:
+def execution(function: Callable[..., Any], *, strict: bool = False) -> Execution:
     app = App()
     app.orchestrator(name="o")(function)
-    return Execution(app.registry, app.registry.orchestrator("o"), "i", 0, LINKS)
+    return Execution(app.registry, app.registry.orchestrator("o"), "i", 0, LINKS, strict)
 
 
 def drive(function: Callable[..., Any], *facts: Fact, input: bytes = b"null") -> list[Step]:
@@ -354,7 +354,7 @@ def test_code_that_does_not_fit_is_shown_with_both_sides(
     function: Callable[..., Any], where: str, theirs: str, mine: str
 ) -> None:
     history = drive(original, TaskCompleted(1))
-    code = execution(function)
+    code = execution(function, strict=True)
     with pytest.raises(NonDeterminismError) as raised:
         replay(code, history)
     code.close()

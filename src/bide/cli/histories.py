@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -26,12 +29,17 @@ def read(text: bytes) -> list[History]:
     Raises `ValueError` for what is none, or if there is none.
     """
     try:
-        found = [msgspec.json.decode(each, type=History) for each in _split(text)]
+        found = [msgspec.json.decode(_as_stored(each), type=History) for each in _split(text)]
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     if not found:
         raise ValueError("there is none in it")
     return found
+
+
+def _as_stored(text: Raw) -> bytes:
+    """Written as the engine writes, however it was printed: payloads are compared as they are stored."""
+    return msgspec.json.encode(json.loads(bytes(text)))  # json keeps whole numbers of any size
 
 
 def _split(text: bytes) -> list[Raw]:
@@ -44,10 +52,20 @@ def _split(text: bytes) -> list[Raw]:
     return [whole]
 
 
-def misfit(registry: Registry, history: History) -> str | None:
-    """Why the code does not fit the history, or None if it does."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether code fits a history."""
+
+    misfit: str = ""
+    """Why it does not. Empty: it does."""
+    differences: tuple[str, ...] = ()
+    """What it asks for in other words than history has, which is taken from history then."""
+
+
+def judge(registry: Registry, history: History, *, strict: bool) -> Judgement:
+    """See whether the code fits the history, in all its parts if `strict`."""
+    place = (history.name, history.instance_id, history.generation)
     try:
-        check_replay(registry, history.name, history.instance_id, history.generation, history.steps)
+        return Judgement(differences=tuple(check_replay(registry, *place, history.steps, strict=strict)))
     except (NonDeterminismError, FunctionNotFoundError) as error:
-        return str(error)
-    return None
+        return Judgement(misfit=str(error))

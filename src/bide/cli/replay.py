@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from bide.cli.faults import FAILED, plain_errors
 from bide.cli.options import debug_option, settings_from
 
+if TYPE_CHECKING:
+    from bide.cli.histories import Judgement
+
 
 @click.command()
 @click.argument("files", metavar="HISTORY...", type=click.File("rb"), nargs=-1, required=True)
 @click.option("--app", "target", metavar="FILE.PY[:NAME]", required=True, help="The code.")
+@click.option("--strict", is_flag=True, help="Inputs, instants and texts must be the same, too.")
 @debug_option
-def replay(files: tuple[IO[bytes], ...], target: str, debug: bool) -> None:
+def replay(files: tuple[IO[bytes], ...], target: str, strict: bool, debug: bool) -> None:
     """See whether code fits the histories of instances. Nothing is changed, and no activity runs.
 
     HISTORY is a file with what `bide history ID -o json` gives, or GET .../instances/ID/history; with an array
     of such; or with several, one on each line. A dash is stdin. Exits with 1 if a history does not fit.
 
+    What the code asks for in other words (another input, a longer timeout) is shown and fits: instances that wait
+    go on, with what is in their histories.
+
     \b
     Example:
       bide history my-first -o json | bide replay - --app app.py
     """
-    from bide.cli.histories import misfit, read
+    from bide.cli.histories import judge, read
     from bide.cli.loading import load_app, split_target
     from bide.config import using
 
@@ -39,10 +46,20 @@ def replay(files: tuple[IO[bytes], ...], target: str, debug: bool) -> None:
                 raise click.UsageError(f"{file.name} has no histories that can be read: {error}.") from error
             for history in histories:
                 shown = f"{history.instance_id} ({history.name})"
-                reason = misfit(registry, history)
-                click.echo(f"fits     {shown}" if reason is None else f"differs  {shown}\n         {reason}")
+                found = judge(registry, history, strict=strict)
+                click.echo(_in_words(shown, found))
                 total += 1
-                failed += reason is not None
+                failed += bool(found.misfit)
         click.echo(f"{total - failed} of {total} fit.", err=True)
         if failed:
             raise click.exceptions.Exit(FAILED)
+
+
+def _in_words(shown: str, found: Judgement) -> str:
+    if found.misfit:
+        return f"differs  {shown}\n         {found.misfit}"
+    if not found.differences:
+        return f"fits     {shown}"
+    count = len(found.differences)
+    places = "".join(f"\n         another input: {place}" for place in found.differences)
+    return f"fits     {shown}, {count} input{'s differ' if count > 1 else ' differs'}{places}"

@@ -99,10 +99,12 @@ class Partition:
         max_live: int = 10_000,
         long_history: int = 10_000,
         apart: Callable[[], AbstractContextManager[None]] = nullcontext,
+        strict_replay: bool = False,
     ) -> None:
         """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
 
         A history of `long_history` steps is told of. All of the users' code runs within `apart()`.
+        With `strict_replay`, code must ask for what history has in all its parts.
         """
         self.epochs: dict[int, int] = {}
         self._registry = registry
@@ -110,6 +112,7 @@ class Partition:
         self._max_live = max_live
         self._long_history = long_history
         self._apart = apart
+        self._strict = strict_replay
         self._live: dict[str, _Live] = {}
         self._held: set[str] = set()
         self._stepping: tuple[Execution] | None = None
@@ -323,7 +326,9 @@ class Partition:
             definition = self._registry.orchestrator(fact.name)
         except FunctionNotFoundError as error:
             return self._hold(message, live, str(error))
-        execution = Execution(self._registry, definition, instance.id, instance.generation, self._links)
+        execution = Execution(
+            self._registry, definition, instance.id, instance.generation, self._links, self._strict
+        )
         return self._advance(message, live, execution, RuntimeStatus.RUNNING)
 
     def _restart(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
@@ -363,7 +368,9 @@ class Partition:
 
     def _replayed(self, instance: Instance, history: Sequence[Step]) -> Execution:
         definition = self._registry.orchestrator(instance.name)
-        execution = Execution(self._registry, definition, instance.id, instance.generation, self._links)
+        execution = Execution(
+            self._registry, definition, instance.id, instance.generation, self._links, self._strict
+        )
         self._stepping = (execution,)
         try:
             replay(execution, history)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Sequence
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, ClassVar, TypeAlias, TypeGuard, cast
+from typing import Any, ClassVar, TypeAlias, TypeGuard, TypeVar, cast
 from uuid import UUID, uuid5
 
 from msgspec import Raw, field
@@ -69,6 +69,10 @@ from bide.retry import RetryPolicy
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
 
+Asked = TypeVar("Asked", TaskScheduled | SubOrchestrationInstanceCreated, TimerCreated, EventSent)
+_NAMED = (TaskScheduled, SubOrchestrationInstanceCreated, TimerCreated, EventSent, ResponseLinkCreated)
+"""What has more to it than its kind, id and name."""
+
 _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
 _CODE = (CoroutineType, GeneratorType)
 _CLOSINGS = 100
@@ -109,6 +113,8 @@ class Execution(Record):
     instance_id: str
     generation: int
     links: ResponseLinks
+    strict: bool = False
+    """On replay: what is asked for must be the same in all its parts, and not only in kind, id and name."""
     work: OpenWork = field(default_factory=OpenWork)
     birth: str = ""
     parent: Parent | None = None
@@ -124,7 +130,9 @@ class Execution(Record):
     _last_id: int = 0
     _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
     _wait_changes: dict[int, _OpenWait | None] = {}
-    _recorded_links: dict[int, ResponseLinkCreated] = {}
+    _recorded: dict[tuple[type[Fact], int], Fact] = {}
+    differences: list[str] = []
+    """In words: what the code asks for in other words than history has. Filled in on replay."""
     _fault: NotADurableTaskError | None = None
     _wall: Wall | None = None
 
@@ -166,8 +174,20 @@ class Execution(Record):
         return None
 
     def expect(self, recorded: Sequence[Fact]) -> None:
-        """On replay: what the next fact was answered with. Links are taken from there, not made again."""
-        self._recorded_links = {fact.id: fact for fact in recorded if isinstance(fact, ResponseLinkCreated)}
+        """On replay: what the next fact was answered with.
+
+        Links are taken from there, not made again; and, unless the replay is strict, all that was asked for.
+        """
+        kinds = ResponseLinkCreated if self.strict else _NAMED
+        self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, kinds)}
+
+    def _as_recorded(self, asked: Asked) -> Asked:
+        """What history has in place of what the code asks for, if it is of the same kind, id and name."""
+        recorded = self._recorded.get((type(asked), asked.id))
+        if recorded is None or recorded == asked or getattr(recorded, "name", "") != getattr(asked, "name", ""):
+            return asked
+        self.differences.append(describe(recorded))
+        return cast("Asked", recorded)
 
     def waits(self) -> list[Wait]:
         """All open waits."""
@@ -402,7 +422,7 @@ class Execution(Record):
                 if delay is None:
                     settle(call.task, None, task_error(call.request, fact.failure))
                 else:
-                    self._open_request(TimerCreated(self._next_id(), self.at + delay), call)
+                    self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
             case _:  # the timer before the next attempt
                 self._retry(call)
 
@@ -450,8 +470,9 @@ class Execution(Record):
 
     def create_timer(self, fire_at: Timestamp) -> DurableTimer:
         self._check_sent_on()
-        timer = DurableTimer(self, self._next_id(), fire_at)
-        self._open_request(TimerCreated(timer.id_, fire_at), timer)
+        request = self._as_recorded(TimerCreated(self._next_id(), fire_at))
+        timer = DurableTimer(self, request.id, request.fire_at)
+        self._open_request(request, timer)
         return timer
 
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
@@ -469,20 +490,21 @@ class Execution(Record):
         self._open[wait_id] = wait
         self._wait_changes[wait_id] = wait
         if fire_at is not None:
-            wait.timer_id = self._next_id()
-            wait.timeout_at = wait.deadline = fire_at
-            self._open_request(TimerCreated(wait.timer_id, fire_at), wait)
+            timer = self._as_recorded(TimerCreated(self._next_id(), fire_at))
+            wait.timer_id = timer.id
+            wait.timeout_at = wait.deadline = timer.fire_at
+            self._open_request(timer, wait)
         return event
 
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
         self._check_sent_on()
-        self._asked.append(EventSent(self._next_id(), instance_id, name, input_json))
+        self._asked.append(self._as_recorded(EventSent(self._next_id(), instance_id, name, input_json)))
 
     def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
         self._check_sent_on()
         link_id = self._next_id()
-        recorded = self._recorded_links.get(link_id)
-        if recorded is not None:
+        recorded = self._recorded.get((ResponseLinkCreated, link_id))
+        if isinstance(recorded, ResponseLinkCreated):
             url = recorded.url
         else:
             named = f"{self.generation}.{link_id}"
@@ -513,6 +535,7 @@ class Execution(Record):
             self._give_up(TimerCancelled(wait.timer_id, wait.timeout_at))
 
     def _schedule(self, call: _Call) -> Task[Any]:
+        call.request = self._as_recorded(call.request)
         self._open_request(call.request, call)
         return call.task
 
@@ -582,12 +605,21 @@ class _NoLinks:
         return ""
 
 
-def check_replay(registry: Registry, name: str, instance_id: str, generation: int, history: Sequence[Step]) -> None:
+def check_replay(
+    registry: Registry,
+    name: str,
+    instance_id: str,
+    generation: int,
+    history: Sequence[Step],
+    *,
+    strict: bool = True,
+) -> list[str]:
     """See whether an orchestrator's code fits a history; nothing is changed.
 
-    Raises `NonDeterminismError` with both sides if it does not, `FunctionNotFoundError` if there is no such code.
+    Returns, unless `strict`, what the code asks for in other words than history has (see `replay`). Raises
+    `NonDeterminismError` with both sides if it does not fit, `FunctionNotFoundError` if there is no such code.
     """
-    execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks())
+    execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks(), strict)
     if history and isinstance(history[-1].facts[0], ExecutionTerminated):
         history = history[:-1]  # the code did not hear of it
     with own_generators():
@@ -595,19 +627,25 @@ def check_replay(registry: Registry, name: str, instance_id: str, generation: in
             replay(execution, history)
         finally:
             execution.close()
+    return execution.differences
 
 
 def replay(execution: Execution, history: Sequence[Step]) -> None:
     """Bring a new execution to where its history ends.
 
-    Raises `NonDeterminismError`, with both sides, if the code asks for something else than history has (G7).
+    The kind, id and name of what the code asks for must agree with history (G7). Inputs, instants, texts and
+    results may differ, unless the execution is strict: what was done is done, so they are taken from history.
+
+    Raises `NonDeterminismError`, with both sides, if the code asks for something else.
     """
     execution.is_replaying = True
     for step in history:
         recorded = step.facts[1:]
         execution.expect(recorded)
         asked = execution.advance(step.facts[0], step.at)
-        if len(asked) != len(recorded) or any(map(_differ, asked, recorded)):
+        if len(asked) != len(recorded) or not all(
+            _fits(execution, *pair) for pair in zip(asked, recorded, strict=True)
+        ):
             raise NonDeterminismError(_disagreement(execution, step, asked))
     execution.is_replaying = False
     execution.expect(())
@@ -615,19 +653,28 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     execution.answered.clear()
 
 
-def _differ(asked: Fact, recorded: Fact) -> bool:
+def _fits(execution: Execution, asked: Fact, recorded: Fact) -> bool:
     if asked == recorded:
-        return False
-    if isinstance(asked, ExecutionCompleted) and isinstance(recorded, ExecutionCompleted):
-        mine, theirs = asked.failure, recorded.failure  # a stack names lines, and lines may move
-        return not (mine and theirs and (mine.type, mine.message) == (theirs.type, theirs.message))
-    return True
+        return True
+    match asked, recorded:
+        case ExecutionCompleted(failure=Failure() as mine), ExecutionCompleted(failure=Failure() as theirs):
+            same = (mine.type, mine.message) == (theirs.type, theirs.message)  # a stack names lines, and lines move
+        case (ExecutionCompleted(failure=None), ExecutionCompleted(failure=None)) | (
+            ContinuedAsNew(),
+            ContinuedAsNew(),
+        ):
+            same = False
+        case _:
+            return False
+    if not same:
+        execution.differences.append(describe(recorded))
+    return same or not execution.strict
 
 
 def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> str:
     recorded = step.facts[1:]
     same = 0
-    while same < min(len(asked), len(recorded)) and not _differ(asked[same], recorded[same]):
+    while same < min(len(asked), len(recorded)) and _fits(execution, asked[same], recorded[same]):
         same += 1
     theirs = describe(recorded[same]) if same < len(recorded) else "nothing more"
     mine = describe(asked[same]) if same < len(asked) else "nothing more"

@@ -89,6 +89,8 @@ class WorkerOptions:
     max_retry: int = 8 * SECOND
     retention: int | None = None
     """How long instances are kept after they have ended. None: until they are purged."""
+    strict_replay: bool = False
+    """Whether code must ask for what history has in all its parts, and not only in kind, id and name."""
     max_sweep: int = 200
     """How many are deleted between two steps: few enough to hold nobody up."""
 
@@ -108,7 +110,14 @@ class Worker:
         options: WorkerOptions | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
-        self.partition = Partition(registry, links, self.options.max_live, self.options.long_history, without_loop)
+        self.partition = Partition(
+            registry,
+            links,
+            self.options.max_live,
+            self.options.long_history,
+            without_loop,
+            self.options.strict_replay,
+        )
         self.ready = False
         self._store = store
         self._clock = clock
