@@ -8,7 +8,7 @@ Rows and facts refer to nothing that refers back to them, so the search for cycl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 from msgspec import Raw, Struct
@@ -247,18 +247,9 @@ class Batch:
     @property
     def empty(self) -> bool:
         """True if there is nothing to write."""
-        return not (
-            self.history
-            or self.instances
-            or self.returned
-            or self.inbox
-            or self.parked
-            or self.inbox_kept
-            or self.inbox_closed
-            or self.activities_started
-            or self.activities_closed
-            or self.timers_closed
-            or self.purged
-            or self.replaced
-            or self.audit
-        )
+        return not any(getattr(self, rows) for rows in _ROWS)
+
+
+_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "held")
+"""What a batch says beside its rows."""
+_ROWS = tuple(each.name for each in fields(Batch) if each.name not in _TOLD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -258,3 +259,21 @@ def test_what_is_refused_before_it_reaches_an_instance_is_kept_nowhere(adder: Ap
     with pytest.raises(BideError):
         durable.run(client.start("nothing"))
     assert durable.run(client.audit()) == []
+
+
+@pytest.mark.parametrize("with_company", [False, True])
+def test_a_key_is_remembered_whether_or_not_others_share_its_commit(
+    adder: App, durable: Durable, with_company: bool
+) -> None:
+    instance_id = durable.start("add", 3, instance_id="a")
+
+    async def repeat() -> None:
+        starts = [durable.client.start("add", 3, instance_id="a", idempotency_key="second")]
+        if with_company:
+            starts.append(durable.client.start("echo", 1))
+        await asyncio.gather(*starts)
+
+    durable.run(repeat())
+    durable.crash()
+    with pytest.raises(RequestReusedError):
+        durable.start("add", 4, instance_id=instance_id, idempotency_key="second")

@@ -58,6 +58,8 @@ _LONG = (
     "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
 )
 
+_AWAY = "The database does not answer now. Nothing was changed; the same request may succeed later."
+
 _GATHERING = 3
 """Turns of the event loop between two steps. In the meantime those who were answered send their next message,
 requests are read, and short activities end: one commit for all of it."""
@@ -164,9 +166,15 @@ class Worker:
     # --- messages in
 
     def submit(self, message: Message, reply: Reply) -> None:
-        """Take a message from outside. Raises `BusyError` if there is too much to do already."""
+        """Take a message from outside.
+
+        Raises `BusyError` if there is too much to do already, `StoreUnavailableError` if the store fails again and
+        again.
+        """
         if self._refusing or self.queued >= self.options.max_inbox:
             raise BusyError
+        if self._failures > 1:
+            raise StoreUnavailableError(_AWAY)
         self._entries.append((message, reply))
         self._wake_up()
 
@@ -520,6 +528,18 @@ class Worker:
         results = [entry for entry in entries if _result_key(entry[0])]
         waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
         self._entries = deque([*results, *waiting])
+        if self._failures > 1:
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """The store failed twice in a row: nobody is kept waiting for what may take hours."""
+        results: deque[_Entry] = deque()
+        for message, reply in self._entries:
+            if reply is None:
+                results.append((message, reply))
+            else:
+                reply(StoreUnavailableError(_AWAY))
+        self._entries = results
 
     def fall(self, error: BaseException) -> None:
         """The loop's task has ended: start over as after a commit that failed."""

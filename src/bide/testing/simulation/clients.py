@@ -13,11 +13,11 @@ from bide.batch import Message, RequestKey
 from bide.clock import SECOND, Timestamp
 from bide.errors import (
     BideError,
-    BusyError,
     CommitUnknownError,
     InstanceExistsError,
     InstanceFinishedError,
     RequestError,
+    TryAgainError,
 )
 from bide.history import (
     EventRaised,
@@ -158,7 +158,7 @@ class Client:
         if self.instance_id not in self.world.ledger.pasts:
             return  # it is on its way to another worker: whoever comes first takes the id
         answer = await self.send(ExecutionStarted("fan", encode(-1)))
-        other = answer is None or isinstance(answer, InstanceExistsError | CommitUnknownError)
+        other = answer is None or isinstance(answer, InstanceExistsError | TryAgainError)
         self.world.report.check("G2", other, f"another start of {self.instance_id}: {answer}")
 
     async def tell(self, name: str, payload: str = "") -> Answer:
@@ -182,7 +182,7 @@ class Client:
         world.ledger.sent[tag] = sent
 
         def settle(answer: Answer) -> None:
-            if isinstance(answer, CommitUnknownError):
+            if isinstance(answer, TryAgainError):
                 return
             sent.answered, sent.error = world.next_order(), answer
             if answer is None:
@@ -211,7 +211,7 @@ class Client:
 
         try:
             process.submit(message, reply)
-        except BusyError as error:
+        except TryAgainError as error:
             reply(error)
         return call
 

@@ -1,0 +1,99 @@
+"""While the store fails, callers hear it, each of them and soon; and nothing of what they asked for was done."""
+
+import asyncio
+from datetime import timedelta
+
+from bide import App, OrchestrationContext
+from bide.engine.activities import ActivityRunner
+from bide.engine.client import Client
+from bide.engine.worker import Worker
+from bide.errors import CommitUnknownError, StoreUnavailableError
+from bide.links import SignedLinks
+from bide.metrics import Metrics
+from bide.store.memory import MemoryStore
+from bide.testing.clock import ManualClock
+from bide.testing.faults import FaultyStore, InjectedError, Moment
+
+
+class Outage:
+    """Implements `Faults`: nothing works for as long as it lasts."""
+
+    lasts = False
+
+    def pause(self, verb: str, moment: Moment) -> bool:
+        return False
+
+    def error(self, verb: str, moment: Moment) -> Exception | None:
+        return InjectedError(f"{verb}: no room") if self.lasts and moment == "before" else None
+
+
+def test_each_caller_is_told_while_the_store_is_away(app: App) -> None:
+    @app.orchestrator
+    async def echo(ctx: OrchestrationContext, value: int) -> int:
+        return value
+
+    async def story() -> None:
+        clock, outage = ManualClock(), Outage()
+        store = FaultyStore(MemoryStore(), outage)
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        client = Client(worker, store, app.registry, clock)
+
+        async def later(*starts: "asyncio.Task[str]") -> list[BaseException | str | None]:
+            """What the callers know a few seconds later."""
+            for _ in range(4):
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                    await worker.turn()
+                clock.advance(timedelta(seconds=1))
+            assert all(start.done() for start in starts), "nobody is kept waiting"
+            return [start.exception() or start.result() for start in starts]
+
+        def start(number: int) -> "asyncio.Task[str]":
+            return asyncio.create_task(client.start(echo, number, instance_id=f"i{number}"))
+
+        assert await later(start(1)) == ["i1"]
+        outage.lasts = True
+        (first,) = await later(start(2))
+        others = await later(start(3), start(4))
+        assert isinstance(first, CommitUnknownError)
+        assert [type(other) for other in others] == [StoreUnavailableError] * 2
+        assert not client.ready
+        outage.lasts = False
+        await later()
+        assert client.ready
+        assert await later(start(3), start(5)) == ["i3", "i5"]
+        assert await store.instance("i4") is None
+        assert await store.instance("i2") is None
+
+    asyncio.run(story())
+
+
+def test_who_waits_at_the_first_failure_is_answered_by_the_second(app: App) -> None:
+    @app.orchestrator
+    async def echo(ctx: OrchestrationContext, value: int) -> int:
+        return value
+
+    async def story() -> None:
+        clock, outage = ManualClock(), Outage()
+        store = FaultyStore(MemoryStore(), outage)
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        client = Client(worker, store, app.registry, clock)
+        await worker.turn()
+        outage.lasts = True
+        first = asyncio.create_task(client.start(echo, 1))
+        await asyncio.sleep(0)
+        await worker.turn()
+        second = asyncio.create_task(client.start(echo, 2))
+        await asyncio.sleep(0)
+        clock.advance(timedelta(seconds=2))
+        await worker.turn()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert isinstance(first.exception(), CommitUnknownError)
+        assert isinstance(second.exception(), StoreUnavailableError)
+
+    asyncio.run(story())
