@@ -153,8 +153,8 @@ class Instance(Struct, frozen=True, gc=False):
 class Wait(Struct, frozen=True, gc=False):
     """An open wait for an external event (G9): who waits for what, since when, until when, for which answer.
 
-    `schema_json` is the JSON Schema of the answer's declared type; `deadline` is the timer raced against it;
-    `orchestrator` is the name of the instance's function.
+    `schema_json` is the JSON Schema of the answer's declared type; `deadline` is its timeout, or the last timer
+    raced against it; `orchestrator` is the name of the instance's function.
     """
 
     instance_id: str

@@ -355,7 +355,7 @@ def test_what_an_instance_waits_for_has_its_schema_and_times(app: App, durable: 
     (wait,) = durable.waiting(instance)
     assert (wait.name, wait.since) == ("Answer", durable.clock.now())
     assert json.loads(bytes(wait.schema_json)) == {"type": "array", "items": {"type": "integer"}}
-    durable.assert_waiting_for(instance, "Answer", until="1h")
+    durable.assert_waiting_for(instance, "Answer", until="2h")
     durable.advance("1h")
     assert durable.waiting(instance) == []
     assert open_timers(durable) == 0
@@ -400,6 +400,21 @@ def test_json_text_that_is_broken_is_refused_at_the_door(app: App, durable: Dura
     assert durable.output(instance_id) == [1]
 
 
+@pytest.mark.parametrize(("raced", "due"), [(1, "7d"), (9, "7d")])
+def test_the_timeout_of_a_wait_is_its_end_whatever_it_is_raced_against(
+    app: App, durable: Durable, raced: int, due: str
+) -> None:
+    @app.orchestrator
+    async def asks(ctx: OrchestrationContext) -> None:
+        answer = ctx.wait_for_external_event("Answer", str, timeout=timedelta(days=7))
+        await when_any(answer, ctx.create_timer(timedelta(days=raced)))
+
+    instance = durable.start(asks)
+    durable.assert_waiting_for(instance, "Answer", until=due)
+    durable.crash()
+    durable.assert_waiting_for(instance, "Answer", until=due)
+
+
 def test_a_reminder_that_has_fired_is_no_deadline_any_more(app: App, durable: Durable) -> None:
     @app.orchestrator
     async def reminded(ctx: OrchestrationContext) -> str:
@@ -410,7 +425,9 @@ def test_a_reminder_that_has_fired_is_no_deadline_any_more(app: App, durable: Du
         return await answer
 
     instance = durable.start(reminded)
-    durable.assert_waiting_for(instance, "Answer", until="1d")
+    durable.assert_waiting_for(instance, "Answer", until="3d")
+    durable.crash()
+    durable.assert_waiting_for(instance, "Answer", until="3d")
     durable.advance("1d")
     durable.assert_waiting_for(instance, "Answer", until="2d")
     durable.advance("2d")

@@ -572,14 +572,14 @@ class Execution(Record):
     # --- waits as rows
 
     def _note_deadlines(self, awaited: Task[Any]) -> None:
-        """A wait is due when the timer fires that it is raced against now; a reminder that has fired is over."""
+        """A wait is due at its own timeout, or else when the last timer fires that it is raced against now."""
         if type(awaited) is Task:
             return  # a call: no wait is raced against anything
         waits, raced_until = race(awaited)
         for wait_id in waits:
             wait = self._open[wait_id]
             if isinstance(wait, _OpenWait):
-                due = _earlier(wait.timeout_at, raced_until)
+                due = raced_until if wait.timeout_at is None else wait.timeout_at
                 if due != wait.deadline:
                     wait.deadline = due
                     self._wait_changes[wait_id] = wait
@@ -700,10 +700,6 @@ def _task_of(target: _Call | _OpenWait | DurableTimer) -> Task[Any]:
             return target.event
         case _:
             return target
-
-
-def _earlier(one: Timestamp | None, other: Timestamp | None) -> Timestamp | None:
-    return other if one is None else one if other is None else min(one, other)
 
 
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:

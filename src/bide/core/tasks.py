@@ -255,7 +255,10 @@ def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:
 
 
 def race(task: Task[Any]) -> tuple[list[int], Timestamp | None]:
-    """The open waits that are awaited, and the earliest of the timers that they are raced against."""
+    """The open waits that are awaited, and the latest of the timers that they are raced against.
+
+    With a reminder and an end in one race, the end is the later one: people are told no end that is a reminder.
+    """
     if isinstance(task, ExternalEvent):
         return [task.id_], None
     if not isinstance(task, _WhenAny):
@@ -267,6 +270,6 @@ def race(task: Task[Any]) -> tuple[list[int], Timestamp | None]:
             continue
         if isinstance(child, ExternalEvent):
             waits.append(child.id_)
-        elif isinstance(child, DurableTimer) and (until is None or child.fire_at_ < until):
+        elif isinstance(child, DurableTimer) and (until is None or child.fire_at_ > until):
             until = child.fire_at_
     return waits, until
