@@ -32,6 +32,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import places
 from engines import CITIES, PHONE, Engine, Outbox, cpu_seconds, memory_bytes
 
 WORKLOADS = ("verify", "hello", "fan", "history", "events", "timers", "waiting", "resume")
@@ -218,7 +219,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="how long the window is")
     parser.add_argument("--width", type=int, default=1_000, help="activities of the fan")
     parser.add_argument("--n", type=int, default=10_000, help="instances that wait")
-    parser.add_argument("--dir", type=Path, default=None, help="where the data goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the data goes (a real disk)")
     options = parser.parse_args()
     directory = options.dir or Path(tempfile.mkdtemp(prefix="bench-"))
     try:

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import places
 from http_calls import INSTANCES, Connection, free_port, post_until_accepted
 from verify import run
 
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 100, 1000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--new-connections", action="store_true", help="one for each request")
-    parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the database goes (a real disk)")
     options = parser.parse_args()
     found: dict[str, list[float]] = {}
     for number in range(options.runs):

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import places
 import report
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -268,7 +269,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="how long each window is")
     parser.add_argument("--waiting", type=int, default=10_000, help="instances that wait")
     parser.add_argument("--quick", action="store_true", help="one round of short windows, to see that it works")
-    parser.add_argument("--dir", type=Path, default=None, help="where the data goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the data goes (a real disk)")
     options = parser.parse_args()
     if options.quick:
         options.repeat, options.seconds, options.waiting = 1, 1.0, 1_000

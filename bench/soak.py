@@ -26,6 +26,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import places
 import svg
 import verify
 
@@ -260,7 +261,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--rate", type=float, default=6_000, help="verifications that begin each second")
     parser.add_argument("--retention", type=span, default=span("60s"), help="how long what has ended is kept")
-    parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the database goes (a real disk)")
     parser.add_argument("--plot", type=Path, default=None, help="where the picture goes")
     options = parser.parse_args()
     if options.minutes < 1:

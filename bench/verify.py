@@ -25,6 +25,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import places
+
 from bide import App, Client, OrchestrationContext, SystemClock, current_call, when_any
 from bide.engine.activities import ActivityRunner
 from bide.engine.memory import search_less_often
@@ -123,7 +125,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=20_000, help="verifications in a run")
     parser.add_argument("--in-flight", type=int, default=100)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the database goes (a real disk)")
     parser.add_argument("--profile", action="store_true", help="show the profile's top ten, of one run")
     parser.add_argument("--writer-thread", action="store_true", help="commit in a thread of its own")
     options = parser.parse_args()

@@ -31,6 +31,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import places
 from http_calls import INSTANCES, free_port, post_all, post_until_accepted
 from verify import run
 from waiting_app import app
@@ -151,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--answer-all", action="store_true", help="measure how fast all can be answered")
-    parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the database goes (a real disk)")
     options = parser.parse_args()
     ids = [f"wait-{number}" for number in range(options.n)]
     figures: dict[str, object] = {"waiting": options.n}

@@ -28,6 +28,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import places
 from verify import run
 
 from bide import App, Client, OrchestrationContext, RuntimeStatus, Settings, when_all
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=10_000, help="instances for hello")
     parser.add_argument("--timers", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--dir", type=Path, default=None, help="where the database goes (a real disk)")
+    parser.add_argument("--dir", type=places.made, default=None, help="where the database goes (a real disk)")
     options = parser.parse_args()
     unknown = set(options.workloads) - WORKLOADS.keys()
     if unknown:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -91,3 +93,20 @@ def test_the_page_has_what_the_results_say(report: Any) -> None:
     for path in (ROOT / "bench" / "results").glob("*.json"):
         found = json.loads(path.read_text())
         assert path.stem == "alone" or report.section(path.stem, found)[2] in page
+
+
+@pytest.mark.parametrize(
+    "script", ["verify.py", "run.py", "soak.py", "waiting.py", "workloads.py", "drive.py", "http_load.py"]
+)
+def test_a_directory_that_cannot_be_made_is_a_sentence(script: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, str(ROOT / "bench" / script), "--dir", str(tmp_path / "file" / "data")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cannot be used as a directory: Not a directory." in done.stderr
+
+
+def test_a_directory_is_made(tmp_path: Path) -> None:
+    arguments = ["--n", "20", "--in-flight", "5", "--runs", "1", "--dir", str(tmp_path / "new" / "place")]
+    subprocess.run([sys.executable, str(ROOT / "bench" / "verify.py"), *arguments], check=True, capture_output=True)
+    assert (tmp_path / "new" / "place").is_dir()
