@@ -10,7 +10,7 @@ with what history has, byte by byte, in another process.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, time, timedelta
 from functools import lru_cache
@@ -150,16 +150,23 @@ def _has_no_number(value: object) -> bool:
 def _refuse_changes(value: object, written: object, path: str) -> None:
     """The same, part by part; `written` has the same form."""
     if isinstance(value, Mapping) and isinstance(written, dict):
-        for (key, part), other in zip(value.items(), written.values(), strict=True):
+        parts, others = cast("Mapping[object, object]", value), cast("dict[str, object]", written)
+        for (key, part), other in zip(parts.items(), others.values(), strict=True):
             _refuse_changes(part, other, f"{path}.{key}")
     elif isinstance(value, list | tuple | set | frozenset) and isinstance(written, list):
-        for number, (part, other) in enumerate(zip(value, written, strict=True)):
+        items, texts = cast("Collection[object]", value), cast("list[object]", written)
+        for number, (part, other) in enumerate(zip(items, texts, strict=True)):
             _refuse_changes(part, other, f"{path}[{number}]")
     elif isinstance(value, float) and written is None:
         raise PayloadError(f"{path} is {value}, and JSON has no such number. Send None, or a text.")
     elif isinstance(value, datetime | time) and _loses_seconds(value, written):
         raise PayloadError(f"{path} has an offset from UTC with seconds, which JSON cannot keep. Send it in UTC.")
-    elif hasattr(value, "get_secret_value") and isinstance(written, str) and set(written) == {"*"}:
+    elif isinstance(written, str) and set(written) == {"*"}:
+        _refuse_mask(value, path)
+
+
+def _refuse_mask(value: Any, path: str) -> None:
+    if hasattr(value, "get_secret_value"):
         raise PayloadError(
             f"{path} is a {type(value).__qualname__}, which is written as asterisks. Declare it as Secret[str] of "
             "bide, or give the model a serializer that keeps it."
@@ -285,6 +292,8 @@ def _check_part(wanted: Any, part: object) -> None:
             raise TypeError(
                 f"{_shown(wanted)} cannot travel as JSON: keys are texts there. Use dict[str, ...] or pairs."
             )
+        case _:
+            pass
 
 
 def _is_text(key: msgspec.inspect.Type) -> bool:
