@@ -157,7 +157,7 @@ def _refuse_changes(value: object, written: object, path: str) -> None:
         items, texts = cast("Collection[object]", value), cast("list[object]", written)
         for number, (part, other) in enumerate(zip(items, texts, strict=True)):
             _refuse_changes(part, other, f"{path}[{number}]")
-    elif isinstance(value, float) and written is None:
+    elif written is None and isinstance(value, float):
         raise PayloadError(f"{path} is {value}, and JSON has no such number. Send None, or a text.")
     elif isinstance(value, datetime | time) and _loses_seconds(value, written):
         raise PayloadError(f"{path} has an offset from UTC with seconds, which JSON cannot keep. Send it in UTC.")

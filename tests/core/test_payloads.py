@@ -154,6 +154,8 @@ def none() -> None: ...
 def one(a: int) -> None: ...
 def one_default(a: int = 7) -> None: ...
 def one_optional(a: int | None = None) -> None: ...
+def one_nullable(limit: int | None = 10) -> None: ...
+def one_named(*, limit=10) -> None: ...  # type: ignore[no-untyped-def]
 def two(a: int, b: str = "x") -> None: ...
 def named(a: int, *, b: str) -> None: ...
 def bare(a, b=2): ...  # type: ignore[no-untyped-def]
@@ -168,7 +170,12 @@ def data(order: Order) -> None: ...
         (one, (), {"a": 5}, b"5", (5,)),
         (one_default, (), {}, b"null", ()),
         (one_default, (5,), {}, b"5", (5,)),
-        (one_optional, (None,), {}, b"null", ()),
+        (one_optional, (None,), {}, b"null", (None,)),
+        (one_nullable, (), {}, b"10", (10,)),
+        (one_nullable, (None,), {}, b"null", (None,)),
+        (one_nullable, (), {"limit": None}, b"null", (None,)),
+        (one_named, (), {"limit": None}, b"null", (None,)),
+        (one_named, (), {}, b"10", (10,)),
         (two, (1,), {}, b'{"a":1}', (1, "x")),
         (two, (1, "y"), {}, b'{"a":1,"b":"y"}', (1, "y")),
         (two, (), {"b": "y", "a": 1}, b'{"a":1,"b":"y"}', (1, "y")),
@@ -204,6 +211,19 @@ def test_a_wrong_call_is_refused_as_python_would(args: tuple[Any, ...], kwargs: 
 def test_arguments_that_do_not_fit_are_refused(text: bytes) -> None:
     with pytest.raises(PayloadError):
         Signature(two, skip=0).decode(Raw(text))
+
+
+def test_none_is_refused_where_it_would_mean_the_default() -> None:
+    for call in ((None,), {}), ((), {"a": None}):
+        with pytest.raises(PayloadError, match="None does not fit a"):
+            Signature(one_default, skip=0).encode(*call)
+
+
+def test_a_default_beside_none_must_travel() -> None:
+    def function(a: Any = Unwritable()) -> None: ...  # noqa: B008
+
+    with pytest.raises(TypeError, match="default of"):
+        Signature(function, skip=0)
 
 
 def test_a_missing_single_argument_is_refused() -> None:

@@ -46,7 +46,7 @@ def test_the_same_start_may_be_repeated(adder: App, durable: Durable) -> None:
     assert durable.output("a") == 6
 
 
-@pytest.mark.parametrize("other", [("add", 6), ("add", None), ("other", 5)])
+@pytest.mark.parametrize("other", [("add", 6), ("add", 0), ("other", 5)])
 def test_an_id_that_is_taken_is_refused(adder: App, durable: Durable, other: tuple[str, int]) -> None:
     @adder.orchestrator(name="other")
     async def another(ctx: OrchestrationContext, first: int) -> int:
@@ -60,7 +60,7 @@ def test_an_id_that_is_taken_is_refused(adder: App, durable: Durable, other: tup
 
 
 def test_an_input_that_does_not_fit_starts_nothing(adder: App, durable: Durable) -> None:
-    with pytest.raises(PayloadError, match=r"The input does not fit add: Expected `int \| null`, got `str`"):
+    with pytest.raises(PayloadError, match=r"The input does not fit add: Expected `int`, got `str`"):
         durable.start("add", "five", instance_id="a")
     with pytest.raises(InstanceNotFoundError):
         durable.status("a")

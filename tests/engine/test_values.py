@@ -117,3 +117,41 @@ def test_what_would_be_lost_is_refused_on_every_way(app: App, durable: Durable, 
         durable.start(child, value)
     with pytest.raises(PayloadError):
         durable.raise_event(instance_id, "Event", value)
+
+
+def test_none_is_none_and_nothing_is_the_default(app: App, durable: Durable) -> None:
+    @app.activity
+    async def one(limit: int | None = 10) -> int | None:
+        return limit
+
+    @app.orchestrator
+    async def child(ctx: OrchestrationContext, limit: int | None = 10) -> int | None:
+        return limit
+
+    @app.orchestrator
+    async def again(ctx: OrchestrationContext, limit: int | None = 10) -> int | None:
+        return limit if limit is None else ctx.continue_as_new(None)
+
+    @app.orchestrator
+    async def anew(ctx: OrchestrationContext, limit: int | None = 10) -> int | None:
+        return limit if limit == 10 else ctx.continue_as_new()
+
+    @app.orchestrator
+    async def parent(ctx: OrchestrationContext) -> list[int | None]:
+        return [
+            await ctx.call_activity(one),
+            await ctx.call_activity(one, None),
+            await ctx.call_activity("one"),
+            await ctx.call_activity("one", None),
+            await ctx.call_sub_orchestrator(child),
+            await ctx.call_sub_orchestrator(child, None),
+            await ctx.call_sub_orchestrator("child"),
+            await ctx.call_sub_orchestrator("child", None),
+        ]
+
+    assert durable.output(durable.start(parent)) == [10, None] * 4
+    assert durable.output(durable.start(child)) == 10
+    assert durable.output(durable.start(child, None)) is None
+    assert durable.output(durable.start(again)) is None
+    assert durable.output(durable.start(anew, None)) == 10
+    durable.replay_all()

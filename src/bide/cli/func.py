@@ -75,8 +75,11 @@ def start_new(
     Example:
       bide func durable start-new --function-name E4_SmsPhoneVerification --input '"+12025550123"'
     """
+    from msgspec import UNSET
+
     with plain_errors(debug), connect(url, key) as client:
-        started = client.start(function_name, read_value(value, {}, as_json=False), instance_id=instance_id)
+        given = UNSET if value is None else read_value(value, {}, as_json=False)
+        started = client.start(function_name, given, instance_id=instance_id)
         click.echo(f"Started '{function_name}' with ID '{started}'.", err=True)
         click.echo(started)
 

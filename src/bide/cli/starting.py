@@ -61,11 +61,13 @@ def start(
     Example:
       bide start E4_SmsPhoneVerification +12025550123 --id my-first
     """
+    import msgspec
+
     from bide.cli.showing import print_result
 
     with plain_errors(debug), connect(url, key) as client:
         schema = _input_schema(client, name)
-        given = read_value(value, schema, as_json=as_json)
+        given = msgspec.UNSET if value is None else read_value(value, schema, as_json=as_json)
         with _saying(schema):
             started = client.start(name, given, instance_id=instance_id, tags=tags, reuse=reuse)
         if wait is not None:

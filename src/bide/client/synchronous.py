@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import UNSET
+
 from bide.batch import AuditEntry
 from bide.client import wire
 from bide.client.wire import EventReader, Request, ServerEvent
@@ -75,7 +77,7 @@ class Client:
     def start(
         self,
         orchestrator: str,
-        input: object = None,
+        input: object = UNSET,
         *more: object,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,

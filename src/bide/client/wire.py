@@ -270,7 +270,8 @@ def _page(path: str, answer: Any, parameters: Parameters, token: str) -> Request
 def _sending(path: str, value: object, answer: Any, key: str | None, parameters: Parameters) -> Request[Any]:
     """A request with a body, under an idempotency key."""
     headers = {"Content-Type": "application/json", IDEMPOTENCY_KEY: key or uuid4().hex}
-    return Request("POST", path, answer, _given(parameters), headers, bytes(encode(value)), repeatable=True)
+    body = b"" if value is UNSET else bytes(encode(value))
+    return Request("POST", path, answer, _given(parameters), headers, body, repeatable=True)
 
 
 def _filter(where: InstanceFilter) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 from uuid import UUID, uuid5
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from bide.clock import Timestamp, to_datetime, to_micros, to_timestamp
 from bide.core.registry import Function, Registry, Signature
 from bide.core.tasks import DurableTimer, ExternalEvent, Task
 from bide.errors import ContinueAsNew
-from bide.history import Parent
+from bide.history import NULL, Parent
 from bide.instance import check_event_name, check_instance_id
 from bide.payload import decoder, encode
 from bide.retry import RetryPolicy
@@ -83,7 +83,7 @@ class Calls:
         self._options = options
 
     @overload
-    def call_activity(self, activity: str, input: object = None, /) -> Task[Any]: ...
+    def call_activity(self, activity: str, input: object = UNSET, /) -> Task[Any]: ...
     @overload
     def call_activity(
         self, activity: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
@@ -105,7 +105,9 @@ class Calls:
         if isinstance(activity, str):
             known = self._execution.registry.activities.get(activity)
             result = known.signature.result if known else Any
-            return self._execution.call_activity(activity, _one_input(*args, **kwargs), result, self._options)
+            return self._execution.call_activity(
+                activity, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
+            )
         definition = self._execution.registry.activity(activity)
         input_json = definition.signature.encode(args, kwargs)
         return self._execution.call_activity(
@@ -113,7 +115,7 @@ class Calls:
         )
 
     @overload
-    def call_sub_orchestrator(self, orchestrator: str, input: object = None, /) -> Task[Any]: ...
+    def call_sub_orchestrator(self, orchestrator: str, input: object = UNSET, /) -> Task[Any]: ...
     @overload
     def call_sub_orchestrator(
         self,
@@ -141,15 +143,19 @@ class Calls:
         if isinstance(orchestrator, str):
             known = self._execution.registry.orchestrators.get(orchestrator)
             result = known.signature.result if known else Any
-            return self._execution.call_child(orchestrator, _one_input(*args, **kwargs), result, self._options)
+            return self._execution.call_child(
+                orchestrator, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
+            )
         definition = self._execution.registry.orchestrator(orchestrator)
         input_json = definition.signature.encode(args, kwargs)
         return self._execution.call_child(definition.name, input_json, definition.signature.result, self._options)
 
 
-def _one_input(input: object = None, /) -> Raw:
+def _one_input(known: Signature | None, input: object = UNSET, /) -> Raw:
     """The input of a call by name. Raises `TypeError` for several, `PayloadError` for what is no JSON."""
-    return encode(input)
+    if known is not None:
+        return known.encode_input(input)
+    return NULL if input is UNSET else encode(input)
 
 
 Logger: TypeAlias = "logging.LoggerAdapter[logging.Logger]"
@@ -292,14 +298,16 @@ class OrchestrationContext(Calls):
         """Show `status` (JSON) to whoever asks for this instance's status."""
         self._execution.set_custom_status(encode(status))
 
-    def continue_as_new(self, input: object = None, *, keep_events: bool = True) -> NoReturn:
+    def continue_as_new(self, input: object = UNSET, *, keep_events: bool = True) -> NoReturn:
         """End this run, and start again with a new input and an empty history.
+
+        Without an input, the next run has the parameter's default.
 
         Open timers, waits and activities of this run are dropped. Events that nobody has taken are kept for the
         next run, unless `keep_events` is false. Raises the signal that does it: do not catch `BaseException`
         around it.
         """
-        raise ContinueAsNew(encode(input), keep_events)
+        raise ContinueAsNew(self._signature.encode_input(input), keep_events)
 
     def _instant(self, due: timedelta | datetime) -> Timestamp:
         at = self._execution.at + max(0, to_micros(due)) if isinstance(due, timedelta) else to_timestamp(due)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Never, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from bide.core.calls import Reconcile
 from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
@@ -30,7 +30,17 @@ MAX_EVENTS = 100
 class Signature:
     """How the arguments of one function are written as JSON and read back."""
 
-    __slots__ = ("_defaults", "_keywords", "_names", "_payload", "_read", "_signature", "result")
+    __slots__ = (
+        "_defaults",
+        "_keywords",
+        "_names",
+        "_null_is_default",
+        "_payload",
+        "_read",
+        "_signature",
+        "no_input",
+        "result",
+    )
 
     def __init__(self, function: Function, skip: int) -> None:
         """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
@@ -55,6 +65,8 @@ class Signature:
             decoder(self.result)
         except TypeError as error:
             raise TypeError(f"The result of {function.__qualname__}: {error}") from error
+        self._null_is_default = len(parameters) == 1 and self._defaults[0] and not self._reads(NULL)
+        self.no_input = self._without_arguments(function, parameters)
 
     @property
     def input_schema(self) -> Raw:
@@ -77,11 +89,19 @@ class Signature:
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
         """The arguments as JSON. Raises `TypeError` as a call would, `PayloadError` for what is no JSON."""
         if len(args) == 1 and len(self._names) == 1 and not kwargs:
-            return encode(args[0])
+            return self.encode_input(args[0])
         bound = self._signature.bind(*args, **kwargs).arguments
         if len(self._names) > 1:
             return encode(bound)
-        return encode(next(iter(bound.values()))) if bound else NULL
+        return self.encode_input(next(iter(bound.values()), UNSET))
+
+    def encode_input(self, value: object) -> Raw:
+        """The payload itself as JSON; `UNSET`: none was given, which is not None. Raises `PayloadError`."""
+        if value is UNSET:
+            return self.no_input
+        if value is None and self._null_is_default:
+            raise PayloadError(f"None does not fit {self._names[0]}. Leave it out for its default.")
+        return encode(value)
 
     def decode(self, text: Raw) -> tuple[Any, ...]:
         """The arguments, in order. Raises `PayloadError`."""
@@ -89,12 +109,28 @@ class Signature:
             case []:
                 return ()
             case [_]:
-                if self._defaults[0] and text == NULL:
+                if self._null_is_default and text == NULL:
                     return ()
                 return (self._read(text),)
             case names:
                 arguments = self._read(Raw(b"{}") if text == NULL else text)
                 return tuple(getattr(arguments, name) for name in names)
+
+    def _reads(self, text: Raw) -> bool:
+        try:
+            self._read(text)
+        except PayloadError:
+            return False
+        return True
+
+    def _without_arguments(self, function: Function, parameters: list[inspect.Parameter]) -> Raw:
+        """What stands for no arguments. Where null is a value of the only parameter, it is the default's."""
+        if len(parameters) != 1 or not self._defaults[0] or self._null_is_default:
+            return NULL
+        try:
+            return encode(parameters[0].default)
+        except PayloadError as error:
+            raise TypeError(f"The default of {function.__qualname__}: {error}") from error
 
     def call(self, function: Function, arguments: tuple[Any, ...], *context: Any) -> Any:
         """Call the function with what `decode` gave: parameters after a `*` by their names."""
@@ -109,9 +145,7 @@ class Signature:
         if not parameters:
             return Any
         if len(parameters) == 1:
-            return (
-                types[0] if types[0] is Any or parameters[0].default is inspect.Parameter.empty else types[0] | None
-            )
+            return types[0] | None if parameters[0].default is None and types[0] is not Any else types[0]
         fields = [
             (parameter.name, wanted)
             if parameter.default is parameter.empty

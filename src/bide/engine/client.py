@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from bide.batch import Audit, AuditEntry, Message, RequestKey, Timer
@@ -135,7 +135,7 @@ class Client:
     async def start(
         self,
         orchestrator: str | Function,
-        input: object = None,
+        input: object = UNSET,
         *more: object,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -167,7 +167,7 @@ class Client:
     async def begin(
         self,
         orchestrator: str | Function,
-        input: object = None,
+        input: object = UNSET,
         *,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -193,7 +193,7 @@ class Client:
                 f"What becomes of an id that is taken (reuse) is one of {', '.join(REUSES)}; not {reuse!a}."
             )
         definition = self._registry.orchestrator(orchestrator)
-        input_json = _payload(input)
+        input_json = _payload(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
         check_input(definition, input_json)
         name, shown = definition.name, check_tags(tags) if tags else {}
         if instance_id is None and idempotency_key is None:

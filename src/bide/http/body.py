@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -26,7 +26,13 @@ _CLOSE = {"Connection": "close"}
 
 
 async def read_payload(request: Request, settings: Settings) -> Raw:
-    """The body as JSON text. An empty body is null; one of type `text/plain` becomes a JSON string.
+    """The body as JSON text. An empty body is null. Otherwise as `read_input`."""
+    given = await read_input(request, settings)
+    return given if isinstance(given, Raw) else NULL
+
+
+async def read_input(request: Request, settings: Settings) -> Raw | UnsetType:
+    """The body as JSON text, `UNSET` if it is empty. One of type `text/plain` becomes a JSON string.
 
     Raises `HTTPException`: 400 for what is not acceptable JSON, 408 for a body that takes too long, 413 for one
     that is too large.
@@ -34,7 +40,7 @@ async def read_payload(request: Request, settings: Settings) -> Raw:
     body = await read_body(request, settings)
     try:
         if not body.strip():
-            return NULL
+            return UNSET
         if media_type(request) == "text/plain":
             return Raw(msgspec.json.encode(body.decode()))
         check_json(body, settings.max_json_depth)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, UnsetType
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,7 +23,7 @@ from bide.engine.client import Client
 from bide.errors import InstanceNotFoundError
 from bide.http.answers import json_answer
 from bide.http.auth import Caller, Gate, grant_expired
-from bide.http.body import read_payload
+from bide.http.body import read_input, read_payload
 from bide.http.queries import Query, parse
 from bide.http.streams import Streams
 from bide.instance import Instance
@@ -116,6 +116,10 @@ class Call(Struct, Generic[Q], frozen=True):
     async def payload(self) -> Raw:
         """The body as JSON text. Raises `HTTPException` for what is not acceptable."""
         return await read_payload(self.request, self.settings)
+
+    async def input(self) -> Raw | UnsetType:
+        """The same, and `UNSET` for an empty body."""
+        return await read_input(self.request, self.settings)
 
 
 Handler: TypeAlias = Callable[[Call[Q]], Awaitable[Response]]

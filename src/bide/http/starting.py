@@ -37,7 +37,7 @@ async def start(call: Call[StartQuery]) -> Response:
     name, instance_id, tags = call.name("functionName"), _new_instance_id(call), tags_of(call.query.tag)
     key = call.header(IDEMPOTENCY_KEY) or None
     begun = await call.client.begin(
-        name, await call.payload(), instance_id=instance_id, tags=tags, idempotency_key=key, reuse=call.query.reuse
+        name, await call.input(), instance_id=instance_id, tags=tags, idempotency_key=key, reuse=call.query.reuse
     )
     return await _started(call, begun, call.query)
 

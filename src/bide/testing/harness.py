@@ -16,6 +16,8 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
+from msgspec import UNSET
+
 from bide.app import App
 from bide.batch import Batch, Message, ScheduledActivity
 from bide.clock import Timestamp, to_datetime, to_micros, to_span
@@ -249,7 +251,7 @@ class Durable:
     def start(
         self,
         orchestrator: str | Function,
-        input: object = None,
+        input: object = UNSET,
         *more: object,
         instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
