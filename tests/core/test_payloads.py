@@ -258,3 +258,15 @@ def test_fields_may_have_any_default() -> None:
 
     signature = Signature(function, skip=0)
     assert signature.decode(Raw(b'{"a":1}')) == (1, [], {"x": 1})
+
+
+def test_a_parameter_with_a_default_may_be_left_out_by_whoever_reads_its_schema() -> None:
+    def echo(value: int = 0) -> int:
+        return value
+
+    def strict(value: int) -> int:
+        return value
+
+    optional, needed = (msgspec.json.decode(Signature(each, skip=0).input_schema) for each in (echo, strict))
+    assert {each["type"] for each in optional["anyOf"]} == {"integer", "null"}
+    assert needed["type"] == "integer"

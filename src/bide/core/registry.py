@@ -71,7 +71,7 @@ class Signature:
     @property
     def input_schema(self) -> Raw:
         """JSON Schema of the payload."""
-        return schema(self._payload)
+        return schema(self._payload | None if self._null_is_default else self._payload)
 
     def accepts(self, text: Raw) -> bool:
         """Whether the payload fits."""
