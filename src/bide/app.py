@@ -246,6 +246,7 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
         partitions=len(worker.partition.epochs),
         live_instances=worker.partition.live_count,
         running_activities=len(runner.running),
+        outlived_activities=runner.outlived,
         queued_messages=worker.queued,
         changes=worker.changes,
     )

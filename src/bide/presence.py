@@ -38,6 +38,8 @@ class Presence(Struct, frozen=True):
     """Instances whose code is in memory."""
     running_activities: int = 0
     """Activities that run, or wait for a slot."""
+    outlived_activities: int = 0
+    """Bodies in threads that nobody waits for any more, and that cannot be stopped."""
     queued_messages: int = 0
     changes: int = 0
     """How many rows of instances it has written since it started, so that others hear that there is news."""

@@ -181,3 +181,54 @@ def test_a_half_sent_body_is_cut(directory: Path, started: list[Command]) -> Non
         answer = b"".join(iter(lambda: caller.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"did not arrive within 0.2 s" in answer
+
+
+STAYS = """
+import asyncio, threading, time
+from bide import App, OrchestrationContext
+from bide.config import data_file
+
+app = App()
+
+@app.activity
+def hangs() -> None:
+    data_file("hangs").touch()
+    time.sleep(1000)
+
+@app.activity
+async def swallows() -> None:
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            pass
+
+@app.activity
+async def leaves_a_thread() -> None:
+    threading.Thread(target=time.sleep, args=(1000,), name="left").start()
+
+@app.orchestrator
+async def main(ctx: OrchestrationContext) -> str:
+    tasks = [ctx.call_activity(hangs), ctx.call_activity(swallows)]
+    await ctx.call_activity(leaves_a_thread)
+    await tasks[0]
+    return "done"
+
+@app.orchestrator
+async def short(ctx: OrchestrationContext) -> str:
+    return "short"
+"""
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("reload", ["--reload", "--no-reload"])
+def test_code_that_does_not_end_keeps_no_process(directory: Path, started: list[Command], reload: str) -> None:
+    (directory / "app.py").write_text(STAYS)
+    dev = start(started, directory, "dev", "app.py", reload, BIDE_DRAIN_S="0.2")
+    assert request("POST", f"{dev.base}/orchestrators/main/x")[0] == 202
+    eventually("the activity runs", lambda: (directory / "bide.db.hangs").exists() or None)
+    assert request("POST", f"{dev.base}/orchestrators/short/y")[0] == 202
+    assert dev.stop() == 0
+    assert "the process ends without them" in dev.said
+    again = start(started, directory, "dev", "app.py", "--no-reload")
+    assert request("GET", f"{again.base}/runtime/webhooks/durabletask/instances/y")[1]["output"] == "short"

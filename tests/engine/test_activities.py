@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec import Raw
@@ -29,11 +29,13 @@ from bide import (
     when_all,
 )
 from bide.batch import Message, ScheduledActivity
+from bide.clock import SECOND, Clock
 from bide.core.registry import Registry
 from bide.engine.activities import ActivityRunner
 from bide.errors import BideError, CommitUnknownError, LeaseLostError
-from bide.history import NULL, TaskCompleted, TaskScheduled, TimerCreated
+from bide.history import NULL, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated
 from bide.metrics import Metrics
+from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
 
 
@@ -41,9 +43,11 @@ class CardError(Exception):
     pass
 
 
-def activity_runner(registry: Registry, max_concurrent: int = 1000) -> ActivityRunner:
-    clock = SystemClock()
-    return ActivityRunner(registry, b"", clock, Metrics(clock.now()), max_concurrent)
+def activity_runner(
+    registry: Registry, max_concurrent: int = 1000, max_threads: int = 32, clock: Clock | None = None
+) -> ActivityRunner:
+    clock = clock or SystemClock()
+    return ActivityRunner(registry, b"", clock, Metrics(clock.now()), max_concurrent, max_threads)
 
 
 def attempts(durable: Durable, instance_id: str) -> list[int]:
@@ -508,6 +512,101 @@ def test_an_activity_that_is_running_is_not_run_again(app: App) -> None:
 
     asyncio.run(main())
     assert ran == [1]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Threads take their time."""
+    for _ in range(5_000):
+        if true():
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_limits_begin_with_the_body_and_not_with_the_wait_for_a_thread(app: App, once: bool) -> None:
+    gate = threading.Event()
+    began: list[int] = []
+
+    @app.activity(once=once, timeout=timedelta(seconds=60))
+    def work() -> None:
+        began.append(1)
+        gate.wait(5)
+
+    async def main() -> None:
+        clock = ManualClock()
+        runner = activity_runner(app.registry, max_threads=1, clock=clock)
+        door = Door(runner)
+        for task_id in range(3):
+            runner.run(scheduled("work", task_id))
+        await until(lambda: bool(began))
+        assert door.claimed == (1 if once else 0), "a once-activity that waits for a thread has not begun"
+        clock.advance(timedelta(seconds=600))
+        later = clock.now()
+        gate.set()
+        await rest(runner)
+        assert [type(result.fact) for result in door.results] == [TaskCompleted] * 3
+        starts = [cast("TaskCompleted", result.fact).started_at for result in door.results]
+        assert starts == [later - 600 * SECOND, later, later]
+
+    asyncio.run(main())
+    assert len(began) == 3
+
+
+def test_a_body_that_outlives_its_call_is_shown_and_starves_nobody(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+
+    @app.activity(timeout=timedelta(milliseconds=5))
+    def hangs() -> None:
+        gate.wait(5)
+
+    @app.activity
+    def short() -> str:
+        return "done"
+
+    async def main() -> None:
+        runner = activity_runner(app.registry, max_threads=1)
+        door = Door(runner)
+        runner.run(scheduled("hangs", 1))
+        runner.run(scheduled("short", 2))
+        await rest(runner)
+        assert [type(result.fact) for result in door.results] == [TaskFailed, TaskCompleted]
+        assert runner.outlived == 1
+        gate.set()
+        await until(lambda: runner.outlived == 0)
+
+    asyncio.run(main())
+    assert "runs on in its thread although nobody waits for it" in caplog.text
+
+
+def test_bodies_that_never_return_do_not_fill_the_memory_with_threads(app: App) -> None:
+    gate = threading.Event()
+
+    @app.activity(timeout=timedelta(milliseconds=5))
+    def hangs() -> None:
+        gate.wait(5)
+
+    @app.activity
+    def short() -> None: ...
+
+    async def main() -> None:
+        runner = activity_runner(app.registry, max_threads=2)
+        door = Door(runner)
+        for task_id in range(10):
+            runner.run(scheduled("hangs", task_id))
+        await until(lambda: len(door.results) == 4)  # two have given their places on, two keep them
+        runner.run(scheduled("short", 99))
+        await asyncio.sleep(0.02)
+        assert len(door.results) == 4
+        assert runner.outlived == 4
+        gate.set()
+        await rest(runner)
+        await until(lambda: runner.outlived == 0)
+        assert len(door.results) == 11
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])

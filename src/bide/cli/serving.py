@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from bide.app import App
 from bide.cli.faults import Fault
+from bide.cli.leaving import leave_soon
 from bide.cli.loading import load_app
 from bide.cli.options import EVERYWHERE, server_url
 from bide.clock import SystemClock
@@ -153,10 +154,13 @@ Keys for others: bide keys create NAME --role viewer|operator|admin
 async def _serve(
     api: DurableApi, server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None]
 ) -> None:
-    async with api.lifespan():
-        with _stopping_on_signals(partial(_leave, api, server)):
-            ready()
-            await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))])
+    try:
+        async with api.lifespan():
+            with _stopping_on_signals(partial(_leave, api, server)):
+                ready()
+                await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))])
+    finally:
+        leave_soon()
 
 
 def _leave(api: DurableApi, server: uvicorn.Server, received: signal.Signals | None = None) -> None:

@@ -20,7 +20,7 @@ from bide.cli.values import wanted
 if TYPE_CHECKING:
     from bide.client import Client
     from bide.history import Fact, Step
-    from bide.http.shapes import StatusObject
+    from bide.http.shapes import StatusObject, WorkerObject
     from bide.instance import Instance
 
 instance_argument = click.argument("instance_id", metavar="ID", shell_complete=instance_ids)
@@ -178,7 +178,7 @@ def workers(gone: bool, output: str, url: str | None, key: str | None, debug: bo
                 "alive" if each.alive else "ended" if each.ended_at else "killed, or cut off",
                 str(each.partitions),
                 f"{each.live_instances:,}",
-                f"{each.running_activities:,}",
+                _running(each),
                 each.version,
                 when(each.started_at, now),
                 when(each.ended_at or each.seen_at, now),
@@ -187,6 +187,11 @@ def workers(gone: bool, output: str, url: str | None, key: str | None, debug: bo
         )
         headings = ("WORKER", "IS", "PARTITIONS", "IN MEMORY", "ACTIVITIES", "VERSION", "STARTED", "SEEN")
         print_rows(output, found, headings, rows, "No worker is alive. Nothing goes on until one is started.")
+
+
+def _running(worker: WorkerObject) -> str:
+    outlived = f" ({worker.outlived_activities:,} outlived)" if worker.outlived_activities else ""
+    return f"{worker.running_activities:,}{outlived}"
 
 
 def print_result(instance: Instance) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
@@ -25,6 +25,7 @@ from bide.core.failures import failure_of
 from bide.core.isolation import raised_by_code
 from bide.core.records import Record
 from bide.core.registry import ActivityDefinition, Registry
+from bide.engine.threads import Threads
 from bide.errors import (
     BideError,
     CommitUnknownError,
@@ -40,6 +41,11 @@ log = logging.getLogger("bide.activity")
 
 _CLEAN_UP_S = 1.0
 """How long bodies that were cancelled may take to put things in order."""
+
+_OUTLIVED = (
+    "The body of activity %s, instance %s, runs on in its thread although nobody waits for it any more: a thread "
+    "cannot be stopped. %d bodies do so now."
+)
 
 Post: TypeAlias = Callable[[Message], None]
 Claim: TypeAlias = Callable[[ScheduledActivity, Callable[[BideError | None], None]], None]
@@ -100,7 +106,7 @@ class ActivityRunner:
         self._metrics = metrics
         self._slots = asyncio.Semaphore(max_concurrent)
         self._slots_of: dict[str, asyncio.Semaphore] = {}
-        self._threads = ThreadPoolExecutor(max_threads, "bide-activity")
+        self._threads = Threads(max_threads, "bide-activity")
         self._running: dict[TaskKey, _Run] = {}
         self._draining = False
         self._post: Post | None = None
@@ -137,7 +143,7 @@ class ActivityRunner:
         self.cancel(list(self._running))
         if cut_off:
             await asyncio.wait(cut_off, timeout=_CLEAN_UP_S)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     @property
     def running(self) -> Collection[TaskKey]:
@@ -148,6 +154,12 @@ class ActivityRunner:
     def tasks(self) -> list[asyncio.Task[None]]:
         """In which they run, or wait."""
         return [run.task for run in self._running.values() if run.task is not None]
+
+    @property
+    def outlived(self) -> int:
+        """Bodies of `def` activities that run on though nobody waits for them: their time was over, or their
+        instance has ended."""
+        return self._threads.outlived
 
     # --- one activity
 
@@ -179,16 +191,19 @@ class ActivityRunner:
             return await self._in_slot(definition, run)
 
     async def _in_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
-        await self._slots.acquire()
-        try:
-            fact = await self._outcome(definition, run)
-        except PayloadError as error:
-            fact = TaskFailed(run.activity.task_id, failure_of(error))
-        finally:
-            self._slots.release()
+        async with self._slots:
+            try:
+                async with self._place(needed=not definition.is_async):
+                    fact = await self._outcome(definition, run)
+            except PayloadError as error:
+                fact = TaskFailed(run.activity.task_id, failure_of(error))
         return fact if fact.started_at == run.began else replace(fact, started_at=run.began)
 
+    def _place(self, *, needed: bool) -> AbstractAsyncContextManager[None]:
+        return self._threads.place() if needed else nullcontext()
+
     async def _outcome(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
+        """Limits, and a once-activity's mark, begin here: with a slot, and a thread for a body that needs one."""
         activity = run.activity
         call = self._call_of(definition, activity)
         if definition.once and not activity.started:
@@ -243,10 +258,10 @@ class ActivityRunner:
         deadline = None if limit is None else asyncio.timeout(limit)
         try:
             if deadline is None:
-                result = await self._call(function, is_async=definition.is_async)
+                result = await self._call(function, run.activity, is_async=definition.is_async)
             else:
                 async with deadline:
-                    result = await self._call(function, is_async=definition.is_async)
+                    result = await self._call(function, run.activity, is_async=definition.is_async)
             return _completed(definition, run, result)
         except BaseException as error:  # whatever the body raises is its outcome
             if _from_outside(error):
@@ -261,14 +276,20 @@ class ActivityRunner:
                 return TaskFailed(run.activity.task_id, Failure("TimeoutError", text, kind="timeout"))
             return TaskFailed(run.activity.task_id, failure_of(error))
 
-    def _call(self, function: Callable[[], Any], *, is_async: bool) -> Awaitable[Any]:
+    def _call(self, function: Callable[[], Any], activity: ScheduledActivity, *, is_async: bool) -> Awaitable[Any]:
         """What a user's function gives."""
-        return cast("Awaitable[Any]", function()) if is_async else self._in_thread(function)
+        return cast("Awaitable[Any]", function()) if is_async else self._in_thread(function, activity)
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        """What a function gives that is not `async def`, and may block."""
+    async def _in_thread(self, function: Callable[[], Any], activity: ScheduledActivity) -> Any:
+        """What a function gives that is not `async def`, and may block. The caller has a place in `_threads`."""
         body = partial(copy_context().run, partial(_told_by_a_future, function))
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, body)
+        outlived = self._threads.outlived
+        try:
+            result = await self._threads.call(body)
+        except asyncio.CancelledError:
+            if self._threads.outlived > outlived:
+                log.warning(_OUTLIVED, activity.name, activity.instance_id, self._threads.outlived)
+            raise
         return await result if inspect.isawaitable(result) else result
 
     async def _reconcile(
@@ -278,7 +299,9 @@ class ActivityRunner:
             return Unknown()
         try:
             is_async = inspect.iscoroutinefunction(definition.reconcile)
-            outcome = await self._call(partial(definition.reconcile, call), is_async=is_async)
+            question = partial(definition.reconcile, call)
+            async with self._place(needed=definition.is_async and not is_async):
+                outcome = await self._call(question, activity, is_async=is_async)
             if isinstance(outcome, Done | NotDone | Unknown):
                 return outcome
             raise TypeError(f"reconcile answers Done, NotDone or Unknown, not {type(outcome).__qualname__}")

@@ -157,6 +157,8 @@ class WorkerObject(_Shape, frozen=True, kw_only=True):
     """How many of the hub's 256 partitions it owns; the instances in them are its to step."""
     live_instances: int
     running_activities: int
+    outlived_activities: int
+    """Bodies of `def` activities that nobody waits for any more, but that cannot be stopped."""
     queued_messages: int
 
 
@@ -319,6 +321,7 @@ def worker_object(presence: Presence, now: int) -> WorkerObject:
         partitions=presence.partitions if presence.alive(now) else 0,
         live_instances=presence.live_instances,
         running_activities=presence.running_activities,
+        outlived_activities=presence.outlived_activities,
         queued_messages=presence.queued_messages,
     )
 

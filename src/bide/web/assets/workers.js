@@ -23,10 +23,10 @@ export function Workers() {
         <td>${span(Date.parse(each.endedAt ?? each.seenAt) - Date.parse(each.startedAt))}</td><td class="id">${each.version}</td></tr>`)}</${Table}>`}`;
 }
 
-const Worker = ({ worker: { host, process, startedAt, seenAt, version, orchestrators, activities, partitions, liveInstances, runningActivities, queuedMessages } }) => html`<li class="card">
+const Worker = ({ worker: { host, process, startedAt, seenAt, version, orchestrators, activities, partitions, liveInstances, runningActivities, outlivedActivities, queuedMessages } }) => html`<li class="card">
   <header><span class="dot ok"></span><h2>${host}, process ${process}</h2><span class="muted">version <span class="id">${version}</span></span></header>
   <dl class="facts"><div><dt>Started</dt><dd><${Time} at=${startedAt} /></dd></div><div><dt>Last sign of life</dt><dd><${Time} at=${seenAt} /></dd></div>
-    <div><dt>Partitions</dt><dd>${partitions} of 256</dd></div><div><dt>Instances in memory</dt><dd>${liveInstances.toLocaleString()}</dd></div><div><dt>Activities running</dt><dd>${runningActivities.toLocaleString()}</dd></div>
+    <div><dt>Partitions</dt><dd>${partitions} of 256</dd></div><div><dt>Instances in memory</dt><dd>${liveInstances.toLocaleString()}</dd></div><div><dt>Activities running</dt><dd>${runningActivities.toLocaleString()}${outlivedActivities > 0 && ` and ${outlivedActivities.toLocaleString()} that nobody waits for`}</dd></div>
     <div><dt>Messages queued</dt><dd>${queuedMessages.toLocaleString()}</dd></div></dl>
   <h3>Orchestrators</h3><p class="chips">${orchestrators.map((name) => html`<span class="chip" key=${name}>${name}</span>`)}${!orchestrators.length && "none"}</p>
   <h3>Activities</h3><p class="chips">${activities.map((name) => html`<span class="chip" key=${name}>${name}</span>`)}${!activities.length && "none"}</p></li>`;
