@@ -189,10 +189,17 @@ def check_instance_id(instance_id: str) -> str:
 
 @lru_cache(1024)
 def check_event_name(name: str) -> str:
-    """The name itself, if it can be one: 1 to 200 printable characters. Raises `PayloadError`."""
-    if not 0 < len(name) <= 200 or not name.isprintable():
-        raise PayloadError(f"An event's name is 1 to 200 printable characters; this one is {name[:100]!a}.")
+    """The name itself, if it can be one: 1 to 200 printable characters, not `.` or `..`. Raises `PayloadError`."""
+    if not _can_name(name, 200):
+        raise PayloadError(
+            f"An event's name is 1 to 200 printable characters, and not . or ..; this one is {name[:100]!a}."
+        )
     return name
+
+
+def _can_name(text: str, longest: int) -> bool:
+    """Whether a text can name something under every address: `.` and `..` are taken out of addresses on the way."""
+    return 0 < len(text) <= longest and text.isprintable() and text not in (".", "..")
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -33,7 +33,7 @@ from bide.http.shapes import (
     WaitObject,
     WorkerObject,
 )
-from bide.instance import Instance, Reuse, RuntimeStatus, Wait
+from bide.instance import Instance, Reuse, RuntimeStatus, Wait, check_event_name
 from bide.payload import encode
 from bide.query import InstanceFilter
 
@@ -140,7 +140,7 @@ def start(
 
 
 def raise_event(instance_id: str, name: str, data: object, key: str | None) -> Request[None]:
-    return _sending(f"{_instance(instance_id)}/raiseEvent/{_quoted(name)}", data, None, key, {})
+    return _sending(f"{_instance(instance_id)}/raiseEvent/{_quoted(check_event_name(name))}", data, None, key, {})
 
 
 def change(instance_id: str, verb: str, **parameters: object) -> Request[None]:
@@ -164,7 +164,7 @@ def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResul
 
 
 def response_link(instance_id: str, event: str, once: bool, valid_for: timedelta | None) -> Request[LinkObject]:
-    path = f"{_instance(instance_id)}/responseLinks/{_quoted(event)}"
+    path = f"{_instance(instance_id)}/responseLinks/{_quoted(check_event_name(event))}"
     span = None if valid_for is None else f"{valid_for.total_seconds():.6f}s"
     return Request("POST", path, LinkObject, _given({"once": once, "validFor": span}))
 

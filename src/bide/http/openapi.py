@@ -57,7 +57,12 @@ _HEADERS: dict[str, Json] = {
 _PATH_PARAMETERS: dict[str, Json] = {
     "instanceId": {"type": "string", "minLength": 1},
     "newInstanceId": {"type": "string", "pattern": f"^{INSTANCE_ID.pattern}$", "minLength": 1, "maxLength": 100},
-    "eventName": {"type": "string", "pattern": "^[ -.0-~]+$", "minLength": 1, "maxLength": 200},
+    "eventName": {
+        "type": "string",
+        "pattern": r"^(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f]+$",
+        "minLength": 1,
+        "maxLength": 200,
+    },
 }
 
 

@@ -1,13 +1,15 @@
 """All operations of the API as one route.
 
 A path is found by a walk over its parts, however many operations there are, and the handler is called without
-layers between. Fixed parts compare case-insensitively.
+layers between. Fixed parts compare case-insensitively. A slash that is written as `%2F` belongs to a name and parts
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
@@ -46,10 +48,10 @@ class Operations(BaseRoute):
                 place = _below(place, part)
             place.methods[endpoint.method] = endpoint
 
-    def find(self, path: str) -> tuple[_Place, dict[str, str]] | None:
+    def find(self, parts: Iterable[str]) -> tuple[_Place, dict[str, str]] | None:
         """The place of a path, and the parameters in it."""
         place, parameters = self._root, dict[str, str]()
-        for part in path.split("/")[1:]:
+        for part in parts:
             found = place.fixed.get(part.lower())
             if found is None:
                 found = place.parameter
@@ -64,7 +66,7 @@ class Operations(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
             return Match.NONE, {}
-        found = self.find(scope["path"].removeprefix(scope.get("root_path", "")))
+        found = self.find(_parts(scope))
         if found is None:
             return Match.NONE, {}
         place, parameters = found
@@ -86,6 +88,18 @@ class Operations(BaseRoute):
         except BideError as error:
             answer = error_answer(error)
         await answer(scope, receive, send)
+
+
+def _parts(scope: Scope) -> list[str]:
+    """The decoded parts of a request's path, below what the app is mounted under."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" in raw.lower():
+        whole = [unquote(part) for part in raw.decode("ascii").split("/")]
+        if "/".join(whole) == path:  # otherwise, who rewrote the path on the way left the raw one as it was
+            return whole[root.count("/") + 1 :]
+    return path.removeprefix(root).split("/")[1:]
 
 
 def _below(place: _Place, part: str) -> _Place:

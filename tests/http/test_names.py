@@ -1,0 +1,193 @@
+"""One rule for all doors: what code can name can be named through each of them, or is refused where it is named."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from bide import App, OrchestrationContext, PayloadError, Settings
+from bide.client import AsyncClient, Client
+from bide.http.app import create_app
+from tests.cli.test_server_commands import Server
+from tests.http.conftest import BASE, INSTANCES
+
+HERE = ("127.0.0.1", 50_000)
+EVENTS = [
+    *(
+        "Event/1",
+        "/",
+        "a//b",
+        "/a/",
+        "../x",
+        "a b",
+        " a ",
+        "Müller",
+        "Ответ",
+        "答え",
+        "+1555",
+        "100%",
+        "%2F",
+        "%2f/",
+    ),
+    *("a?b=c", "a#b", "a;b", "a&b", "{eventName}", "\\", "...", "-x", "it's", '"', "x" * 200, "答" * 200),
+]
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=12)
+
+
+def asking() -> App:
+    app = App()
+
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext, event: str) -> Any:
+        return await ctx.wait_for_external_event(event)
+
+    return app
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(Settings(db=":memory:"), asking()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx2.Client]:
+    """A caller over a real connection, who writes paths as they are sent."""
+    with httpx2.Client(base_url=server.url) as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.url) as caller:
+        yield caller
+
+
+@asynccontextmanager
+async def asynchronous() -> AsyncIterator[AsyncClient]:
+    api = create_app(asking(), Settings(db=":memory:"))
+    async with api.lifespan(), httpx2.AsyncClient(transport=httpx2.ASGITransport(api, client=HERE)) as http:
+        yield AsyncClient(BASE, http=http)
+
+
+def quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def asked(http: httpx2.Client, event: str) -> str:
+    started: str = http.post("/orchestrators/ask", json=event).json()["id"]
+    return started
+
+
+def ended(http: httpx2.Client, instance_id: str) -> dict[str, Any]:
+    shown: dict[str, Any] = http.get(f"{INSTANCES}/{quoted(instance_id)}?wait=10s").json()
+    return shown
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_event_is_raised_under_the_name_that_is_waited_for(http: httpx2.Client, event: str) -> None:
+    instance_id = asked(http, event)
+    answer = http.post(f"{INSTANCES}/{instance_id}/raiseEvent/{quoted(event)}", json=1)
+    assert answer.status_code == 202, answer.text
+    assert ended(http, instance_id)["output"] == 1
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_links_are_made_for_it_and_take_its_answer(http: httpx2.Client, event: str) -> None:
+    instance_id = asked(http, event)
+    made = http.post(f"{INSTANCES}/{instance_id}/responseLinks/{quoted(event)}")
+    assert made.status_code == 201, made.text
+    assert http.get(made.json()["url"]).status_code == 200
+    assert http.post(made.json()["url"], json=2).status_code == 202
+    assert ended(http, instance_id)["output"] == 2
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_client_raises_it(client: Client, event: str) -> None:
+    instance_id = client.start("ask", event)
+    (wait,) = client.waits(instance_id)
+    assert wait.name == event
+    client.raise_event(instance_id, event, 3)
+    assert client.wait(instance_id).output == 3
+
+
+def test_the_asynchronous_client_raises_it() -> None:
+    async def raise_each() -> None:
+        async with asynchronous() as client:
+            for event in EVENTS:
+                instance_id = await client.start("ask", event)
+                await client.raise_event(instance_id, event, 4)
+                assert (await client.wait(instance_id)).output == 4
+
+    asyncio.run(raise_each())
+
+
+@pytest.mark.parametrize("event", ["Event/1", "a b", "%2F", "Ответ"])
+def test_the_command_line_raises_it(server: Server, client: Client, event: str) -> None:
+    instance_id = client.start("ask", event)
+    server.ok("raise", instance_id, event, "5")
+    assert client.wait(instance_id).output == 5
+
+
+def test_a_mounted_app_takes_it_too() -> None:
+    durable = asking().asgi(Settings(db=":memory:"))
+    host = Starlette(routes=[Mount("/my/durable", durable)], lifespan=durable.lifespan)
+    with TestClient(host, base_url=BASE, client=HERE) as http:
+        uris = http.post("/my/durable/orchestrators/ask", json="Event/1").json()
+        assert http.post(uris["sendEventPostUri"].replace("{eventName}", "Event%2F1"), json=6).status_code == 202
+        assert http.get(f"{uris['statusQueryGetUri']}&wait=10s").json()["output"] == 6
+
+
+def test_who_changes_a_path_on_the_way_is_served_by_what_it_was_changed_to() -> None:
+    """The raw path is optional in ASGI; and who takes a prefix off the path may leave it in the raw one."""
+    durable = asking().asgi(Settings(db=":memory:"))
+
+    async def shortening(scope: Any, receive: Any, send: Any) -> None:
+        await durable({**scope, "path": scope["path"].removeprefix("/a/b")}, receive, send)
+
+    async def call() -> None:
+        transport = httpx2.ASGITransport(shortening, client=HERE)
+        async with durable.lifespan(), httpx2.AsyncClient(transport=transport, base_url=BASE) as http:
+            assert (await http.post("/a%2Fb/orchestrators/ask/one", json="x")).status_code == 202
+            assert (await http.get(f"{INSTANCES}/one")).status_code == 202
+
+    asyncio.run(call())
+
+
+@pytest.mark.parametrize("event", [".", "..", "", "a\n", "\u200b", "x" * 201])
+def test_what_no_address_can_carry_is_refused_at_the_wait(http: httpx2.Client, event: str) -> None:
+    shown = ended(http, asked(http, event))
+    assert shown["runtimeStatus"] == "Failed"
+    assert "An event's name is" in str(shown["output"])
+
+
+@pytest.mark.parametrize("event", [".", ".."])
+def test_the_clients_refuse_it_and_change_nothing(client: Client, event: str) -> None:
+    instance_id = client.start("ask", "x")
+    for door in (client.raise_event, client.response_link):
+        with pytest.raises(PayloadError, match="An event's name is"):
+            door(instance_id, event)
+    assert [wait.name for wait in client.waits(instance_id)] == ["x"]
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES)
+@example("Event/1")
+def test_the_documents_pattern_takes_every_name(http: httpx2.Client, name: str) -> None:
+    described = http.get("/openapi.json").json()["paths"][f"{INSTANCES}/{{instanceId}}/raiseEvent/{{eventName}}"]
+    (pattern,) = [
+        each["schema"]["pattern"] for each in described["post"]["parameters"] if each["name"] == "eventName"
+    ]
+    assert (re.fullmatch(pattern, name) is None) == (name in (".", ".."))
