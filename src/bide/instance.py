@@ -178,10 +178,13 @@ def birth_of(chance: bytes) -> str:
 
 
 def check_instance_id(instance_id: str) -> str:
-    """The id itself, if it can be one: 1 to 100 printable characters, none of `/ \\ # ?`. Raises `PayloadError`."""
-    if not 0 < len(instance_id) <= 100 or not instance_id.isprintable() or not _RESERVED.isdisjoint(instance_id):
+    """The id itself, if it can be one: 1 to 100 printable characters, none of `/ \\ # ?`, and not `.` or `..`.
+
+    Raises `PayloadError`.
+    """
+    if not _can_name(instance_id, 100) or not _RESERVED.isdisjoint(instance_id):
         raise PayloadError(
-            "An instance id is 1 to 100 printable characters, none of them / \\ # or ?; "
+            "An instance id is 1 to 100 printable characters, none of them / \\ # or ?, and not . or ..; "
             f"this one is {instance_id[:100]!a}."
         )
     return instance_id

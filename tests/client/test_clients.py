@@ -152,7 +152,7 @@ def test_errors_are_those_of_the_in_process_client(client: Client) -> None:
     with pytest.raises(InstanceFinishedError):
         client.raise_event("a", "Answer", 1)
     with pytest.raises(PayloadError):
-        client.start("Approve", 1, instance_id="a b")
+        client.start("Approve", 1, instance_id="a/b")
 
 
 def test_a_key_is_sent_and_missed() -> None:

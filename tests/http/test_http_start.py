@@ -84,11 +84,11 @@ def test_an_input_of_another_type_is_a_422(api: Api) -> None:
     assert api.get(f"{INSTANCES}/x").status_code == 404
 
 
-@pytest.mark.parametrize("bad", ["a b", "ä", "a" * 101, "a%00", "..." + "!", "%2e%2e"])
+@pytest.mark.parametrize("bad", ["a%2Fb", "a%0Ab", "a" * 101, "a%00", "a%3F", "%2e%2e"])
 def test_a_bad_instance_id_is_a_400(api: Api, bad: str) -> None:
     answer = api.post(f"/orchestrators/Approve/{bad}")
     assert answer.status_code == 400
-    assert "1 to 100 characters" in answer.json()["Message"]
+    assert "1 to 100 printable characters" in answer.json()["Message"]
 
 
 def test_a_name_that_is_too_long_is_a_400(api: Api) -> None:

@@ -17,9 +17,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from bide import App, OrchestrationContext, PayloadError, Settings
+from bide import App, InstanceNotFoundError, OrchestrationContext, PayloadError, Settings
 from bide.client import AsyncClient, Client
 from bide.http.app import create_app
+from bide.instance import check_event_name, check_instance_id
 from tests.cli.test_server_commands import Server
 from tests.http.conftest import BASE, INSTANCES
 
@@ -191,3 +192,116 @@ def test_the_documents_pattern_takes_every_name(http: httpx2.Client, name: str) 
         each["schema"]["pattern"] for each in described["post"]["parameters"] if each["name"] == "eventName"
     ]
     assert (re.fullmatch(pattern, name) is None) == (name in (".", ".."))
+
+
+# --- ids of instances
+
+
+IDS = [
+    *(
+        "+1555",
+        "a b",
+        " a ",
+        "Müller",
+        "答え",
+        "100%",
+        "%2F",
+        "a&b=c",
+        "a;b",
+        "...",
+        "{id}",
+        '"',
+        "it's",
+        "-x",
+        "*",
+        "a:1",
+    ),
+    *("x" * 100, "答" * 100),
+]
+NO_IDS = [".", "..", "x/y", "x\\y", "x?y", "x#y", "a\nb", "\u200b", "x" * 101]
+
+
+def replied(http: httpx2.Client, instance_id: str) -> dict[str, Any]:
+    """What came of an instance that was started under an id and answered under the URIs of its start."""
+    started = http.post(f"/orchestrators/ask/{quoted(instance_id)}", json="x")
+    assert started.status_code == 202, started.text
+    uris = started.json()
+    assert uris["id"] == instance_id
+    assert http.post(uris["sendEventPostUri"].replace("{eventName}", "x"), json="yes").status_code == 202
+    shown: dict[str, Any] = http.get(f"{uris['statusQueryGetUri']}&wait=10s").json()
+    return shown
+
+
+@pytest.mark.parametrize("instance_id", IDS)
+def test_an_id_that_code_may_choose_may_be_chosen_over_http(http: httpx2.Client, instance_id: str) -> None:
+    shown = replied(http, instance_id)
+    assert (shown["instanceId"], shown["output"]) == (instance_id, "yes")
+    listed = http.get(INSTANCES, params={"instanceIdPrefix": instance_id}).json()
+    assert instance_id in [each["instanceId"] for each in listed]
+    assert http.get(f"/instances/{quoted(instance_id)}").status_code == 200  # the dashboard's page
+    assert http.delete(f"{INSTANCES}/{quoted(instance_id)}").status_code == 200
+
+
+@pytest.mark.parametrize("instance_id", IDS)
+def test_the_client_chooses_it(client: Client, instance_id: str) -> None:
+    assert client.start("ask", "x", instance_id=instance_id) == instance_id
+    client.suspend(instance_id)
+    client.resume(instance_id)
+    client.raise_event(instance_id, "x", 1)
+    assert client.wait(instance_id).output == 1
+    client.purge(instance_id)
+
+
+def test_the_command_line_chooses_it(server: Server, client: Client) -> None:
+    for instance_id in ("+1555", "a b", "Müller", "%2F"):
+        server.ok("start", "ask", "x", f"--id={instance_id}")
+        server.ok("raise", instance_id, "x", "5")
+        assert client.wait(instance_id).output == 5
+        client.purge(instance_id)
+
+
+@pytest.mark.parametrize("instance_id", [*NO_IDS, "%FC", "a%C3"])
+def test_over_http_another_is_refused_in_the_same_words(http: httpx2.Client, instance_id: str) -> None:
+    path = instance_id if instance_id.startswith("%F") or instance_id.endswith("%C3") else quoted(instance_id)
+    if path in (".", ".."):
+        path = f"%2e{path[1:].replace('.', '%2e')}"
+    before = len(http.get(INSTANCES).json())
+    answer = http.post(f"/orchestrators/ask/{path}", json="x")
+    assert answer.status_code == 400
+    assert "instance id is 1 to 100" in answer.json()["Message"] or "not UTF-8" in answer.json()["Message"]
+    assert len(http.get(INSTANCES).json()) == before
+
+
+@pytest.mark.parametrize("instance_id", ["", *NO_IDS])
+def test_the_clients_refuse_it_at_the_start_and_know_no_such_instance(client: Client, instance_id: str) -> None:
+    with pytest.raises(PayloadError, match="instance id is 1 to 100"):
+        client.start("ask", "x", instance_id=instance_id)
+    for door in (client.get, client.terminate, client.restart, client.purge, client.waits, client.history):
+        with pytest.raises(InstanceNotFoundError):
+            door(instance_id)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES, NAMES)
+def test_every_id_and_every_event_through_both_clients(server: Server, instance_id: str, event: str) -> None:
+    """What the one check takes, every door takes; what it refuses, every door refuses with the same words."""
+
+    async def through_the_other(url: str) -> Any:
+        async with AsyncClient(url) as client:
+            started = await client.start("ask", event, instance_id=instance_id, reuse="replace")
+            await client.raise_event(started, event, "asynchronous")
+            return (await client.wait(started)).output
+
+    with Client(server.url) as client:
+        try:
+            check_instance_id(instance_id)
+            check_event_name(event)
+        except PayloadError as refused:
+            with pytest.raises(PayloadError, match=re.escape(str(refused))):
+                client.raise_event(client.start("ask", "x", instance_id=instance_id, reuse="replace"), event)
+            return
+        started = client.start("ask", event, instance_id=instance_id, reuse="replace")
+        assert started == instance_id
+        client.raise_event(started, event, "synchronous")
+        assert client.wait(started).output == "synchronous"
+    assert asyncio.run(through_the_other(server.url)) == "asynchronous"

@@ -18,7 +18,14 @@ from msgspec import UNSET, Raw, Struct
 from bide import errors
 from bide.batch import AuditEntry
 from bide.clock import Timestamp, to_datetime, to_timestamp
-from bide.errors import AccessDeniedError, BideError, ServerFailedError, ServerUnreachableError
+from bide.errors import (
+    AccessDeniedError,
+    BideError,
+    InstanceNotFoundError,
+    PayloadError,
+    ServerFailedError,
+    ServerUnreachableError,
+)
 from bide.history import Parent, Step
 from bide.http.shapes import (
     CONTINUATION,
@@ -33,7 +40,7 @@ from bide.http.shapes import (
     WaitObject,
     WorkerObject,
 )
-from bide.instance import Instance, Reuse, RuntimeStatus, Wait, check_event_name
+from bide.instance import Instance, Reuse, RuntimeStatus, Wait, check_event_name, check_instance_id
 from bide.payload import encode
 from bide.query import InstanceFilter
 
@@ -134,7 +141,7 @@ def start(
 ) -> Request[dict[str, str]]:
     path = f"{BASE}/orchestrators/{_quoted(name)}"
     if instance_id is not None:
-        path += f"/{_quoted(instance_id)}"
+        path += f"/{_quoted(check_instance_id(instance_id))}"
     parameters = {"tag": [f"{tag}:{value}" for tag, value in (tags or {}).items()], "reuse": reuse}
     return _sending(path, input, dict[str, str], key, parameters)
 
@@ -295,7 +302,11 @@ def _given(parameters: Parameters) -> dict[str, Any]:
 
 
 def _instance(instance_id: str) -> str:
-    return f"{BASE}/instances/{_quoted(instance_id)}"
+    """Raises `InstanceNotFoundError` for an id that none can have: some of them would lead to another address."""
+    try:
+        return f"{BASE}/instances/{_quoted(check_instance_id(instance_id))}"
+    except PayloadError:
+        raise InstanceNotFoundError(instance_id) from None
 
 
 def _quoted(part: str) -> str:

@@ -23,7 +23,7 @@ from bide.http.endpoint import Endpoint
 from bide.http.paging import pattern
 from bide.http.queries import Query
 from bide.http.shapes import CONTINUATION, IDEMPOTENCY_KEY, LAST_EVENT_ID, Problem
-from bide.http.urls import INSTANCE_ID, NEW_PREFIX
+from bide.http.urls import NEW_PREFIX
 
 Json: TypeAlias = dict[str, Any]
 
@@ -54,12 +54,14 @@ _HEADERS: dict[str, Json] = {
     },
     LAST_EVENT_ID: {"description": "The last event that was read.", "schema": {"type": "string", "maxLength": 40}},
 }
+_NAMING = r"^(?!\.{{1,2}}$)[^\x00-\x1f\x7f-\x9f{}]+$"
+"""What `check_instance_id` and `check_event_name` take, as near as all dialects of patterns can say it."""
 _PATH_PARAMETERS: dict[str, Json] = {
     "instanceId": {"type": "string", "minLength": 1},
-    "newInstanceId": {"type": "string", "pattern": f"^{INSTANCE_ID.pattern}$", "minLength": 1, "maxLength": 100},
+    "newInstanceId": {"type": "string", "pattern": _NAMING.format(r"/\\#?"), "minLength": 1, "maxLength": 100},
     "eventName": {
         "type": "string",
-        "pattern": r"^(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f]+$",
+        "pattern": _NAMING.format(""),
         "minLength": 1,
         "maxLength": 200,
     },

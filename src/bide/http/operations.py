@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
@@ -80,6 +80,8 @@ class Operations(BaseRoute):
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         endpoint = place.methods.get(method)
         try:
+            if "\ufffd" in scope["path"]:
+                _check_encoding(scope)
             if endpoint is None:
                 raise HTTPException(405, headers={"Allow": ", ".join(_allowed(place))})
             answer = await endpoint.handle(Request(scope, receive, send))
@@ -100,6 +102,14 @@ def _parts(scope: Scope) -> list[str]:
         if "/".join(whole) == path:  # otherwise, who rewrote the path on the way left the raw one as it was
             return whole[root.count("/") + 1 :]
     return path.removeprefix(root).split("/")[1:]
+
+
+def _check_encoding(scope: Scope) -> None:
+    """Raises `HTTPException` 400 for a path whose bytes are no text: replaced by servers, two ids would be one."""
+    try:
+        unquote_to_bytes(scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError as error:
+        raise HTTPException(400, "The path is not UTF-8. Percent-encode names and ids as UTF-8.") from error
 
 
 def _below(place: _Place, part: str) -> _Place:

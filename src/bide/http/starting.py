@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bide.engine.client import Begun
@@ -12,7 +11,7 @@ from bide.http.endpoint import Call, Q
 from bide.http.queries import OutcomeQuery, RestartQuery, ShowQuery, StartQuery, tags_of
 from bide.http.shapes import IDEMPOTENCY_KEY
 from bide.http.showing import status_answer
-from bide.http.urls import INSTANCE_ID, management_payload
+from bide.http.urls import management_payload
 from bide.instance import RuntimeStatus
 from bide.tokens import InstanceGrant, sign
 
@@ -34,10 +33,15 @@ VERBS = (
 
 async def start(call: Call[StartQuery]) -> Response:
     """Start an instance with the body as its input."""
-    name, instance_id, tags = call.name("functionName"), _new_instance_id(call), tags_of(call.query.tag)
+    name, instance_id = call.name("functionName"), call.request.path_params.get("newInstanceId")
     key = call.header(IDEMPOTENCY_KEY) or None
     begun = await call.client.begin(
-        name, await call.input(), instance_id=instance_id, tags=tags, idempotency_key=key, reuse=call.query.reuse
+        name,
+        await call.input(),
+        instance_id=instance_id,
+        tags=tags_of(call.query.tag),
+        idempotency_key=key,
+        reuse=call.query.reuse,
     )
     return await _started(call, begun, call.query)
 
@@ -67,14 +71,3 @@ async def _started(call: Call[Q], begun: Begun, wanted: OutcomeQuery) -> Respons
     token = sign(services.secret, grant)
     payload = management_payload(call.request, services.settings, instance_id, token, report_failure=report_failure)
     return call.answer(202, payload, {"Location": payload.status_query_get_uri, "Retry-After": "10"})
-
-
-def _new_instance_id(call: Call[Q]) -> str | None:
-    """The instance id that a start asks for; None: make one up. Raises `HTTPException` 400."""
-    instance_id: str | None = call.request.path_params.get("newInstanceId")
-    if instance_id is not None and INSTANCE_ID.fullmatch(instance_id) is None:
-        raise HTTPException(
-            400,
-            "An instance id has 1 to 100 characters out of letters, digits and . _ ~ : @ - (but not only dots).",
-        )
-    return instance_id

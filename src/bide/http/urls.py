@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from urllib.parse import quote, urlencode
 
@@ -14,9 +13,6 @@ from bide.http.shapes import ManagementPayload
 NEW_PREFIX = "/runtime/webhooks/durabletask"
 OLD_PREFIX = "/admin/extensions/DurableTaskExtension"
 """The sample document's. Served like the new one, but not given out."""
-
-INSTANCE_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~:@-]{1,100}")
-"""What may be chosen as an id: what a URL's path can hold. It swallows "." and ".."."""
 
 
 def management_payload(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
@@ -189,6 +190,29 @@ def test_an_input_that_does_not_fit_starts_nothing(office: Served, open_page: Op
     page.locator(".schema-form input").first.fill("many")
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("whole number")
+
+
+@pytest.mark.parametrize("chosen", ["+1 555", "Müller", "100%2F", "{id}"])
+def test_an_instance_is_started_and_found_under_any_id(office: Served, open_page: Open, chosen: str) -> None:
+    page = open_page(f"{office.base}/start?name=Approval")
+    page.locator(".schema-form input").first.fill("Ann")
+    page.get_by_text("Id and tags").click()
+    page.get_by_label("Instance id").fill(chosen)
+    page.get_by_role("button", name="Start", exact=True).click()
+    heading(page, "Approval")
+    assert page.url.rpartition("/")[2] == quote(chosen, safe="")
+    page.reload()
+    heading(page, "Approval")
+
+
+@pytest.mark.parametrize("chosen", [".", "..", "x/y"])
+def test_an_id_that_cannot_be_starts_nothing(office: Served, open_page: Open, chosen: str) -> None:
+    page = open_page(f"{office.base}/start?name=Approval")
+    page.locator(".schema-form input").first.fill("Ann")
+    page.get_by_text("Id and tags").click()
+    page.get_by_label("Instance id").fill(chosen)
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("or ..")
 
 
 # --- looking

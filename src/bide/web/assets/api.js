@@ -27,6 +27,10 @@ export const setRole = (role) => (looksOnly = role === "viewer");
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
 function address(path, query, from) {
+  // An address would drop them, and so lead elsewhere.
+  if (path.split("/").some((part) => part === "." || part === "..")) {
+    throw new Refused(400, { Message: "No id and no name can be . or .., because no address can carry them." });
+  }
   const url = new URL(path, from);
   for (const [name, value] of Object.entries(query ?? {})) {
     for (const each of [value].flat()) if (each !== undefined && each !== "") url.searchParams.append(name, each);
