@@ -64,7 +64,8 @@ class App:
     def orchestrator(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
         """Declare an orchestrator: `async def` (or a generator function), its first parameter the context.
 
-        `name` is how others call it; by default the function's own. The function stays as it is.
+        `name` is how others call it, in upper or lower case; by default the function's own. The function stays as
+        it is.
         """
 
         def declare(function: F) -> F:

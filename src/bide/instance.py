@@ -41,6 +41,8 @@ from bide.history import (
 
 BIRTH_LENGTH = 8
 """So many characters are a birth: enough of chance, and links stay short."""
+MAX_NAME = 200
+"""How many characters the name of a function or an event has at most."""
 PARTITIONS = 256
 """How many partitions a task hub has. Fixed for its life."""
 ALL_PARTITIONS = range(PARTITIONS)
@@ -182,7 +184,7 @@ def check_instance_id(instance_id: str) -> str:
 
     Raises `PayloadError`.
     """
-    if not _can_name(instance_id, 100) or not _RESERVED.isdisjoint(instance_id):
+    if not can_name(instance_id, 100) or not _RESERVED.isdisjoint(instance_id):
         raise PayloadError(
             "An instance id is 1 to 100 printable characters, none of them / \\ # or ?, and not . or ..; "
             f"this one is {instance_id[:100]!a}."
@@ -193,14 +195,14 @@ def check_instance_id(instance_id: str) -> str:
 @lru_cache(1024)
 def check_event_name(name: str) -> str:
     """The name itself, if it can be one: 1 to 200 printable characters, not `.` or `..`. Raises `PayloadError`."""
-    if not _can_name(name, 200):
+    if not can_name(name, MAX_NAME):
         raise PayloadError(
-            f"An event's name is 1 to 200 printable characters, and not . or ..; this one is {name[:100]!a}."
+            f"An event's name is 1 to {MAX_NAME} printable characters, and not . or ..; this one is {name[:100]!a}."
         )
     return name
 
 
-def _can_name(text: str, longest: int) -> bool:
+def can_name(text: str, longest: int) -> bool:
     """Whether a text can name something under every address: `.` and `..` are taken out of addresses on the way."""
     return 0 < len(text) <= longest and text.isprintable() and text not in (".", "..")
 

@@ -161,6 +161,11 @@ def test_changing_many_asks_first(server: Server) -> None:
     assert server.ok("ls") == ""
 
 
+def test_the_case_of_a_functions_name_does_not_matter(server: Server) -> None:
+    server.ok("start", "ECHO", "0042", "--id=case")
+    assert json.loads(server.ok("show", "case", "-o", "json"))["name"] == "Echo"
+
+
 def test_rewind_and_restart(server: Server) -> None:
     server.fails(6, "start", "Fail", "--id", "f", "--wait", "10s")
     server.ok("rewind", "f", "--reason", "once more")

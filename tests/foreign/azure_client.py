@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +33,15 @@ async def becomes(client: DurableOrchestrationClient, instance_id: str, wanted: 
     return status
 
 
+async def refused(call: Awaitable[object]) -> str:
+    """What the client says of a call that the server refuses: it raises plain exceptions."""
+    try:
+        await call
+    except Exception as error:
+        return str(error)
+    return "it was not refused"
+
+
 async def walk(base: str, flag: Path) -> None:
     client = client_of(base)
     hour = timedelta(hours=1)
@@ -45,7 +55,10 @@ async def walk(base: str, flag: Path) -> None:
     kinds = [event["EventType"] for event in shown.historyEvents]
     assert kinds == ["ExecutionStarted", "EventRaised", "ExecutionCompleted"], kinds
 
-    steered = await client.start_new("Approve", "steered", 1)
+    said = await refused(client.start_new("Nothing", None, 1))
+    assert "There is no orchestrator 'Nothing'" in said, said
+
+    steered = await client.start_new("APPROVE", "steered", 1)
     assert steered == "steered"
     await client.suspend(steered, "lunch")
     await becomes(client, steered, Status.Suspended)

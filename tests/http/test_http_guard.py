@@ -64,7 +64,7 @@ def test_an_unexpected_error_shows_no_internals(
     monkeypatch.setattr(Client, "get", get)
     answer = api.get(f"{INSTANCES}/x%0Ay?code=a-secret-key")
     assert answer.status_code == 500
-    assert list(answer.json()) == ["title", "status", "detail", "Message"]
+    assert list(answer.json()) == ["title", "status", "detail", "Message", "ExceptionMessage"]
     assert "inside" not in answer.text
     (record,) = [record for record in caplog.records if record.name == "bide.http"]
     assert record.levelno == logging.ERROR

@@ -77,6 +77,20 @@ def test_an_unknown_function_is_a_400_that_names_the_known_ones(api: Api) -> Non
     assert "Approve" in answer.json()["Message"]
 
 
+def test_what_azures_python_client_reads_of_a_400_is_there(api: Api) -> None:
+    """Its 1.x versions read nothing but `ExceptionMessage`, and raise a KeyError without it."""
+    for answer in (api.post("/orchestrators/Nothing", b"1"), api.post("/orchestrators/Echo", b"{")):
+        assert answer.status_code == 400
+        assert answer.json()["ExceptionMessage"] == answer.json()["Message"] == answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["Strict", "strict", "STRICT"])
+def test_the_case_of_a_functions_name_does_not_matter(api: Api, name: str) -> None:
+    started = api.start(name, b"7")
+    assert api.ended(started)["output"] == 7
+    assert api.status(started)["name"] == "Strict"
+
+
 def test_an_input_of_another_type_is_a_422(api: Api) -> None:
     answer = api.post("/orchestrators/Strict/x", b'"many"')
     assert answer.status_code == 422

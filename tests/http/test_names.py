@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from bide import App, InstanceNotFoundError, OrchestrationContext, PayloadError, Settings
+from bide import App, FunctionNotFoundError, InstanceNotFoundError, OrchestrationContext, PayloadError, Settings
 from bide.client import AsyncClient, Client
 from bide.http.app import create_app
 from bide.instance import check_event_name, check_instance_id
@@ -305,3 +305,31 @@ def test_every_id_and_every_event_through_both_clients(server: Server, instance_
         client.raise_event(started, event, "synchronous")
         assert client.wait(started).output == "synchronous"
     assert asyncio.run(through_the_other(server.url)) == "asynchronous"
+
+
+# --- names of functions
+
+
+@pytest.mark.parametrize("name", ["a/b", "Prüfen", "a b", "100%", "{functionName}", "..."])
+def test_a_function_of_any_name_is_started_through_every_door(name: str) -> None:
+    app = App()
+
+    @app.orchestrator(name=name)
+    async def function(ctx: OrchestrationContext) -> str:
+        return "done"
+
+    with Server(Settings(db=":memory:"), app) as server, Client(server.url) as client:
+        with httpx2.Client(base_url=server.url) as http:
+            assert http.post(f"/orchestrators/{quoted(name)}/over-http").status_code == 202
+        client.start(name, instance_id="by-client")
+        server.ok("start", name, "--id=by-cli")
+        for instance_id in ("over-http", "by-client", "by-cli"):
+            assert client.wait(instance_id).output == "done"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../instances", "a\n"])
+def test_the_client_knows_no_function_of_an_impossible_name(client: Client, name: str) -> None:
+    with pytest.raises(FunctionNotFoundError):
+        client.start(name)
+    with pytest.raises(FunctionNotFoundError):
+        client.start(name, instance_id="x")

@@ -146,7 +146,7 @@ def _input_schema(client: Client, name: str) -> dict[str, Any]:
     """What the orchestrator takes; empty if it is not known, so that the server says so."""
     import msgspec
 
-    found = [each for each in client.orchestrators() if each.name == name]
+    found = [each for each in client.orchestrators() if each.name.casefold() == name.casefold()]
     return msgspec.json.decode(found[0].input_schema) if found else {}
 
 

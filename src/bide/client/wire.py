@@ -21,6 +21,7 @@ from bide.clock import Timestamp, to_datetime, to_timestamp
 from bide.errors import (
     AccessDeniedError,
     BideError,
+    FunctionNotFoundError,
     InstanceNotFoundError,
     PayloadError,
     ServerFailedError,
@@ -40,7 +41,16 @@ from bide.http.shapes import (
     WaitObject,
     WorkerObject,
 )
-from bide.instance import Instance, Reuse, RuntimeStatus, Wait, check_event_name, check_instance_id
+from bide.instance import (
+    MAX_NAME,
+    Instance,
+    Reuse,
+    RuntimeStatus,
+    Wait,
+    can_name,
+    check_event_name,
+    check_instance_id,
+)
 from bide.payload import encode
 from bide.query import InstanceFilter
 
@@ -139,6 +149,8 @@ def start(
     key: str | None,
     reuse: Reuse | None = None,
 ) -> Request[dict[str, str]]:
+    if not can_name(name, MAX_NAME):  # some of these would lead to another address
+        raise FunctionNotFoundError(f"There is no orchestrator {name[:100]!a}.")
     path = f"{BASE}/orchestrators/{_quoted(name)}"
     if instance_id is not None:
         path += f"/{_quoted(check_instance_id(instance_id))}"

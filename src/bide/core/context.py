@@ -103,10 +103,10 @@ class Calls:
         function that is no activity of this app.
         """
         if isinstance(activity, str):
-            known = self._execution.registry.activities.get(activity)
-            result = known.signature.result if known else Any
+            known = self._execution.registry.activity_if_known(activity)
+            name, result = (known.name, known.signature.result) if known else (activity, Any)
             return self._execution.call_activity(
-                activity, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
+                name, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
             )
         definition = self._execution.registry.activity(activity)
         input_json = definition.signature.encode(args, kwargs)
@@ -141,10 +141,10 @@ class Calls:
         instance that has not ended.
         """
         if isinstance(orchestrator, str):
-            known = self._execution.registry.orchestrators.get(orchestrator)
-            result = known.signature.result if known else Any
+            known = self._execution.registry.orchestrator_if_known(orchestrator)
+            name, result = (known.name, known.signature.result) if known else (orchestrator, Any)
             return self._execution.call_child(
-                orchestrator, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
+                name, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
             )
         definition = self._execution.registry.orchestrator(orchestrator)
         input_json = definition.signature.encode(args, kwargs)

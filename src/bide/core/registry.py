@@ -7,11 +7,11 @@ their names. So the same activity can be called from Python, by name, and over H
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Never, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Never, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw
 from bide.core.calls import Reconcile
 from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
 from bide.history import NULL
+from bide.instance import MAX_NAME, can_name
 from bide.payload import decoder, encode, schema
 
 Function: TypeAlias = Callable[..., Any]
@@ -204,53 +205,98 @@ class ActivityDefinition:
         object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
 
 
+Definition = TypeVar("Definition", OrchestratorDefinition, ActivityDefinition)
+
+
+class _Functions(Generic[Definition]):
+    """The functions of one kind: by their own names, by those in any case, and by the function objects."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.named: dict[str, Definition] = {}
+        self._found: dict[str | Function, Definition] = {}
+        self._folded: dict[str, Definition] = {}
+
+    def add(self, definition: Definition, *called: Function) -> None:
+        """Raises `ValueError` for a name that cannot be, or that is taken."""
+        name = definition.name
+        self._check_name(name)
+        self.named[name] = self._folded[name.casefold()] = definition
+        self._found.update(dict.fromkeys((name, *called), definition))
+
+    def find(self, wanted: str | Function) -> Definition | None:
+        found = self._found.get(wanted)
+        return self._folded.get(wanted.casefold()) if found is None and isinstance(wanted, str) else found
+
+    def get(self, wanted: str | Function) -> Definition:
+        """Raises `FunctionNotFoundError`."""
+        found = self.find(wanted)
+        if found is not None:
+            return found
+        shown = wanted if isinstance(wanted, str) else getattr(wanted, "__qualname__", repr(wanted))
+        known = ", ".join(sorted(self.named)) or "none"
+        raise FunctionNotFoundError(f"There is no {self._kind} '{shown}'. Registered: {known}.")
+
+    def _check_name(self, name: str) -> None:
+        if not can_name(name, MAX_NAME):
+            raise ValueError(
+                f"A function's name is 1 to {MAX_NAME} printable characters, and not . or ..; "
+                f"this one is {name[:100]!a}."
+            )
+        taken = self._folded.get(name.casefold())
+        if taken is None:
+            return
+        if taken.name == name:
+            raise ValueError(f"The name '{name}' is taken by {taken.function.__qualname__}.")
+        raise ValueError(
+            f"The name '{name}' is taken by '{taken.name}' ({taken.function.__qualname__}): "
+            "names of functions compare without regard to case. Choose another one."
+        )
+
+
 class Registry:
-    """All functions of an app, by name and by the function object itself."""
+    """All functions of an app, by name and by the function object itself. Names compare case-insensitively."""
 
     def __init__(self) -> None:
-        self.orchestrators: dict[str, OrchestratorDefinition] = {}
-        self.activities: dict[str, ActivityDefinition] = {}
-        self._orchestrators: dict[str | Function, OrchestratorDefinition] = {}
-        self._activities: dict[str | Function, ActivityDefinition] = {}
+        self._orchestrators = _Functions[OrchestratorDefinition]("orchestrator")
+        self._activities = _Functions[ActivityDefinition]("activity")
+
+    @property
+    def orchestrators(self) -> Mapping[str, OrchestratorDefinition]:
+        """By their own names."""
+        return self._orchestrators.named
+
+    @property
+    def activities(self) -> Mapping[str, ActivityDefinition]:
+        """By their own names."""
+        return self._activities.named
 
     def add_orchestrator(self, name: str, function: Function) -> None:
-        """Raises `ValueError` if the name is taken, `TypeError` if the parameters cannot travel as JSON."""
-        _check_name(name, self.orchestrators)
-        definition = OrchestratorDefinition(name, function, Signature(function, skip=1))
-        self.orchestrators[name] = self._orchestrators[name] = self._orchestrators[function] = definition
+        """Raises `ValueError` for a name that is taken, or cannot be; `TypeError` if parameters cannot be JSON."""
+        self._orchestrators.add(OrchestratorDefinition(name, function, Signature(function, skip=1)), function)
 
     def add_activity(self, definition: ActivityDefinition, called: Function | None = None) -> None:
         """`called` is the function as its callers know it, if that is another object.
 
-        Raises `ValueError` if the name is taken.
+        Raises `ValueError` if the name is taken, or cannot be one.
         """
-        name, function = definition.name, definition.function
-        _check_name(name, self.activities)
-        self.activities[name] = self._activities[name] = definition
-        self._activities[function] = self._activities[called or function] = definition
+        self._activities.add(definition, definition.function, called or definition.function)
 
     def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
         """Raises `FunctionNotFoundError`."""
-        found = self._orchestrators.get(wanted)
-        return found if found is not None else _missing(wanted, self.orchestrators, "orchestrator")
+        return self._orchestrators.get(wanted)
 
     def activity(self, wanted: str | Function) -> ActivityDefinition:
         """Raises `FunctionNotFoundError`."""
-        found = self._activities.get(wanted)
-        return found if found is not None else _missing(wanted, self.activities, "activity")
+        return self._activities.get(wanted)
 
+    def orchestrator_if_known(self, name: str) -> OrchestratorDefinition | None:
+        """Other workers may have more functions than this one."""
+        return self._orchestrators.find(name)
 
-def _check_name(name: str, taken: Mapping[str, OrchestratorDefinition | ActivityDefinition]) -> None:
-    if not name:
-        raise ValueError("A function needs a name.")
-    if name in taken:
-        raise ValueError(f"The name '{name}' is taken by {taken[name].function.__qualname__}.")
-
-
-def _missing(wanted: str | Function, among: Iterable[str], kind: str) -> NoReturn:
-    shown = wanted if isinstance(wanted, str) else getattr(wanted, "__qualname__", repr(wanted))
-    known = ", ".join(sorted(among)) or "none"
-    raise FunctionNotFoundError(f"There is no {kind} '{shown}'. Registered: {known}.")
+    def activity_if_known(self, name: str) -> ActivityDefinition | None:
+        """Other workers may have more functions than this one."""
+        return self._activities.find(name)
 
 
 def check_input(definition: OrchestratorDefinition, text: Raw) -> None:

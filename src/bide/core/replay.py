@@ -184,7 +184,7 @@ class Execution(Record):
     def _as_recorded(self, asked: Asked) -> Asked:
         """What history has in place of what the code asks for, if it is of the same kind, id and name."""
         recorded = self._recorded.get((type(asked), asked.id))
-        if recorded is None or recorded == asked or getattr(recorded, "name", "") != getattr(asked, "name", ""):
+        if recorded is None or recorded == asked or _name_in(recorded) != _name_in(asked):
             return asked
         self.differences.append(describe(recorded))
         return cast("Asked", recorded)
@@ -651,6 +651,11 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     execution.expect(())
     execution.take_wait_changes()  # what replay opened has its row already
     execution.answered.clear()
+
+
+def _name_in(fact: Fact) -> str:
+    """The name of a function or an event, as names compare."""
+    return str(getattr(fact, "name", "")).casefold()
 
 
 def _fits(execution: Execution, asked: Fact, recorded: Fact) -> bool:

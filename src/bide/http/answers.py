@@ -23,7 +23,7 @@ from bide.errors import (
     RequestReusedError,
     TryAgainError,
 )
-from bide.http.shapes import Problem
+from bide.http.shapes import UNTYPED, Problem
 
 STATUS: dict[type[BideError], int] = {
     PayloadError: 400,
@@ -42,7 +42,7 @@ HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Con
 """Answers are about one moment and one caller; and URLs, which may hold keys, are not passed on to other sites."""
 
 _SHAPED = {400, 500}
-"""For these Durable Functions has a shape of its own, as `application/json`. Ours has the same `Message`."""
+"""For these Durable Functions has a shape of its own, as `application/json`. Ours has its texts."""
 
 
 _RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
@@ -74,9 +74,7 @@ def nothing(status: int) -> Response:
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer that says what is wrong."""
-    return _problem(
-        Problem(title=HTTPStatus(status).phrase, status=status, detail=message, message=message), headers
-    )
+    return _problem(UNTYPED, status, message, headers)
 
 
 def error_answer(error: BideError, status: int | None = None) -> Response:
@@ -86,21 +84,25 @@ def error_answer(error: BideError, status: int | None = None) -> Response:
         raise error
     status = status or STATUS[kind]
     headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, TryAgainError) else {}
+    path = error.path if isinstance(error, MisfitError) else None
+    return _problem(f"urn:bide:{type(error).__name__}", status, str(error), headers, path)
+
+
+def _problem(
+    type: str, status: int, message: str, headers: Mapping[str, str] | None, path: str | None = None
+) -> Response:
+    shaped = status in _SHAPED
     problem = Problem(
-        type=f"urn:bide:{type(error).__name__}",
+        type=type,
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=str(error),
-        message=str(error),
-        path=error.path if isinstance(error, MisfitError) else None,
+        detail=message,
+        message=message,
+        exception_message=message if shaped else None,
+        path=path,
     )
-    return _problem(problem, headers)
-
-
-def _problem(problem: Problem, headers: Mapping[str, str] | None) -> Response:
-    kind = "application/json" if problem.status in _SHAPED else "application/problem+json"
-    body = msgspec.json.encode(problem)
-    return Response(body, problem.status, {**HEADERS, **(headers or {})}, media_type=kind)
+    kind = "application/json" if shaped else "application/problem+json"
+    return Response(msgspec.json.encode(problem), status, {**HEADERS, **(headers or {})}, media_type=kind)
 
 
 async def refuse_error(request: Request, error: Exception) -> Response:

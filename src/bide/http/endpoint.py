@@ -26,7 +26,7 @@ from bide.http.auth import Caller, Gate, grant_expired
 from bide.http.body import read_input, read_payload
 from bide.http.queries import Query, parse
 from bide.http.streams import Streams
-from bide.instance import Instance
+from bide.instance import MAX_NAME, Instance
 
 Q = TypeVar("Q", bound=Query)
 
@@ -80,8 +80,8 @@ class Call(Struct, Generic[Q], frozen=True):
     def name(self, parameter: str) -> str:
         """A function's or event's name out of the path. Raises `HTTPException` 400 for one that is too long."""
         name = str(self.request.path_params[parameter])
-        if len(name) > 200:
-            raise HTTPException(400, "A name has 1 to 200 characters.")
+        if len(name) > MAX_NAME:
+            raise HTTPException(400, f"A name has 1 to {MAX_NAME} characters.")
         return name
 
     def header(self, name: str, most: int = 255) -> str:

@@ -268,15 +268,20 @@ class Health(_Shape, frozen=True, kw_only=True):
     ready: bool
 
 
+UNTYPED = "about:blank"
+
+
 class Problem(_Shape, frozen=True, kw_only=True, omit_defaults=True):
     """Why a request was refused (RFC 9457). `Message` is what clients of Durable Functions read."""
 
-    type: str = "about:blank"
+    type: str = UNTYPED
     """`urn:bide:` and the error's name, as Python's callers know it."""
     title: str
     status: int
     detail: str
     message: str = field(name="Message")
+    exception_message: str | None = field(default=None, name="ExceptionMessage")
+    """The same once more, for 400 and 500: there, clients of Durable Functions for Python read nothing else."""
     path: str | None = None
     """Where in the data the fault lies: `$` is the whole, `$.a[0]` a part."""
 
