@@ -23,6 +23,7 @@ from bide.core.context import ResponseLinks
 from bide.core.registry import ActivityDefinition, Registry, Signature
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
+from bide.engine.code_version import code_version
 from bide.engine.heartbeat import Heartbeat, presence_of
 from bide.engine.memory import search_less_often
 from bide.engine.supervision import Supervisor
@@ -202,16 +203,16 @@ async def run(
     `public_url` tells."""
     search_less_often()
     owner = _owner_name()
-    store, clock = _store(settings, clock, owner)
-    await store.open()
-    try:
+    async with open_store(settings, clock, owner) as (store, clock):
         secret = await store.secret()
         metrics = Metrics(clock.now())
         runner = ActivityRunner(app.registry, secret, clock, metrics)
         links = _links(secret, settings, address_known)
         options = options or WorkerOptions(retention=_retention(settings), strict_replay=settings.strict_replay)
-        worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options)
-        heartbeat = Heartbeat(store, clock, presence_of(owner, app.registry, clock), partial(_load, worker, runner))
+        version = code_version(app.registry)
+        worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options, version)
+        presence = presence_of(owner, app.registry, version, clock)
+        heartbeat = Heartbeat(store, clock, presence, partial(_load, worker, runner))
         watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
         watchdog.start()
         store.listen(owner, worker.mail_came, worker.partitions_came_free)
@@ -232,6 +233,15 @@ async def run(
             await heartbeat.end()
             await worker.release()
             watchdog.stop()
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, clock: Clock, owner: str) -> AsyncGenerator[tuple[Store, Clock], None]:
+    """The database, open, and the clock that goes with it. Raises `StoreError` if it cannot be used."""
+    store, clock = _store(settings, clock, owner)
+    await store.open()
+    try:
+        yield store, clock
     finally:
         await store.close()
 

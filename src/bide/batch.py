@@ -137,7 +137,7 @@ class ScheduledActivity(Struct, frozen=True, gc=False):
     """An activity that is scheduled and not yet recorded.
 
     `call_id` is the task id of its first attempt. `started` is set, durably, before the body of a once-activity
-    runs.
+    runs. `held_by` is its instance's; only reading fills it in.
     """
 
     instance_id: str
@@ -150,6 +150,7 @@ class ScheduledActivity(Struct, frozen=True, gc=False):
     scheduled_at: Timestamp
     started: bool = False
     birth: str = ""
+    held_by: str = ""
 
     @property
     def key(self) -> TaskKey:
@@ -212,6 +213,9 @@ class Batch:
     activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
     activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
     activities_closed: list[TaskKey] = field(default_factory=list[TaskKey])
+    reruns: dict[TaskKey, int] = field(default_factory=dict[TaskKey, int])
+    """What is about to run again after a cut-off, and how often it will have (see `engine.reruns`)."""
+    reruns_closed: list[TaskKey] = field(default_factory=list[TaskKey])
     timers: dict[TaskKey, Timer] = field(default_factory=dict[TaskKey, Timer])
     timers_closed: list[Timer] = field(default_factory=list[Timer])
     waits: dict[tuple[str, int], Wait] = field(default_factory=dict[tuple[str, int], Wait])
@@ -243,6 +247,8 @@ class Batch:
     """The instances whose history has become long in this step, and how many steps it has, to be reported."""
     held: list[Instance] = field(default_factory=list[Instance])
     """The instances that this step put on hold, to be reported."""
+    let_go: list[str] = field(default_factory=list[str])
+    """The instances that are held no longer because somebody resumed them: what they were kept from is due now."""
 
     @property
     def empty(self) -> bool:
@@ -250,6 +256,6 @@ class Batch:
         return not any(getattr(self, rows) for rows in _ROWS)
 
 
-_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "held")
+_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "held", "let_go")
 """What a batch says beside its rows."""
 _ROWS = tuple(each.name for each in fields(Batch) if each.name not in _TOLD)

@@ -111,11 +111,18 @@ _TAG_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")
 _RESERVED = frozenset("/\\#?")
 
 
+OPERATOR = "operator"
+"""Who holds an instance until it is resumed, whatever code there is."""
+
+
 class Instance(Struct, frozen=True, gc=False):
     """What one row shows of an instance.
 
     `generation` counts the runs between two continue-as-new, from 0. `held` says why the instance does not go
-    on although it has messages (G7), or is None. Payloads are JSON text; `input`, `output` and
+    on although it has messages (G7), or is None; `held_by` who decided that: `OPERATOR`, until it is resumed; the
+    version of the code that is not to try it again, because that would cost everybody; or, empty, a worker that
+    found no code that fits, so that the next one that starts tries it again. Payloads
+    are JSON text; `input`, `output` and
     `custom_status` decode them. `tags` were given at the start.
 
     `birth` tells this instance from all others that ever had its id: an id may be used again once its instance is
@@ -137,6 +144,7 @@ class Instance(Struct, frozen=True, gc=False):
     held: str | None = None
     tags: dict[str, str] = {}
     birth: str = ""
+    held_by: str = ""
 
     @property
     def input(self) -> object:

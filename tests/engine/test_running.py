@@ -295,6 +295,8 @@ def test_a_runaway_replay_is_held_too(app: App, tmp_path: Path) -> None:
 
     async def third(instance_id: str) -> None:
         async with running(app, settings) as client:
+            assert "without awaiting" in str((await client.get(instance_id)).held), "the code is the same"
+            await client.resume(instance_id)
             assert (await client.wait(instance_id, QUICK)).output == "x"
 
     instance_id = asyncio.run(first())

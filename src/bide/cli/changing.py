@@ -63,7 +63,7 @@ def suspend(ids: tuple[str, ...], reason: str, **options: Any) -> None:
 @_many
 @reason_option
 def resume(ids: tuple[str, ...], reason: str, **options: Any) -> None:
-    """Let suspended instances go on.
+    """Let suspended instances go on, and try held ones again.
 
     \b
     Example:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bide.cli.changing import reason_option
 from bide.cli.faults import Fault, MisuseFault, StoreFault, plain_errors
 from bide.cli.options import columns, db_option, debug_option, file_of, output_option, settings_from
 from bide.cli.output import print_json
 
+if TYPE_CHECKING:
+    from bide.clock import Clock
+    from bide.store.protocol import Store
+
+instance_argument = click.argument("instance_id", metavar="ID")
+
 
 @click.group()
 def db() -> None:
-    """The database, in a file or on a server: look at it, migrate it, back it up.
+    """The database, in a file or on a server: look at it, migrate it, back it up, end what ends every server.
 
     \b
     Example:
@@ -134,6 +142,82 @@ def backup(to: Path, db: str | None, debug: bool) -> None:
             if source.exists():
                 _copy_secret(source, target)
         click.echo(f"Backed up to {', '.join(map(str, made))}.", err=True)
+
+
+@db.command()
+@instance_argument
+@reason_option
+@db_option
+@debug_option
+def hold(instance_id: str, reason: str, db: str | None, debug: bool) -> None:
+    """Keep an instance from running until it is resumed (bide resume), while no server runs.
+
+    For an instance that ends every process that runs it. Its messages and timers are kept.
+
+    \b
+    Example:
+      bide db hold order-17 --reason "it runs out of memory"
+    """
+    from bide.engine import offline
+
+    with plain_errors(debug):
+        _change(db, lambda store, clock: offline.hold(store, clock, instance_id, reason))
+        click.echo(f"Held: {instance_id}. With a server, bide resume {instance_id} lets it go on.", err=True)
+
+
+@db.command()
+@instance_argument
+@reason_option
+@click.option("--recurse", is_flag=True, help="End its sub-orchestrations too, as soon as a server runs.")
+@db_option
+@debug_option
+def terminate(instance_id: str, reason: str, recurse: bool, db: str | None, debug: bool) -> None:
+    """End an instance while no server runs. Its code does not run any more.
+
+    \b
+    Example:
+      bide db terminate order-17 --reason "it ends every process"
+    """
+    from bide.engine import offline
+
+    with plain_errors(debug):
+        _change(db, lambda store, clock: offline.terminate(store, clock, instance_id, reason, recurse=recurse))
+        click.echo(f"Terminated: {instance_id}.", err=True)
+
+
+@db.command()
+@instance_argument
+@db_option
+@debug_option
+def purge(instance_id: str, db: str | None, debug: bool) -> None:
+    """Delete an instance that has ended, with its history, while no server runs.
+
+    \b
+    Example:
+      bide db purge order-17
+    """
+    from bide.engine import offline
+
+    with plain_errors(debug):
+        _change(db, lambda store, clock: offline.purge(store, clock, instance_id))
+        click.echo(f"Purged: {instance_id}.", err=True)
+
+
+def _change(db: str | None, change: Callable[[Store, Clock], Coroutine[Any, Any, None]]) -> None:
+    """Do something to the database that only its owner may do. Raises `StoreError` if it has one."""
+    import asyncio
+
+    from bide.app import open_store
+    from bide.clock import SystemClock
+
+    if _server(db) is None:
+        _existing(db)
+
+    async def run() -> None:
+        async with open_store(settings_from({"db": db}), SystemClock(), "bide db") as (store, clock):
+            await change(store, clock)
+
+    asyncio.run(run())
 
 
 def _how_to_dump(url: str, to: Path) -> str:

@@ -41,6 +41,7 @@ from bide.errors import (
     InstanceNotFoundError,
     NotAllowedError,
     RequestReusedError,
+    RunawayStep,
 )
 from bide.history import (
     NULL,
@@ -48,6 +49,7 @@ from bide.history import (
     EventRaised,
     ExecutionCompleted,
     ExecutionPurged,
+    ExecutionResumed,
     ExecutionRewound,
     ExecutionStarted,
     ExecutionTerminated,
@@ -59,7 +61,7 @@ from bide.history import (
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
 )
-from bide.instance import ALL_PARTITIONS, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
+from bide.instance import ALL_PARTITIONS, OPERATOR, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
 from bide.payload import encode
 
 
@@ -100,11 +102,13 @@ class Partition:
         long_history: int = 10_000,
         apart: Callable[[], AbstractContextManager[None]] = nullcontext,
         strict_replay: bool = False,
+        code: str = "",
     ) -> None:
         """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
 
         A history of `long_history` steps is told of. All of the users' code runs within `apart()`.
-        With `strict_replay`, code must ask for what history has in all its parts.
+        With `strict_replay`, code must ask for what history has in all its parts. `code` is the version of the
+        users' code: what it was held for at great cost, the same code is not given again.
         """
         self.epochs: dict[int, int] = {}
         self._registry = registry
@@ -113,11 +117,13 @@ class Partition:
         self._long_history = long_history
         self._apart = apart
         self._strict = strict_replay
+        self._code = code
         self._live: dict[str, _Live] = {}
         self._held: set[str] = set()
         self._stepping: tuple[Execution] | None = None
         self._changes = Changes(0, self.epochs)
         self._requests: dict[tuple[str, str], RequestKey] = {}
+        self._accused: Mapping[str, str] = {}
 
     # --- the door
 
@@ -142,15 +148,18 @@ class Partition:
         loaded: Mapping[str, Snapshot],
         starting: Sequence[ScheduledActivity] = (),
         remembered: Mapping[tuple[str, str], RequestKey] | None = None,
+        accused: Mapping[str, str] | None = None,
     ) -> Batch:
         """Apply the messages in order. The caller commits the batch before the next step, or calls `forget`.
 
         `starting` are once-activities whose bodies may run as soon as the batch is durable; `remembered` those of
-        the messages' requests that took effect earlier.
+        the messages' requests that took effect earlier; `accused` the instances whose code is not to run, and why:
+        they are held.
         """
         self._changes = Changes(now, self.epochs)
         self._changes.start(starting)
         self._requests = dict(remembered or {})
+        self._accused = accused or {}
         for instance_id, snapshot in loaded.items():
             self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
@@ -173,6 +182,19 @@ class Partition:
             self._changes.batch.purged.append(instance_id)
             self._held.discard(instance_id)
         return self._changes.batch
+
+    def hold(
+        self, loaded: Mapping[str, Snapshot], reasons: Mapping[str, str], now: Timestamp, by: str = ""
+    ) -> Batch:
+        """Hold instances that are not in memory: `by` an operator, or (empty) this code."""
+        self._changes = Changes(now, self.epochs)
+        for instance_id, snapshot in loaded.items():
+            self._keep(self._loaded(snapshot), reasons[instance_id], by or self._code)
+        return self._changes.batch
+
+    def holds(self, held_by: str) -> bool:
+        """Whether what is held by that is not to be tried by this code."""
+        return held_by == OPERATOR or (held_by != "" and held_by == self._code)
 
     def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
         """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
@@ -240,6 +262,8 @@ class Partition:
             return self._purge(message, live)
         if isinstance(fact, ExecutionRewound):
             return self._rewind(message, fact, live)
+        if isinstance(fact, ExecutionResumed) and instance.held is not None:
+            return self._let_go(message, live)
         status = TRANSITIONS.get((instance.status, type(fact)))
         if status is RuntimeStatus.TERMINATED:
             return self._terminate(message, live)
@@ -255,10 +279,13 @@ class Partition:
     def _apply(self, message: Message, live: _Live, status: RuntimeStatus) -> Verdict:
         execution = live.execution
         if execution is None:
+            accused = self._accused.get(live.instance.id)
+            if accused is not None:
+                return self._hold(message, live, accused, self._code)
             try:
                 execution = self._revive(live)
             except (Exception, HeldStep) as error:  # code that does not fit, or is gone, or spins
-                return self._hold(message, live, _reason(error))
+                return self._hold(message, live, _reason(error), self._holder(error))
         return self._tell(message, live, execution, status)
 
     def _tell(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
@@ -277,6 +304,8 @@ class Partition:
             return self._bear(message, fact)
         if message.generation is not None:  # the start of a further generation, or one that was held
             due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation
+            if due and self._is_held(live):
+                return self._park(message, live)
             return self._begin(message, fact, live) if due else self._drop(message)
         if message.restart:
             return self._restart(message, fact, live)
@@ -322,6 +351,9 @@ class Partition:
 
     def _begin(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
         instance = live.instance
+        accused = self._accused.get(instance.id)
+        if accused is not None:
+            return self._hold(message, live, accused, self._code)
         try:
             definition = self._registry.orchestrator(fact.name)
         except FunctionNotFoundError as error:
@@ -363,7 +395,7 @@ class Partition:
         execution = self._replayed(live.instance, live.snapshot.history)
         live.run_by(execution, execution.work)
         if live.instance.held is not None:
-            self._change(live, held=None)
+            self._change(live, held=None, held_by="")
         return execution
 
     def _replayed(self, instance: Instance, history: Sequence[Step]) -> Execution:
@@ -388,7 +420,7 @@ class Partition:
             facts_json = encode_facts((message.fact, *asked))
         except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
             live.run_by(None, execution.work)
-            return self._hold(message, live, _reason(error))
+            return self._hold(message, live, _reason(error), self._holder(error))
         finally:
             self._stepping = None
         if live.execution is not execution:
@@ -406,7 +438,9 @@ class Partition:
         elif type(ending) is ContinuedAsNew:
             self._continue(live, ending)
         else:
-            self._change(live, status=status, custom_status_json=execution.custom_status_json, held=None)
+            self._change(
+                live, status=status, custom_status_json=execution.custom_status_json, held=None, held_by=""
+            )
         return ACCEPTED
 
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
@@ -453,7 +487,9 @@ class Partition:
         self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw
     ) -> None:
         self._leave(live)
-        self._change(live, status=status, output_json=output, custom_status_json=custom_status, held=None)
+        self._change(
+            live, status=status, output_json=output, custom_status_json=custom_status, held=None, held_by=""
+        )
         if live.instance.parent is not None:
             self._answer_parent(live.instance, failure)
 
@@ -560,16 +596,35 @@ class Partition:
     # --- holding
 
     def _is_held(self, live: _Live) -> bool:
-        """True if the instance is held, and was tried since this worker started: its code is the same still."""
-        return live.instance.held is not None and live.instance.id in self._held
+        """True if the instance is held, and was tried by this very code: since this worker started, or at a cost
+        that nobody is to bear again."""
+        instance = live.instance
+        return instance.held is not None and (instance.id in self._held or self.holds(instance.held_by))
 
-    def _hold(self, message: Message, live: _Live, reason: str) -> Verdict:
+    def _hold(self, message: Message, live: _Live, reason: str, by: str = "") -> Verdict:
         """Keep the instance as it is, with its messages, until fitting code is deployed (G7)."""
-        self._held.add(live.instance.id)
-        if live.instance.held != reason:
-            self._change(live, held=reason)
-            self._changes.batch.held.append(live.instance)
+        self._keep(live, reason, by)
         return self._park(message, live)
+
+    def _keep(self, live: _Live, reason: str, by: str) -> None:
+        self._held.add(live.instance.id)
+        if (live.instance.held, live.instance.held_by) != (reason, by):
+            self._change(live, held=reason, held_by=by)
+            self._changes.batch.held.append(live.instance)
+
+    def _holder(self, error: BaseException) -> str:
+        """Whether only other code is to try again, or every worker that starts. A step that does not end costs all
+        other instances its time; one that does not fit costs nothing, and what it lacks may be there then."""
+        return self._code if isinstance(error, RunawayStep) else ""
+
+    def _let_go(self, message: Message, live: _Live) -> Verdict:
+        """Somebody says that the instance is to go on: whatever it was kept from is tried again."""
+        self._held.discard(live.instance.id)
+        self._change(live, held=None, held_by="")
+        self._changes.batch.let_go.append(live.instance.id)
+        if live.instance.status is RuntimeStatus.SUSPENDED:
+            return self._apply(message, live, RuntimeStatus.RUNNING)
+        return self._drop(message)
 
     def _park(self, message: Message, live: _Live) -> Verdict:
         """Keep a message in the inbox: until the next worker starts if the instance is held, else until the next

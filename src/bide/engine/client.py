@@ -254,7 +254,7 @@ class Client:
         await self._send_if_needed(Message(instance_id, ExecutionSuspended(_text(reason))), "suspend", reason)
 
     async def resume(self, instance_id: str, reason: str = "") -> None:
-        """Let a suspended instance go on. Resuming a running one changes nothing.
+        """Let a suspended instance go on, and try one that is held once more. Resuming another one changes nothing.
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """

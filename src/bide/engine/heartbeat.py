@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import blake2b
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from bide.clock import SECOND, Clock
-from bide.core.registry import Function, Registry
+from bide.core.registry import Registry
 from bide.presence import BEAT, Presence
 from bide.store.protocol import Store
 
@@ -64,33 +61,16 @@ class Heartbeat:
             self._failing = True
 
 
-def presence_of(name: str, registry: Registry, clock: Clock) -> Presence:
+def presence_of(name: str, registry: Registry, version: str, clock: Clock) -> Presence:
     """What a worker of this process says of itself as it starts."""
     now = clock.now()
-    functions = [each.function for each in registry.orchestrators.values()]
-    functions += [each.function for each in registry.activities.values()]
     return Presence(
         name=name,
         host=socket.gethostname(),
         process=os.getpid(),
-        version=code_version(functions),
+        version=version,
         orchestrators=tuple(sorted(registry.orchestrators)),
         activities=tuple(sorted(registry.activities)),
         started_at=now,
         seen_at=now,
     )
-
-
-def code_version(functions: list[Function]) -> str:
-    """A digest of the files that the functions are written in, or of their names where there is no file."""
-    sources: dict[str, bytes] = {}
-    for function in functions:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-        try:
-            sources[file or function.__qualname__] = Path(file).read_bytes() if file else b""
-        except OSError:  # typed in at a prompt, or gone since
-            sources[function.__qualname__] = b""
-    digest = blake2b(digest_size=4)
-    for _, source in sorted(sources.items()):
-        digest.update(source)
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 from zlib import crc32
@@ -27,6 +27,7 @@ from bide.core.partition import Partition
 from bide.core.registry import Registry
 from bide.engine.activities import Activities
 from bide.engine.isolation import without_loop
+from bide.engine.reruns import MOST, Reruns, step_key
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.watching import Watchers
 from bide.errors import (
@@ -59,6 +60,11 @@ _LONG = (
 )
 
 _AWAY = "The database does not answer now. Nothing was changed; the same request may succeed later."
+
+_ENDED_PROCESSES = (
+    "{what} was running when {times} processes ended without a word: killed, out of memory, or ended by the code. "
+    "Deploy other code, resume the instance to try this one again, or terminate it."
+)
 
 _GATHERING = 3
 """Turns of the event loop between two steps. In the meantime those who were answered send their next message,
@@ -110,7 +116,9 @@ class Worker:
         links: ResponseLinks,
         metrics: Metrics,
         options: WorkerOptions | None = None,
+        code: str = "",
     ) -> None:
+        """`code` is the version of the users' code."""
         self.options = options or WorkerOptions()
         self.partition = Partition(
             registry,
@@ -119,6 +127,7 @@ class Worker:
             self.options.long_history,
             without_loop,
             self.options.strict_replay,
+            code,
         )
         self.ready = False
         self._store = store
@@ -133,6 +142,9 @@ class Worker:
         """From the store, in the order of their ids. They come before all others: they were accepted earlier."""
         self._starting: list[_Start] = []
         self._timers = TimerWindow()
+        self._reruns = Reruns()
+        self._let_go: set[str] = set()
+        """Instances that were held, and whose messages and activities are to be read again."""
         self._lease_until: Timestamp = 0
         self._poll_at: Timestamp = 0
         self._look_at: Timestamp = NEVER
@@ -250,14 +262,59 @@ class Worker:
     async def _step(self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start]) -> None:
         if len(self.partition.epochs) < PARTITIONS:
             entries, starting = await self._hand_over(entries, starting)
+        wary = self._reruns.wary_of((message for message, _ in entries), now)
+        if wary:
+            entries = await self._step_suspects(now, entries, wary)
+            await self._commit(self._notes(now, {step_key(each): 1 for each, times in wary.items() if not times}))
+        await self._step_together(now, entries, starting, wary)
+
+    async def _step_suspects(
+        self, now: Timestamp, entries: Sequence[_Entry], wary: Mapping[str, int]
+    ) -> list[_Entry]:
+        """Step one by one what was about to be stepped when a worker was cut off. Returns the other entries."""
+        suspects = {each: times for each, times in wary.items() if 0 < times < MOST - 1}
+        for instance_id, times in suspects.items():
+            own = [entry for entry in entries if entry[0].instance_id == instance_id]
+            await self._commit(self._notes(now, {step_key(instance_id): times + 1}))
+            await self._step_together(now, own, (), {instance_id: times})
+        return [entry for entry in entries if entry[0].instance_id not in suspects]
+
+    async def _step_together(
+        self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start], wary: Mapping[str, int]
+    ) -> None:
+        """One step and its commit. What `wary` says was noted more than once too often is held."""
         messages = [message for message, _ in entries]
         missing = self.partition.missing(messages)
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
-        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered)
+        why = _ENDED_PROCESSES.format(what="Its code", times=MOST)
+        accused = {each: why for each, times in wary.items() if times >= MOST - 1}
+        batch = self.partition.step(
+            messages, now, loaded, [activity for activity, _ in starting], remembered, accused
+        )
+        batch.reruns_closed += self._reruns.closed_by(batch)
+        if wary:
+            self._note_stepped(batch, {message.instance_id for message in messages} & wary.keys(), accused)
         inbox_ids = [] if batch.empty else await self._store.commit(batch)
         self._release(batch, inbox_ids, entries, starting)
+
+    def _note_stepped(self, batch: Batch, stepped: Collection[str], accused: Collection[str]) -> None:
+        """With the step its notes go; what is held for them is noted once, so that other code tries it alone."""
+        batch.reruns_closed += [step_key(each) for each in stepped]
+        batch.reruns.update((step_key(each), 1) for each in accused)
+        batch.epochs.update((each, self.partition.epochs[each]) for each in map(partition_of, stepped))
+        self._reruns.stepped(stepped)
+
+    def _notes(self, now: Timestamp, times: Mapping[TaskKey, int], closed: Sequence[TaskKey] = ()) -> Batch:
+        """What is about to run, as rows."""
+        epochs = {each: self.partition.epochs[each] for each in {partition_of(key[0]) for key in (*times, *closed)}}
+        return Batch(now, epochs, reruns=dict(times), reruns_closed=[*closed])
+
+    async def _commit(self, batch: Batch) -> None:
+        """Make something durable that no message asked for."""
+        if not batch.empty:
+            self._release(batch, await self._store.commit(batch), (), ())
 
     async def _hand_over(
         self, entries: Sequence[_Entry], starting: Sequence[_Start]
@@ -305,6 +362,10 @@ class Worker:
         self._timers.discard(batch.timers_closed)
         self._timers.add(batch.timers.values())
         self._activities.cancel(batch.activities_closed)
+        self._reruns.drop(batch.activities_closed)
+        self._reruns.ended(batch.reruns_closed)
+        self._reruns.noted(batch.reruns)
+        self._let_go.update(batch.let_go)
         for activity in batch.activities.values():
             self._activities.run(activity)
         for _, started in starting:
@@ -379,6 +440,7 @@ class Worker:
         epochs.clear()
         self._delivered.clear()
         self._timers = TimerWindow()
+        self._reruns = Reruns()
         await self._balance(now)
         if self._failures and self._store.shared:
             log.info("The database is back")
@@ -423,6 +485,7 @@ class Worker:
     def _forget(self, partitions: Collection[int]) -> None:
         self.partition.forget(partitions)
         self._timers.forget(partitions)
+        self._reruns.forget(partitions)
         self._delivered = {
             inbox_id: partition for inbox_id, partition in self._delivered.items() if partition not in partitions
         }
@@ -438,11 +501,45 @@ class Worker:
         if taken:
             self._void_claims(taken.keys())
             self._timers.add(await self._store.timers(taken.keys(), self._timers.horizon))
-            have = {_result_key(message) for message, _ in self._entries}
-            for activity in await self._store.activities(taken.keys()):
-                if activity.key not in have:
-                    self._activities.run(activity, recovered=True)
+            await self._run_again(taken.keys(), now)
             self._mail = True
+
+    async def _run_again(self, taken: Collection[int], now: Timestamp) -> None:
+        """Run what is under way in partitions that were just taken; if their owner was cut off, note it before."""
+        cut_off = await self._store.cut_off(taken)
+        self._reruns.take(await self._store.reruns(taken), cut_off, now)
+        found = await self._under_way(taken)
+        running = [each for each in found if each.key in self._activities.running]
+        others = [each for each in found if each.key not in self._activities.running]
+        free, notes, accused = self._reruns.sort(others, cut_off, now)
+        batch = self._notes(now, notes)
+        if accused:
+            why = {
+                each.instance_id: _ENDED_PROCESSES.format(what=f"Its activity '{each.name}'", times=MOST)
+                for each in accused
+            }
+            held = self.partition.hold(await self._store.load(why), why, now)
+            batch.instances, batch.held = held.instances, held.held
+        await self._commit(batch)
+        for activity in (*running, *free):
+            self._activities.run(activity, recovered=True)
+
+    async def _under_way(self, partitions: Collection[int]) -> list[ScheduledActivity]:
+        """Activities that are to run: not those whose result is here, nor those of instances that are held."""
+        have = {_result_key(message) for message, _ in self._entries}
+        found = await self._store.activities(partitions)
+        return [each for each in found if each.key not in have and not self.partition.holds(each.held_by)]
+
+    async def _go_on(self) -> None:
+        """Read again what instances that are held no longer were kept from."""
+        let_go, self._let_go = self._let_go, set()
+        partitions = {partition_of(each) for each in let_go} & self.partition.epochs.keys()
+        self._inbox = deque(each for each in self._inbox if partition_of(each.instance_id) not in partitions)
+        self._delivered = {each: number for each, number in self._delivered.items() if number not in partitions}
+        self._mail = True
+        for activity in await self._under_way(partitions):
+            if activity.instance_id in let_go:
+                self._activities.run(activity, recovered=True)
 
     def _void_claims(self, taken: Collection[int]) -> None:
         """Another worker may have owned these partitions, and have started what was to be marked here (G5)."""
@@ -469,10 +566,24 @@ class Worker:
         if self._shares and now >= self._poll_at:
             await self._balance(now)
             self._mail = True
+        if self._let_go:
+            await self._go_on()
         if self._mail:
             await self._read_mail()
+        if now >= self._reruns.next_at:
+            await self._look_after_suspects(now)
         if now >= self._look_at:
             await self._look_abroad(now)
+
+    async def _look_after_suspects(self, now: Timestamp) -> None:
+        """Clear what has run for long, and let the next one run."""
+        cleared = self._reruns.cleared(now)
+        await self._commit(self._notes(now, {}, cleared))
+        suspect = self._reruns.next_suspect(now)
+        if suspect is not None:
+            activity, times = suspect
+            await self._commit(self._notes(now, {activity.key: times}))
+            self._activities.run(activity, recovered=True)
 
     @property
     def _shares(self) -> bool:
@@ -606,7 +717,7 @@ class Worker:
         if not self.ready:
             return self._retry_at
         renew_at = self._lease_until - self.options.lease // 2 if self.partition.epochs else NEVER
-        at = min(self._timers.next_at, renew_at, self._sweep_at, self._look_at)
+        at = min(self._timers.next_at, renew_at, self._sweep_at, self._look_at, self._reruns.next_at)
         return min(at, self._poll_at) if self._shares else at
 
     async def _idle(self) -> None:

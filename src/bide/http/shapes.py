@@ -290,9 +290,9 @@ def parent_object(parent: Parent) -> ParentObject:
     return ParentObject(instance_id=parent.instance_id, generation=parent.generation, task_id=parent.task_id)
 
 
-def actions(status: RuntimeStatus) -> tuple[Action, ...]:
+def actions(status: RuntimeStatus, *, held: bool = False) -> tuple[Action, ...]:
     """What may be done to an instance in that state."""
-    return _ACTIONS[status]
+    return (*_ACTIONS[status], "resume") if held and "resume" not in _ACTIONS[status] else _ACTIONS[status]
 
 
 def step_object(step: Step) -> StepObject:

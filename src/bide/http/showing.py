@@ -83,13 +83,14 @@ def status_object(
 
 def _allowed(caller: Caller, instance: Instance) -> tuple[Action, ...]:
     if caller.grant is None:
-        return _allowed_to(caller.role, instance.status)
-    return tuple(action for action in actions(instance.status) if caller.may(action, instance.id))
+        return _allowed_to(caller.role, instance.status, instance.held is not None)
+    possible = actions(instance.status, held=instance.held is not None)
+    return tuple(action for action in possible if caller.may(action, instance.id))
 
 
 @cache
-def _allowed_to(role: Role, status: RuntimeStatus) -> tuple[Action, ...]:
-    return tuple(action for action in actions(status) if role >= VERBS[action])
+def _allowed_to(role: Role, status: RuntimeStatus, held: bool) -> tuple[Action, ...]:
+    return tuple(action for action in actions(status, held=held) if role >= VERBS[action])
 
 
 async def history(call: Call[Query]) -> Response:

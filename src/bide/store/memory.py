@@ -44,10 +44,11 @@ _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
 
 class _Lease:
-    __slots__ = ("epoch", "owner", "until")
+    __slots__ = ("cut_off", "epoch", "owner", "until")
 
     def __init__(self) -> None:
         self.owner: str | None = None
+        self.cut_off = False
         self.epoch = 0
         self.until: Timestamp = 0
 
@@ -62,6 +63,7 @@ class MemoryStore:
         self._instances: dict[str, Instance] = {}
         self._history: dict[str, list[Step]] = {}
         self._activities: dict[TaskKey, ScheduledActivity] = {}
+        self._reruns: dict[TaskKey, int] = {}
         self._timers: dict[TaskKey, Timer] = {}
         self._waits: dict[tuple[str, int], Wait] = {}
         self._inbox: dict[int, Message] = {}
@@ -73,7 +75,10 @@ class MemoryStore:
         self._audit_ids = count(1)
 
     async def open(self) -> None:
-        pass
+        """Whoever opens it has it alone, so leases that were not released are over."""
+        for lease in self._leases:
+            if lease.owner is not None:
+                lease.until = -1
 
     async def close(self) -> None:
         pass
@@ -87,10 +92,14 @@ class MemoryStore:
         taken: dict[int, int] = {}
         for partition, lease in enumerate(self._leases):
             if len(taken) < at_most and (lease.owner is None or lease.until < now):
+                lease.cut_off = lease.owner is not None
                 lease.owner, lease.until = owner, lease_until
                 lease.epoch += 1
                 taken[partition] = lease.epoch
         return taken
+
+    async def cut_off(self, partitions: Collection[int]) -> set[int]:
+        return {partition for partition in partitions if self._leases[partition].cut_off}
 
     async def renew(
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
@@ -143,6 +152,7 @@ class MemoryStore:
         for call in batch.activities_started:
             if call.key in self._activities:
                 self._activities[call.key] = replace(call, started=True)
+        self._reruns.update(batch.reruns)
         self._timers.update(batch.timers)
         self._waits.update(batch.waits)
         self._requests.update(batch.requests)
@@ -164,6 +174,7 @@ class MemoryStore:
                 for key, each in self._requests.items()
                 if key[0] not in gone or (each.outlives and key[0] not in purged)
             }
+            self._reruns = {key: count for key, count in self._reruns.items() if key[0] not in gone}
             self._audit = [entry for entry in self._audit if entry.instance_id not in purged]
             self._inbox = {
                 key: each for key, each in self._inbox.items() if each.instance_id not in gone or not each.goes_with
@@ -177,6 +188,8 @@ class MemoryStore:
     def _close(self, batch: Batch) -> None:
         for key in batch.activities_closed:
             self._activities.pop(key, None)
+        for key in batch.reruns_closed:
+            self._reruns.pop(key, None)
         for timer in batch.timers_closed:
             self._timers.pop(timer.key, None)
         for wait in batch.waits_closed:
@@ -225,8 +238,19 @@ class MemoryStore:
         return sorted(due, key=lambda timer: (timer.fire_at, timer.key))
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
-        calls = [call for call in self._activities.values() if partition_of(call.instance_id) in partitions]
+        calls = [
+            replace(call, held_by=self._holder(call.instance_id))
+            for call in self._activities.values()
+            if partition_of(call.instance_id) in partitions
+        ]
         return sorted(calls, key=lambda call: (call.scheduled_at, call.key))
+
+    def _holder(self, instance_id: str) -> str:
+        instance = self._instances.get(instance_id)
+        return "" if instance is None else instance.held_by
+
+    async def reruns(self, partitions: Collection[int]) -> dict[TaskKey, int]:
+        return {key: count for key, count in self._reruns.items() if partition_of(key[0]) in partitions}
 
     # --- reading
 

@@ -20,7 +20,17 @@ from typing import Any
 import asyncpg
 from msgspec.structs import astuple, replace
 
-from bide.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
+from bide.batch import (
+    AuditEntry,
+    Batch,
+    Message,
+    RemoteVerdict,
+    RequestKey,
+    ScheduledActivity,
+    Snapshot,
+    TaskKey,
+    Timer,
+)
 from bide.clock import Timestamp
 from bide.errors import LeaseLostError, StoreUnavailableError
 from bide.history import Step
@@ -71,7 +81,7 @@ _HUB = """
     RETURNING secret
 """
 _ACQUIRE = """
-    UPDATE partitions SET owner = $1, epoch = greatest(epoch + 1, $2), lease_until = $3
+    UPDATE partitions SET cut_off = owner IS NOT NULL, owner = $1, epoch = greatest(epoch + 1, $2), lease_until = $3
     WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until < $2
                         ORDER BY partition LIMIT $4 FOR UPDATE SKIP LOCKED)
     RETURNING partition, epoch
@@ -102,20 +112,26 @@ _REQUESTS = """
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at IS NULL OR r.expires_at > $3
 """
-_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 24))})"
+_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 26))})"
 _SEND = "SELECT put_messages($1, NULL)"
 _INBOX = """
     SELECT id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
 """
 _VERDICTS = "DELETE FROM verdicts WHERE worker = $1 RETURNING worker, inbox_id, error, text, path"
+_CUT_OFF = "SELECT partition FROM partitions WHERE partition = ANY ($1::smallint[]) AND cut_off"
+_RERUNS = """
+    SELECT instance_id, generation, task_id, birth, times FROM reruns WHERE partition = ANY ($1::smallint[])
+"""
 _TIMERS = """
     SELECT instance_id, generation, task_id, fire_at, birth FROM timers
     WHERE partition = ANY ($1::smallint[]) AND fire_at > $2 AND fire_at <= $3
     ORDER BY fire_at, instance_id, generation, task_id
 """
 _ACTIVITIES = """
-    SELECT instance_id, generation, task_id, name, input, attempt, call_id, scheduled_at, started, birth
-    FROM activities WHERE partition = ANY ($1::smallint[]) ORDER BY scheduled_at, instance_id, task_id
+    SELECT a.instance_id, a.generation, a.task_id, a.name, a.input, a.attempt, a.call_id, a.scheduled_at, a.started,
+        a.birth, i.held_by
+    FROM activities AS a LEFT JOIN instances AS i ON i.id = a.instance_id
+    WHERE a.partition = ANY ($1::smallint[]) ORDER BY a.scheduled_at, a.instance_id, a.task_id
 """
 _WAITS = f"""
     SELECT {WAIT_COLUMNS} FROM waits LEFT JOIN instances ON instances.id = waits.instance_id
@@ -208,6 +224,9 @@ class PostgresStore:
         rows = await self._write(_ACQUIRE, owner, now, lease_until, at_most)
         return {row[0]: row[1] for row in rows}
 
+    async def cut_off(self, partitions: Collection[int]) -> set[int]:
+        return {row[0] for row in await self._write(_CUT_OFF, [*partitions])}
+
     async def renew(
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
     ) -> set[int]:
@@ -294,6 +313,9 @@ class PostgresStore:
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         return [activity_of(row) for row in await self._write(_ACTIVITIES, [*partitions])]
+
+    async def reruns(self, partitions: Collection[int]) -> dict[TaskKey, int]:
+        return {tuple(row[:4]): row[4] for row in await self._write(_RERUNS, [*partitions])}
 
     # --- reading
 
@@ -467,6 +489,8 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         [(*activity_row(call), partition_of(call.instance_id)) for call in batch.activities.values()],
         [call.key for call in batch.activities_started],
         batch.activities_closed,
+        [(*key, times, partition_of(key[0])) for key, times in batch.reruns.items()],
+        batch.reruns_closed,
         [_timer_row(timer) for timer in batch.timers.values()],
         [_timer_row(timer) for timer in batch.timers_closed],
         [_wait_row(wait) for wait in batch.waits.values()],

@@ -19,7 +19,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from bide.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
+from bide.batch import (
+    AuditEntry,
+    Batch,
+    Message,
+    RemoteVerdict,
+    RequestKey,
+    ScheduledActivity,
+    Snapshot,
+    TaskKey,
+    Timer,
+)
 from bide.clock import Timestamp
 from bide.history import Step
 from bide.instance import Instance, RuntimeStatus, Wait
@@ -65,6 +75,10 @@ class Store(Protocol):
         Returns each with its new epoch, which is higher than any before. What an earlier owner commits from now
         on is refused. Partitions that `owner` holds already are not returned again.
         """
+        ...
+
+    async def cut_off(self, partitions: Collection[int]) -> set[int]:
+        """Those of these owned partitions that their last owner did not release: it was killed, or lost them."""
         ...
 
     async def renew(
@@ -126,7 +140,11 @@ class Store(Protocol):
         ...
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
-        """Activities that are scheduled and not recorded, oldest first."""
+        """Activities that are scheduled and not recorded, oldest first, with who holds their instances."""
+        ...
+
+    async def reruns(self, partitions: Collection[int]) -> dict[TaskKey, int]:
+        """What had begun to run again after a cut-off and has not come to an end, and how often it had."""
         ...
 
     # --- reading

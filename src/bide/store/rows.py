@@ -27,7 +27,8 @@ _decode_parent = msgspec.json.Decoder(Parent).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 
 INSTANCE_COLUMNS = (
-    "id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags, birth"
+    "id, name, status, created_at, updated_at, input, output, custom_status, generation, parent, held, tags, birth,"
+    " held_by"
 )
 """In the order of `instance_row`."""
 WAIT_COLUMNS = "waits.instance_id, waits.id, waits.name, since, deadline, schema, coalesce(instances.name, '')"
@@ -49,6 +50,7 @@ def instance_row(instance: Instance) -> tuple[Any, ...]:
         instance.held,
         encode(instance.tags) if instance.tags else None,
         instance.birth,
+        instance.held_by,
     )
 
 
@@ -67,6 +69,7 @@ def instance_of(row: Sequence[Any]) -> Instance:
         held=row[10],
         tags={} if row[11] is None else _decode_tags(row[11]),
         birth=row[12],
+        held_by=row[13],
     )
 
 
@@ -90,7 +93,9 @@ def activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
 
 
 def activity_of(row: Sequence[Any]) -> ScheduledActivity:
-    instance_id, generation, task_id, name, input_json, attempt, call_id, scheduled_at, started, birth = row
+    instance_id, generation, task_id, name, input_json, attempt, call_id, scheduled_at, started, birth, held_by = (
+        row
+    )
     return ScheduledActivity(
         instance_id,
         generation,
@@ -102,6 +107,7 @@ def activity_of(row: Sequence[Any]) -> ScheduledActivity:
         scheduled_at,
         bool(started),
         birth,
+        held_by or "",
     )
 
 

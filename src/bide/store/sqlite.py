@@ -31,6 +31,7 @@ from bide.batch import (
     RequestKey,
     ScheduledActivity,
     Snapshot,
+    TaskKey,
     Timer,
 )
 from bide.clock import Timestamp
@@ -77,17 +78,17 @@ _IDS_PER_QUERY = 500  # SQLite's limit on parameters is far above; the statement
 
 _PUT_INSTANCE = f"""
     INSERT INTO instances ({INSTANCE_COLUMNS}, steps, length)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, x''), nullif(?, ''), nullif(?, x''), ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
         updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
-        custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
-        length = max(instances.length, excluded.length),
+        custom_status = excluded.custom_status, generation = excluded.generation,
+        held = excluded.held, held_by = excluded.held_by, length = max(instances.length, excluded.length),
         steps = CASE ? WHEN -1 THEN instances.steps
                        WHEN instances.length THEN CAST(instances.steps || excluded.steps AS BLOB) END
 """  # noqa: S608 - the names of columns
 _STEP_INSTANCE = """
-    UPDATE instances SET status = ?, updated_at = ?, output = ?, custom_status = ?, held = nullif(?, ''),
-        length = ?, steps = CASE length WHEN ? THEN CAST(steps || ? AS BLOB) END
+    UPDATE instances SET status = ?, updated_at = ?, output = ?, custom_status = ?,
+        held = nullif(?, ''), held_by = ?, length = ?, steps = CASE length WHEN ? THEN CAST(steps || ? AS BLOB) END
     WHERE id = ?
 """
 """What a step changes, if it is not the first of its generation. One that does not follow what is there, because it
@@ -109,6 +110,11 @@ _PUT_ACTIVITY = """
 _KEY = "instance_id = ? AND generation = ? AND task_id = ? AND birth = ?"
 _START_ACTIVITY = f"UPDATE activities SET started = 1 WHERE {_KEY}"  # noqa: S608 - the names of columns
 _CLOSE_ACTIVITY = f"DELETE FROM activities WHERE {_KEY}"  # noqa: S608 - as above
+_PUT_RERUN = """
+    INSERT INTO reruns (instance_id, generation, task_id, birth, times) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (instance_id, generation, task_id, birth) DO UPDATE SET times = excluded.times
+"""
+_CLOSE_RERUN = f"DELETE FROM reruns WHERE {_KEY}"  # noqa: S608 - as above
 _PUT_TIMER = "INSERT INTO timers (instance_id, generation, task_id, birth, fire_at) VALUES (?, ?, ?, ?, ?)"
 _CLOSE_TIMER = f"DELETE FROM timers WHERE {_KEY} AND fire_at = ?"  # noqa: S608 - as above
 _PUT_WAIT = """
@@ -149,6 +155,7 @@ _REPLACE = (
        (SELECT key, json_each.value, created_at, instances.id
         FROM instances, json_each(CAST(tags AS TEXT)) WHERE instances.id = ?)""",
     "DELETE FROM history WHERE instance_id = ?",
+    "DELETE FROM reruns WHERE instance_id = ?",
     "DELETE FROM inbox WHERE instance_id = ? AND birth <> ''",
     "DELETE FROM requests WHERE instance_id = ? AND outlives = 0",
     "DELETE FROM instances WHERE id = ?",
@@ -185,8 +192,8 @@ class SqliteStore:
             self._writer = connect(self._path)
             migrate_schema(self._writer, self._path)
             _transaction(self._writer, _put_partitions)
-            # The lock says that no other process lives, so whoever held a lease is gone.
-            self._writer.execute("UPDATE partitions SET owner = NULL")
+            # The lock says that no other process lives: whoever has a lease was killed, and the lease is over.
+            self._writer.execute("UPDATE partitions SET lease_until = -1 WHERE owner IS NOT NULL")
             self._epochs = dict(self._writer.execute("SELECT partition, epoch FROM partitions").fetchall())
             self._reader, self._lister = _reader(self._path), _reader(self._path)
         except sqlite3.Error as error:
@@ -216,7 +223,7 @@ class SqliteStore:
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
         def acquire(db: sqlite3.Connection) -> dict[int, int]:
             rows = db.execute(
-                """UPDATE partitions SET owner = ?, epoch = epoch + 1, lease_until = ?
+                """UPDATE partitions SET cut_off = owner IS NOT NULL, owner = ?, epoch = epoch + 1, lease_until = ?
                    WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until < ?
                                        ORDER BY partition LIMIT ?)
                    RETURNING partition, epoch""",
@@ -227,6 +234,10 @@ class SqliteStore:
             return taken
 
         return await self._write(acquire)
+
+    async def cut_off(self, partitions: Collection[int]) -> set[int]:
+        rows = self._read("SELECT partition FROM partitions WHERE cut_off", ())
+        return {partition for (partition,) in rows if partition in partitions}
 
     async def renew(
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
@@ -361,12 +372,17 @@ class SqliteStore:
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         rows = self._read(
-            """SELECT instance_id, generation, task_id, name, input, attempt, call_id, scheduled_at,
-                      started, birth
-               FROM activities ORDER BY scheduled_at, instance_id, task_id""",
+            """SELECT a.instance_id, a.generation, a.task_id, a.name, a.input, a.attempt, a.call_id, a.scheduled_at,
+                      a.started, a.birth, i.held_by
+               FROM activities AS a LEFT JOIN instances AS i ON i.id = a.instance_id
+               ORDER BY a.scheduled_at, a.instance_id, a.task_id""",
             (),
         )
         return [activity_of(row) for row in rows if partition_of(row[0]) in partitions]
+
+    async def reruns(self, partitions: Collection[int]) -> dict[TaskKey, int]:
+        rows = self._read("SELECT instance_id, generation, task_id, birth, times FROM reruns", ())
+        return {(*key,): times for *key, times in rows if partition_of(key[0]) in partitions}
 
     # --- reading
 
@@ -489,7 +505,8 @@ def _reader(path: Path) -> sqlite3.Connection:
 
 def _put_partitions(db: sqlite3.Connection) -> None:
     db.executemany(
-        "INSERT OR IGNORE INTO partitions (partition, owner, epoch, lease_until) VALUES (?, NULL, 0, 0)",
+        """INSERT OR IGNORE INTO partitions (partition, owner, epoch, lease_until, cut_off)
+           VALUES (?, NULL, 0, 0, 0)""",
         [(partition,) for partition in range(PARTITIONS)],
     )
 
@@ -545,6 +562,8 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     yield _CLOSE_ACTIVITY, batch.activities_closed
     yield _PUT_ACTIVITY, [_activity_row(call) for call in batch.activities.values()]
     yield _START_ACTIVITY, [call.key for call in batch.activities_started]
+    yield _CLOSE_RERUN, batch.reruns_closed
+    yield _PUT_RERUN, [(*key, times) for key, times in batch.reruns.items()]
     yield _CLOSE_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers_closed]
     yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
     yield _CLOSE_WAIT, batch.waits_closed
@@ -599,8 +618,8 @@ def _undo_first(db: sqlite3.Connection, instance_id: str, seq: int) -> None:
 
 def _instance_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
     """What may be NULL is an empty value, which the statement makes NULL: None would need an adapter, too."""
-    *row, parent, held, tags, birth = instance_row(instance)
-    return (*row, parent or _EMPTY, held or "", tags or _EMPTY, birth, added.text, added.end, added.first)
+    *row, parent, held, tags, birth, held_by = instance_row(instance)
+    return (*row, parent or _EMPTY, held or "", tags or _EMPTY, birth, held_by, added.text, added.end, added.first)
 
 
 def _activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
@@ -616,6 +635,7 @@ def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
         bytearray(instance.output_json),
         bytearray(instance.custom_status_json),
         instance.held or "",
+        instance.held_by,
         added.end,
         added.first,
         added.text,

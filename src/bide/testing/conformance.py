@@ -156,6 +156,22 @@ class StoreExam(ListExam):
 
         self.ask(tmp_path, question)
 
+    def test_a_partition_that_was_not_released_was_cut_off(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            one = await store.acquire("one", NOW, LATER, PARTITIONS)
+            assert await store.cut_off(ALL) == set()
+            await store.release("one", {3: one[3], 5: one[5]})
+            two = await store.acquire("two", NOW, LATER + SECOND, PARTITIONS)
+            assert await store.cut_off(two) == set()
+            rest = await store.acquire("two", LATER + 1, LATER + SECOND, PARTITIONS)
+            assert await store.cut_off(rest) == set(ALL) - {3, 5}
+            assert await store.cut_off([3, 4]) == {4}
+            await store.release("two", two | rest)
+            await store.acquire("three", LATER + 2, FOREVER, PARTITIONS)
+            assert await store.cut_off(ALL) == set()
+
+        self.ask(tmp_path, question)
+
     # --- the fence
 
     def test_a_commit_under_an_old_epoch_leaves_nothing(self, tmp_path: Path) -> None:
@@ -214,6 +230,7 @@ class StoreExam(ListExam):
             parent=Parent("p", 5, 6, "b0"),
             held="why",
             birth="b1",
+            held_by="v1",
         )
         call = activity(generation=1, attempt=2, started=True, scheduled_at=NOW + 3)
         timer = Timer("a", 1, 2, NOW + 4, "b1")
@@ -224,9 +241,39 @@ class StoreExam(ListExam):
             rows: dict[str, Any] = {"instances": {"a": row}, "activities": {call.key: call}}
             await put(store, epochs, **rows, timers={timer.key: timer}, waits={("a", 3): wait})
             assert await store.instance("a") == row
-            assert await store.activities(ALL) == [call]
+            assert await store.activities(ALL) == [replace(call, held_by="v1")]
             assert await store.timers(ALL, FOREVER) == [timer]
             assert await store.waits("a") == [wait]
+
+        self.ask(tmp_path, question)
+
+    def test_what_runs_again_is_counted_until_it_has_ended(self, tmp_path: Path) -> None:
+        first, second, other = ("a", 0, 1, "b1"), ("a", 0, -1, ""), ("b", 2, 7, "b2")
+
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            await put(store, epochs, reruns={first: 1, second: 1, other: 2})
+            await put(store, epochs, reruns={first: 2}, reruns_closed=[second])
+            assert await store.reruns(ALL) == {first: 2, other: 2}
+            assert await store.reruns([partition_of("b")]) == {other: 2}
+            await put(store, epochs, reruns={first: 1}, reruns_closed=[first])
+            assert await store.reruns(ALL) == {first: 1, other: 2}
+            await put(store, epochs, purged=["b"])
+            assert await store.reruns(ALL) == {first: 1}
+
+        self.ask(tmp_path, question)
+
+    def test_a_step_takes_the_hold_from_its_instance(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            await put(store, epochs, "a", history=[step("a", 0, ExecutionStarted("order"))])
+            held = instance("a", held="why", held_by="v1")
+            await store.commit(Batch(NOW, epochs, instances={"a": held}))
+            assert await store.instance("a") == held
+            for seq, row in enumerate((instance("a"), held), 1):
+                batch = Batch(NOW, epochs, instances={"a": row}, history=[step("a", seq, EventRaised("x"))])
+                await store.commit(batch)
+                assert (await store.load(["a"]))["a"].instance == row
 
         self.ask(tmp_path, question)
 

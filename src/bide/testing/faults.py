@@ -10,7 +10,17 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from random import Random
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from bide.batch import AuditEntry, Batch, Message, RemoteVerdict, RequestKey, ScheduledActivity, Snapshot, Timer
+from bide.batch import (
+    AuditEntry,
+    Batch,
+    Message,
+    RemoteVerdict,
+    RequestKey,
+    ScheduledActivity,
+    Snapshot,
+    TaskKey,
+    Timer,
+)
 from bide.clock import Timestamp
 from bide.errors import StoreError
 from bide.history import Step
@@ -95,6 +105,9 @@ class FaultyStore:
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
         return await self._through("acquire", self._store.acquire, owner, now, lease_until, at_most)
 
+    async def cut_off(self, partitions: Collection[int]) -> set[int]:
+        return await self._through("cut_off", self._store.cut_off, partitions)
+
     async def renew(
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
     ) -> set[int]:
@@ -137,6 +150,9 @@ class FaultyStore:
 
     async def activities(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         return await self._through("activities", self._store.activities, partitions)
+
+    async def reruns(self, partitions: Collection[int]) -> dict[TaskKey, int]:
+        return await self._through("reruns", self._store.reruns, partitions)
 
     # --- reading
 

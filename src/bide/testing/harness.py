@@ -26,6 +26,7 @@ from bide.core.registry import ActivityDefinition, Function, Registry
 from bide.core.replay import check_replay
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
+from bide.engine.code_version import code_version
 from bide.engine.worker import Reply, Worker, WorkerOptions
 from bide.errors import PayloadError
 from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated
@@ -352,14 +353,18 @@ class Durable:
         return hold
 
     def crash(self) -> None:
-        """Drop everything that is only in memory, as `kill -9` would, and start again from the store."""
-        self._loop.run_until_complete(self._end())
+        """Drop everything that is only in memory, as `kill -9` would, and start again from the store.
+
+        As there, an activity that is under way at three of them in a row puts its instance on hold.
+        """
+        self._loop.run_until_complete(self._kill())
         self._begin()
 
     def deploy(self, app: App) -> None:
-        """Crash, and start again with the functions of another app: the next version of the code."""
+        """End in order, and start again with the functions of another app: the next version of the code."""
+        self._loop.run_until_complete(self._end())
         self._app = app
-        self.crash()
+        self._begin()
 
     # --- looking
 
@@ -443,17 +448,22 @@ class Durable:
         metrics = Metrics(self.clock.now())
         self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET, self.clock, metrics)
         owner = f"worker {self._workers}"
+        code = code_version(registry, files=False)
         self._worker = _Worker(
-            self._store, registry, self.clock, self._runner, owner, _LINKS, metrics, self._options
+            self._store, registry, self.clock, self._runner, owner, _LINKS, metrics, self._options, code
         )
         self._worker.changed = self.changed
         self._client = self._app.running_client = Client(self._worker, self._store, registry, self.clock)
         self.settle()
 
-    async def _end(self) -> None:
+    async def _kill(self) -> None:
         """Stop the worker where it stands. What it owned is free, as it is when a process has ended."""
         await self._runner.drain(0)
         self._worker.partition.forget()
+        await self._store.open()
+
+    async def _end(self) -> None:
+        await self._kill()
         await self._worker.release()
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:

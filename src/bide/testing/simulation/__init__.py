@@ -26,8 +26,9 @@ from bide.presence import SILENCE
 from bide.store.memory import MemoryStore
 from bide.store.protocol import Store
 from bide.store.sqlite import SqliteStore
+from bide.testing.simulation.actors import Actor
 from bide.testing.simulation.checks import check_rest
-from bide.testing.simulation.clients import Client, populate
+from bide.testing.simulation.clients import Client, Operator, populate
 from bide.testing.simulation.report import PROMISES, Report, StoreKind, Violation, summary
 from bide.testing.simulation.workload import UNFIT
 from bide.testing.simulation.world import HEALING_LIMIT, Plant, World
@@ -57,6 +58,7 @@ def _live(world: World) -> None:
             world.deploy(2)
     _hostile(world, hazards.steps)
     world.heal()
+    world.clients.append(Actor("operator", Operator(world).live()))
     rested = world.run(lambda: not world.clients, world.now + HEALING_LIMIT)
     world.report.check("rest", rested, f"still busy: {[client.name for client in world.clients]}")
     if rested:

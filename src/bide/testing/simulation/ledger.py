@@ -107,6 +107,8 @@ class Ledger:
         """Instance id -> function, of every acknowledged start."""
         self.sent_by_instances: dict[str, str] = {}
         """Payload -> the instance it was sent to, of every `EventSent`."""
+        self.held: set[str] = set()
+        """Instances that are held because they were under way when processes ended."""
         self.misfits: set[str] = set()
         """Instances whose present code does not fit, and which were seen held."""
 
@@ -131,6 +133,8 @@ class Ledger:
         for instance in (*batch.instances.values(), *batch.replaced.values()):
             if instance.parent is not None and instance.status.finished:
                 self.children_over.add(instance.parent)
+        self.held -= {*batch.purged, *batch.replaced, *batch.instances}
+        self.held |= {each.id for each in batch.instances.values() if each.held_by}
         if unfit:
             self._check_held(batch, unfit)
         self.queued([*batch.returned, *batch.inbox, *batch.parked])
@@ -166,7 +170,8 @@ class Ledger:
         for instance in batch.instances.values():
             if instance.name in unfit and not instance.status.finished:
                 self.misfits.add(instance.id)
-                self.report.check("G7", instance.held is not None, f"{instance.id} is not held")
+                held = instance.held is not None or instance.id in batch.let_go  # then it is tried once more
+                self.report.check("G7", held, f"{instance.id} is not held")
 
     # --- histories
 

@@ -113,7 +113,15 @@ class Process:
         store = WatchedStore(world.store, _ProcessFaults(world, name), world.ledger, unfit)
         options, clock = world.hazards.options, world.plant.clock(world.clock)
         self.worker = world.plant.worker(
-            store, registry(version), clock, self.activities, name, _LINKS, Metrics(clock.now()), options
+            store,
+            registry(version),
+            clock,
+            self.activities,
+            name,
+            _LINKS,
+            Metrics(clock.now()),
+            options,
+            f"v{version}",
         )
 
     def ready(self) -> bool:

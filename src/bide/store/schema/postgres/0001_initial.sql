@@ -16,9 +16,10 @@ CREATE TABLE partitions (
     partition   smallint PRIMARY KEY,
     owner       text,               -- NULL: nobody
     epoch       bigint NOT NULL,
-    lease_until bigint NOT NULL
+    lease_until bigint NOT NULL,
+    cut_off     boolean NOT NULL    -- whether the owner before did not release it: it was killed, or lost it
 ) WITH (fillfactor = 50);
-INSERT INTO partitions SELECT number, NULL, 0, 0 FROM generate_series(0, 255) AS number;
+INSERT INTO partitions SELECT number, NULL, 0, 0, false FROM generate_series(0, 255) AS number;
 
 -- One row for each instance: what a list shows, and what a start or an event is checked against.
 CREATE TABLE instances (
@@ -34,7 +35,8 @@ CREATE TABLE instances (
     parent        bytea,            -- JSON of a Parent; NULL: started from outside
     held          text,             -- why it does not go on although it has messages; NULL: it does
     tags          bytea,            -- a JSON object; NULL: none
-    birth         text NOT NULL     -- tells it from all others that ever had its id
+    birth         text NOT NULL,    -- tells it from all others that ever had its id
+    held_by       text NOT NULL     -- the version of the code that is not to try it again, or `operator`
 ) WITH (fillfactor = 70);
 
 -- Lists are pages of this index, newest first. Instances are made in the order of time, so it grows at its end.
@@ -84,6 +86,18 @@ CREATE TABLE activities (
     partition       smallint NOT NULL,
     PRIMARY KEY (instance_id, generation, task_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+-- What was about to run again after the worker before was killed: an activity's body, or the next step of an
+-- orchestrator (task -1). What has ended so many processes that way is held. Empty at nearly all times.
+CREATE TABLE reruns (
+    instance_id text COLLATE "C" NOT NULL,
+    generation  integer NOT NULL,
+    task_id     integer NOT NULL,
+    birth       text NOT NULL,
+    times       integer NOT NULL,
+    partition   smallint NOT NULL,
+    PRIMARY KEY (instance_id, generation, task_id, birth)
+);
 
 -- Open timers in the order they are due. A worker reads a window ahead, never all.
 CREATE TABLE timers (
@@ -182,7 +196,7 @@ CREATE TABLE documents (
 CREATE TYPE fence AS (partition smallint, epoch bigint);
 CREATE TYPE instance_row AS (
     id text, name text, status text, created_at bigint, updated_at bigint, input bytea, output bytea,
-    custom_status bytea, generation integer, parent bytea, held text, tags bytea, birth text
+    custom_status bytea, generation integer, parent bytea, held text, tags bytea, birth text, held_by text
 );
 CREATE TYPE tag_row AS (name text, value text, created_at bigint, instance_id text);
 CREATE TYPE history_row AS (instance_id text, generation integer, seq integer, at bigint, facts bytea);
@@ -191,6 +205,9 @@ CREATE TYPE task_key AS (instance_id text, generation integer, task_id integer, 
 CREATE TYPE activity_row AS (
     instance_id text, generation integer, task_id integer, name text, input bytea, attempt integer,
     call_id integer, scheduled_at bigint, started boolean, birth text, partition smallint
+);
+CREATE TYPE rerun_row AS (
+    instance_id text, generation integer, task_id integer, birth text, times integer, partition smallint
 );
 CREATE TYPE timer_row AS (
     partition smallint, fire_at bigint, instance_id text, generation integer, task_id integer, birth text
@@ -231,7 +248,7 @@ END $$;
 CREATE FUNCTION commit_batch(
     fences fence[], purged text[], replaced text[], undone place[], instances_in instance_row[], failed text[],
     tags_in tag_row[], history_in history_row[], forgotten place[], activities_in activity_row[], started task_key[],
-    activities_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
+    activities_closed task_key[], reruns_in rerun_row[], reruns_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
     waits_closed wait_key[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
     inbox_closed bigint[], inbox_kept kept_row[], inbox_in message_row[], verdicts_in verdict_row[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
@@ -254,6 +271,7 @@ BEGIN
             (SELECT t.key, t.value, i.created_at, i.id
              FROM instances AS i, json_each_text(convert_from(i.tags, 'UTF8')::json) AS t WHERE i.id = ANY (gone));
         DELETE FROM history WHERE instance_id = ANY (gone);
+        DELETE FROM reruns WHERE instance_id = ANY (gone);
         DELETE FROM inbox WHERE instance_id = ANY (gone) AND birth <> ''  -- the others are for whoever has the id
             AND partition IN (SELECT f.partition FROM unnest(fences) AS f);
         DELETE FROM requests WHERE instance_id = ANY (purged) OR (instance_id = ANY (replaced) AND NOT outlives);
@@ -269,7 +287,8 @@ BEGIN
         INSERT INTO instances SELECT * FROM unnest(instances_in)
             ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
                 updated_at = excluded.updated_at, input = excluded.input, output = excluded.output,
-                custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held;
+                custom_status = excluded.custom_status, generation = excluded.generation, held = excluded.held,
+                held_by = excluded.held_by;
     END IF;
     IF failed <> '{}' THEN
         INSERT INTO failures SELECT id, updated_at FROM instances WHERE id = ANY (failed)
@@ -298,6 +317,15 @@ BEGIN
         UPDATE activities AS a SET started = true FROM unnest(commit_batch.started) AS s
             WHERE (a.instance_id, a.generation, a.task_id, a.birth)
                 = (s.instance_id, s.generation, s.task_id, s.birth);
+    END IF;
+    IF reruns_closed <> '{}' THEN
+        DELETE FROM reruns AS r USING unnest(reruns_closed) AS c
+            WHERE (r.instance_id, r.generation, r.task_id, r.birth)
+                = (c.instance_id, c.generation, c.task_id, c.birth);
+    END IF;
+    IF reruns_in <> '{}' THEN
+        INSERT INTO reruns SELECT * FROM unnest(reruns_in)
+            ON CONFLICT (instance_id, generation, task_id, birth) DO UPDATE SET times = excluded.times;
     END IF;
     IF timers_closed <> '{}' THEN
         DELETE FROM timers AS t USING unnest(timers_closed) AS c

@@ -13,7 +13,8 @@ CREATE TABLE partitions (
     partition   INTEGER PRIMARY KEY,
     owner       TEXT,               -- NULL: nobody
     epoch       INTEGER NOT NULL,
-    lease_until INTEGER NOT NULL
+    lease_until INTEGER NOT NULL,
+    cut_off     INTEGER NOT NULL    -- whether the owner before did not release it: it was killed
 );
 
 -- One row for each instance: what a list shows, what a start or an event is checked against, and the beginning of
@@ -32,6 +33,7 @@ CREATE TABLE instances (
     generation    INTEGER NOT NULL, -- counts the runs between two continue-as-new, from 0
     parent        BLOB,             -- JSON of a Parent; NULL: started from outside
     held          TEXT,             -- why it does not go on although it has messages; NULL: it does
+    held_by       TEXT NOT NULL,    -- the version of the code that is not to try it again, or `operator`
     tags          BLOB,             -- as they were given, a JSON object; NULL: none
     birth         TEXT NOT NULL,    -- tells it from all others that ever had its id
     length        INTEGER NOT NULL, -- how many steps the history of the present generation has
@@ -80,6 +82,17 @@ CREATE TABLE activities (
     started         INTEGER NOT NULL,
     birth           TEXT NOT NULL,  -- the instance's
     PRIMARY KEY (instance_id, generation, task_id)
+) WITHOUT ROWID;
+
+-- What was about to run again after the worker before was killed: an activity's body, or the next step of an
+-- orchestrator (task -1). What has ended so many processes that way is held. Empty at nearly all times.
+CREATE TABLE reruns (
+    instance_id TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    task_id     INTEGER NOT NULL,
+    birth       TEXT NOT NULL,
+    times       INTEGER NOT NULL,
+    PRIMARY KEY (instance_id, generation, task_id, birth)
 ) WITHOUT ROWID;
 
 -- Open timers in the order they are due. The worker reads a window ahead, never all.

@@ -1,0 +1,174 @@
+"""What runs again after a worker was cut off, and which of it ends processes.
+
+A body that ends its process (a crash in a C library, too much memory, `os._exit`) runs again as soon as the next
+worker has its partition, and so does the step of an orchestrator that does so. Without a count, one instance would
+keep a whole hub down for ever.
+
+So what is about to run again after a worker was killed is noted before, durably, and the note goes when it has come
+to an end. What is found with a note is a suspect: after the next kill, suspects run one by one, so that only the
+one that runs is under suspicion when the process ends again. After the third, the instance is held, and says why.
+A worker that ends in order leaves no suspicion, and what has gone on for a minute is cleared of it.
+
+Nothing is noted, and nothing costs anything, where the worker before was not killed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+
+from bide.batch import Batch, Message, ScheduledActivity, TaskKey
+from bide.clock import SECOND, Timestamp
+from bide.history import TimerFired
+from bide.instance import partition_of
+from bide.query import NEVER
+
+MOST = 3
+"""So many processes may end while something runs; then it is held."""
+ALONE: int = 10 * SECOND
+"""How long a suspect runs before the next one begins."""
+CLEARED: int = 60 * SECOND
+"""How long what runs again must have run to be above suspicion."""
+WARY: int = 10 * SECOND
+"""How long after a worker was cut off the steps of its instances are noted before they are made."""
+
+_STEP = -1
+"""The task id under which the steps of an instance are noted."""
+
+
+def step_key(instance_id: str) -> TaskKey:
+    return (instance_id, 0, _STEP, "")
+
+
+class Reruns:
+    """Decides; the worker writes and runs."""
+
+    def __init__(self) -> None:
+        self._times: dict[TaskKey, int] = {}
+        """As the store has them."""
+        self._wary: dict[int, Timestamp] = {}
+        """Partitions whose owner was cut off -> until when their steps are noted."""
+        self._stepped: set[str] = set()
+        """Instances that were stepped since, and so are above suspicion."""
+        self._suspects: deque[tuple[ScheduledActivity, int]] = deque()
+        """With what is to be noted before they run."""
+        self._alone: TaskKey | None = None
+        self._alone_until: Timestamp = 0
+        self._clear_at: dict[TaskKey, Timestamp] = {}
+
+    # --- taking over
+
+    def take(self, times: Mapping[TaskKey, int], cut_off: Iterable[int], now: Timestamp) -> None:
+        """What the store says of partitions that were taken."""
+        self._times.update(times)
+        self._wary.update(dict.fromkeys(cut_off, now + WARY))
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """These partitions are not this worker's any more."""
+        gone = [key for key in self._times if partition_of(key[0]) in partitions]
+        self.ended(gone)
+        self._suspects = deque(
+            each for each in self._suspects if partition_of(each[0].instance_id) not in partitions
+        )
+        self._wary = {each: until for each, until in self._wary.items() if each not in partitions}
+        self._stepped = {each for each in self._stepped if partition_of(each) not in partitions}
+
+    def noted(self, times: Mapping[TaskKey, int]) -> None:
+        """These notes are durable."""
+        self._times.update(times)
+
+    def ended(self, keys: Iterable[TaskKey]) -> None:
+        """These have come to an end, or their notes have gone: durably."""
+        for key in keys:
+            self._times.pop(key, None)
+            self._clear_at.pop(key, None)
+            if key == self._alone:
+                self._alone = None
+
+    def closed_by(self, batch: Batch) -> list[TaskKey]:
+        """The notes of activities that come to an end with this batch, and of instances that somebody resumed."""
+        if not self._times:
+            return []
+        let_go = set(batch.let_go)
+        return [key for key in self._times if key[0] in let_go] + [
+            key for key in batch.activities_closed if key in self._times and key[0] not in let_go
+        ]
+
+    # --- activities
+
+    def sort(
+        self, activities: Iterable[ScheduledActivity], cut_off: Collection[int], now: Timestamp
+    ) -> tuple[list[ScheduledActivity], dict[TaskKey, int], list[ScheduledActivity]]:
+        """Divide what was found with partitions that were taken. Suspects are kept here, to run one by one.
+
+        Returns what may run at once, what is to be noted before, and what has ended too many processes: that is
+        noted once only, so that other code may try it, alone, once more.
+        """
+        free: list[ScheduledActivity] = []
+        notes: dict[TaskKey, int] = {}
+        accused: list[ScheduledActivity] = []
+        for activity in activities:
+            times = self._times.get(activity.key, 0)
+            was_cut_off = partition_of(activity.instance_id) in cut_off
+            if was_cut_off and times + 1 >= MOST:
+                accused.append(activity)
+                notes[activity.key] = 1
+            elif times:
+                once_more = MOST - 1 if activity.held_by else times + was_cut_off
+                self._suspects.append((activity, once_more))
+            else:
+                free.append(activity)
+                if was_cut_off:
+                    notes[activity.key] = 1
+                    self._clear_at[activity.key] = now + CLEARED
+        return free, notes, accused
+
+    def next_suspect(self, now: Timestamp) -> tuple[ScheduledActivity, int] | None:
+        """Who may run now, and how often it will have run again; to be noted before."""
+        if not self._suspects or (self._alone is not None and now < self._alone_until):
+            return None
+        activity, times = self._suspects.popleft()
+        self._alone, self._alone_until = activity.key, now + ALONE
+        self._clear_at[activity.key] = now + CLEARED
+        return activity, times
+
+    def drop(self, keys: Iterable[TaskKey]) -> None:
+        """Nobody waits for these any more."""
+        if self._suspects:
+            gone = set(keys)
+            self._suspects = deque(each for each in self._suspects if each[0].key not in gone)
+
+    def cleared(self, now: Timestamp) -> list[TaskKey]:
+        """What has run for so long that it is above suspicion; the notes can go."""
+        return [key for key, at in self._clear_at.items() if at <= now]
+
+    @property
+    def next_at(self) -> Timestamp:
+        """When there will be something to do here."""
+        clear_at = min(self._clear_at.values(), default=NEVER)
+        if not self._suspects:
+            return clear_at
+        return min(clear_at, 0 if self._alone is None else self._alone_until)
+
+    # --- steps
+
+    def wary_of(self, messages: Iterable[Message], now: Timestamp) -> dict[str, int]:
+        """The instances whose steps are to be noted before, and how often they were noted already.
+
+        Messages from outside are not repeated by us, and an activity whose result makes its orchestrator end the
+        process is noted itself.
+        """
+        if not self._wary:
+            return {}
+        self._wary = {each: until for each, until in self._wary.items() if now < until}
+        found: dict[str, int] = {}
+        for message in messages:
+            instance_id = message.instance_id
+            kept = message.inbox_id or type(message.fact) is TimerFired
+            if kept and instance_id not in self._stepped and partition_of(instance_id) in self._wary:
+                found[instance_id] = self._times.get(step_key(instance_id), 0)
+        return found
+
+    def stepped(self, instance_ids: Iterable[str]) -> None:
+        """The steps of these instances are durable: they are above suspicion until the next worker starts."""
+        self._stepped.update(instance_ids)
