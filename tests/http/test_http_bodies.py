@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+from codecs import BOM_UTF8
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -96,6 +98,49 @@ def test_a_bad_body_is_a_400_and_changes_nothing(small_api: Api, path: str, body
     assert answer.json()["Message"]
     assert small_api.get(f"{INSTANCES}/x").status_code == 404
     assert small_api.status("there")["runtimeStatus"] == "Running"
+
+
+_DOORS = ["/orchestrators/Approve/x", f"{INSTANCES}/there/raiseEvent/Answer"]
+
+
+@pytest.mark.parametrize("path", _DOORS)
+@pytest.mark.parametrize("encoding", ["gzip", "br", "x-mine", "GZIP", "identity, gzip"])
+def test_a_compressed_body_is_a_415_that_says_what_to_send(api: Api, path: str, encoding: str) -> None:
+    api.post("/orchestrators/Approve/there")
+    answer = api.post(path, gzip.compress(b'"yes"'), headers={"Content-Encoding": encoding})
+    assert answer.status_code == 415
+    assert "Send it as it is, without Content-Encoding" in answer.json()["Message"]
+    assert answer.headers["accept-encoding"] == "identity"
+    assert answer.headers["connection"] == "close"
+    assert api.get(f"{INSTANCES}/x").status_code == 404
+    assert api.status("there")["runtimeStatus"] == "Running"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_a_body_that_says_that_it_is_as_it_is_is_read(api: Api, encoding: str) -> None:
+    assert api.post("/orchestrators/Echo/x", b'"yes"', headers={"Content-Encoding": encoding}).status_code == 202
+    assert api.ended("x")["output"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "means"),
+    [(b'{"a":1}', "application/json", {"a": 1}), (b"yes", "text/plain", "yes"), (b"", "application/json", None)],
+)
+def test_a_byte_order_mark_before_a_body_is_no_part_of_it(api: Api, body: bytes, kind: str, means: object) -> None:
+    """Editors and shells of Windows write one."""
+    instance_id = api.start("Approve")
+    assert api.post(f"{INSTANCES}/{instance_id}/raiseEvent/Answer", BOM_UTF8 + body, kind).status_code == 202
+    assert api.ended(instance_id)["output"] == means
+
+
+def test_an_input_may_have_a_byte_order_mark_too(api: Api) -> None:
+    assert api.ended(api.start("Echo", BOM_UTF8 + b"[1]"))["output"] == [1]
+
+
+def test_a_body_in_another_unicode_encoding_is_a_400_that_says_so(api: Api) -> None:
+    answer = api.post("/orchestrators/Echo", '"yes"'.encode("utf-16"))
+    assert answer.status_code == 400
+    assert "not UTF-8" in answer.json()["Message"]
 
 
 def test_the_offending_byte_is_named(api: Api) -> None:

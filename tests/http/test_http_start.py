@@ -98,6 +98,33 @@ def test_an_input_of_another_type_is_a_422(api: Api) -> None:
     assert api.get(f"{INSTANCES}/x").status_code == 404
 
 
+@pytest.mark.parametrize("prefix", ["", "/api", "/runtime/webhooks/durabletask"])
+def test_a_slash_at_the_end_of_a_path_changes_nothing(api: Api, prefix: str) -> None:
+    """A redirect would lose the body with callers that do not follow it, as curl."""
+    made_up = api.post(f"{prefix}/orchestrators/Strict/", b"7")
+    assert made_up.status_code == 202
+    assert api.ended(made_up.json()["id"])["output"] == 7
+    assert api.post(f"{prefix}/orchestrators/Strict/x/", b"8").json()["id"] == "x"
+    assert api.ended("x")["output"] == 8
+
+
+def test_nor_does_it_for_the_other_operations(api: Api) -> None:
+    instance_id = api.start("Approve")
+    assert api.get(f"{INSTANCES}/").json() == api.get(INSTANCES).json()
+    assert api.get(f"{INSTANCES}/{instance_id}/").status_code == 202
+    assert api.post(f"{INSTANCES}/{instance_id}/raiseEvent/Answer/", b"1").status_code == 202
+    assert api.ended(instance_id)["output"] == 1
+    assert api.http.delete(f"{INSTANCES}/{instance_id}/").status_code == 200
+
+
+def test_but_a_part_that_is_missing_in_a_path_is_not_passed_over(api: Api) -> None:
+    api.start("Approve")
+    for path in (f"{INSTANCES}//terminate", f"{INSTANCES}/x/raiseEvent/", "/orchestrators//x"):
+        assert api.post(path, b"1").status_code in (404, 405), path
+    assert api.http.delete(f"{INSTANCES}/").status_code == 400, "an id that is missing purges nothing"
+    assert [each["runtimeStatus"] for each in api.get(INSTANCES).json()] == ["Running"]
+
+
 @pytest.mark.parametrize("bad", ["a%2Fb", "a%0Ab", "a" * 101, "a%00", "a%3F", "%2e%2e"])
 def test_a_bad_instance_id_is_a_400(api: Api, bad: str) -> None:
     answer = api.post(f"/orchestrators/Approve/{bad}")

@@ -1,15 +1,16 @@
 """Reading a request's body: once, at the edge, so that nothing behind it meets a value it cannot store.
 
 What is let in is JSON that the engine's own parser reads, and its text goes on untouched. Refused, each with what
-is wrong and where: more bytes or deeper nesting than the settings allow; text that is not UTF-8; NaN and
-infinities; numbers outside a double's range; halves of surrogate pairs; and the same key twice in one object, which
-two parsers could read differently.
+is wrong and where: what is compressed; more bytes or deeper nesting than the settings allow; text that is not
+UTF-8; NaN and infinities; numbers outside a double's range; halves of surrogate pairs; and the same key twice in
+one object, which two parsers could read differently.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from typing import cast
 
@@ -35,9 +36,9 @@ async def read_input(request: Request, settings: Settings) -> Raw | UnsetType:
     """The body as JSON text, `UNSET` if it is empty. One of type `text/plain` becomes a JSON string.
 
     Raises `HTTPException`: 400 for what is not acceptable JSON, 408 for a body that takes too long, 413 for one
-    that is too large.
+    that is too large, 415 for one that is compressed.
     """
-    body = await read_body(request, settings)
+    body = (await read_body(request, settings)).removeprefix(BOM_UTF8)  # as editors and shells of Windows write it
     try:
         if not body.strip():
             return UNSET
@@ -99,7 +100,10 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
 
 
 async def read_body(request: Request, settings: Settings) -> bytes:
-    """The body as it is. Raises `HTTPException` 408 or 413, and 400 if the caller goes away."""
+    """The body as it is. Raises `HTTPException` 408, 413 or 415, and 400 if the caller goes away."""
+    encoding = request.headers.get("content-encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise _compressed(encoding)
     limit = settings.max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > limit:
@@ -119,6 +123,12 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         late = f"The body did not arrive within {settings.body_timeout_s:g} s."
         raise HTTPException(408, late, _CLOSE) from error
     return bytes(body)
+
+
+def _compressed(encoding: str) -> HTTPException:
+    """Not unpacked: a small body could become a huge one."""
+    message = f"The body is encoded ({encoding[:40]}). Send it as it is, without Content-Encoding."
+    return HTTPException(415, message, {**_CLOSE, "Accept-Encoding": "identity"})
 
 
 def _too_large(limit: int) -> HTTPException:

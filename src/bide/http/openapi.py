@@ -29,7 +29,7 @@ Json: TypeAlias = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{name}"
 _COMMON = (400, 401, 403, 431, 500, 503)
-_WITH_BODY = (408, 413)
+_WITH_BODY = (408, 413, 415)
 _DESCRIPTIONS = {
     200: "Done.",
     201: "Made.",
@@ -42,6 +42,7 @@ _DESCRIPTIONS = {
     409: "The instance's state does not allow it, or its id is taken.",
     410: "The instance has ended.",
     413: "The body is too large.",
+    415: "The body is compressed.",
     422: "The data does not fit the declared type, or the idempotency key was used for another request.",
     431: "The headers are too many or too large.",
     500: "The instance has failed (where that was asked for), or the server has.",

@@ -2,7 +2,7 @@
 
 A path is found by a walk over its parts, however many operations there are, and the handler is called without
 layers between. Fixed parts compare case-insensitively. A slash that is written as `%2F` belongs to a name and parts
-nothing.
+nothing, and one at the end means nothing: a redirect, as Starlette's, would lose the body with some callers.
 """
 
 from __future__ import annotations
@@ -93,7 +93,12 @@ class Operations(BaseRoute):
 
 
 def _parts(scope: Scope) -> list[str]:
-    """The decoded parts of a request's path, below what the app is mounted under."""
+    """The decoded parts of a request's path, below what the app is mounted under, without a slash at the end."""
+    parts = _split(scope)
+    return parts[:-1] if len(parts) > 1 and not parts[-1] else parts
+
+
+def _split(scope: Scope) -> list[str]:
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     raw: bytes = scope.get("raw_path") or b""
