@@ -43,7 +43,8 @@ class Audit(Struct, frozen=True, gc=False):
 class AuditEntry(Struct, frozen=True, gc=False):
     """One management call and what became of it.
 
-    `result` is `accepted`, `repeated`, or the name of the error that refused it. Without an `instance_id`, the call
+    `result` is `accepted`, `repeated`, `discarded` (an event that was accepted before anybody waited, and did not
+    fit the wait that came), or the name of the error that refused it. Without an `instance_id`, the call
     was about the hub. `id` counts up, and is 0 before the entry is stored.
     """
 

@@ -172,6 +172,18 @@ class EventRaised(_Fact, frozen=True):
     input: Raw = NULL
 
 
+class EventDiscarded(_Fact, frozen=True):
+    """An event did not fit the type of the wait that was to take it (`id`), so nobody got it.
+
+    Nobody waited when it was accepted, or another instance sent it: what is raised while a wait is open is judged
+    at the door. Where the wait is asked for in this very step, the fact comes before it.
+    """
+
+    id: int
+    name: str
+    reason: str = ""
+
+
 class EventWaitCancelled(_Fact, frozen=True):
     """A wait was given up, or timed out. It takes no event any more."""
 
@@ -236,6 +248,7 @@ Fact: TypeAlias = (
     | TimerCancelled
     | EventAwaited
     | EventRaised
+    | EventDiscarded
     | EventWaitCancelled
     | EventSent
     | ResponseLinkCreated

@@ -19,7 +19,8 @@ from bide import (
     when_all,
     when_any,
 )
-from bide.history import EventWaitCancelled, TimerCancelled, TimerFired
+from bide.core.openwork import OpenWork
+from bide.history import EventAwaited, EventDiscarded, EventWaitCancelled, TimerCancelled, TimerFired
 from bide.instance import PARTITIONS
 from bide.testing.harness import Durable
 
@@ -317,19 +318,132 @@ def test_data_that_does_not_fit_is_refused_and_the_wait_stays_open(app: App, dur
     assert durable.output(instance) == 5
 
 
-def test_misfit_data_that_came_early_fails_the_wait_that_takes_it(app: App, durable: Durable) -> None:
-    @app.orchestrator
-    async def typed(ctx: OrchestrationContext) -> str:
-        await ctx.wait_for_external_event("Begin")
-        try:
-            return str(await ctx.wait_for_external_event("Number", int))
-        except PayloadError as error:
-            return f"refused: {error}"
+@pytest.fixture
+def early(app: App) -> App:
+    """Waits for a number, long after it began."""
 
-    instance = durable.start(typed)
+    @app.orchestrator
+    async def typed(ctx: OrchestrationContext) -> int:
+        await ctx.wait_for_external_event("Begin")
+        first = await ctx.wait_for_external_event("Number", int)
+        return first + await ctx.wait_for_external_event("Number", int)
+
+    return app
+
+
+@pytest.mark.usefixtures("early")
+def test_an_event_that_came_early_and_does_not_fit_is_never_heard_of(durable: Durable) -> None:
+    instance = durable.start("typed")
+    for value in ("x", "y", 1, None, 2):
+        durable.raise_event(instance, "number", value)
+    durable.raise_event(instance, "Begin")
+    assert durable.output(instance) == 3
+    assert facts(durable, instance, EventDiscarded) == 3
+    durable.replay_all()
+
+
+@pytest.mark.usefixtures("early")
+def test_a_wait_that_discarded_what_came_early_waits_on(durable: Durable) -> None:
+    instance = durable.start("typed")
     durable.raise_event(instance, "Number", "x")
     durable.raise_event(instance, "Begin")
-    assert str(durable.output(instance)).startswith("refused: Expected `int`")
+    for _ in range(2):
+        durable.assert_waiting_for(instance, "Number")
+        durable.crash()
+    durable.raise_event(instance, "Number", 1)
+    durable.raise_event(instance, "Number", 2)
+    assert durable.output(instance) == 3
+
+
+@pytest.mark.usefixtures("early")
+def test_the_audit_says_what_became_of_a_discarded_event(durable: Durable) -> None:
+    instance = durable.start("typed")
+    durable.raise_event(instance, "Number", "x")
+    durable.raise_event(instance, "Begin")
+    (entry,) = durable.run(durable._client.audit(instance))
+    assert (entry.verb, entry.result) == ("raiseEvent", "discarded")
+    assert "'Number' waits for: Expected `int`, got `str`" in entry.reason
+
+
+def test_what_was_discarded_stays_so_with_another_type(app: App, durable: Durable) -> None:
+    @app.orchestrator(name="typed")
+    async def numbers(ctx: OrchestrationContext) -> list[int]:
+        await ctx.wait_for_external_event("Begin")
+        first = await ctx.wait_for_external_event("Item", int)
+        await ctx.wait_for_external_event("End")
+        return [first]
+
+    changed = App()
+
+    @changed.orchestrator(name="typed")
+    async def texts(ctx: OrchestrationContext) -> list[object]:
+        await ctx.wait_for_external_event("Begin")
+        first = await ctx.wait_for_external_event("Item", object)
+        await ctx.wait_for_external_event("End")
+        return [first]
+
+    instance = durable.start("typed")
+    durable.raise_event(instance, "Item", "x")
+    durable.raise_event(instance, "Item", 1)
+    durable.raise_event(instance, "Begin")
+    durable.deploy(changed)
+    durable.raise_event(instance, "End")
+    assert durable.output(instance) == [1]
+
+
+def test_an_event_of_another_instance_that_does_not_fit_is_discarded_and_the_wait_stays_open(
+    app: App, durable: Durable
+) -> None:
+    @app.orchestrator
+    async def typed(ctx: OrchestrationContext) -> int:
+        return await ctx.wait_for_external_event("Number", int)
+
+    @app.orchestrator
+    async def sender(ctx: OrchestrationContext, to: str, value: object) -> None:
+        ctx.send_event(to, "Number", value)
+
+    instance = durable.start(typed)
+    durable.start(sender, instance, "x")
+    durable.assert_waiting_for(instance, "Number")
+    durable.crash()
+    durable.assert_waiting_for(instance, "Number")
+    durable.start(sender, instance, 7)
+    assert durable.output(instance) == 7
+    assert facts(durable, instance, EventDiscarded) == 1
+
+
+def test_what_came_while_suspended_is_judged_when_it_goes_on(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def typed(ctx: OrchestrationContext) -> list[int]:
+        await ctx.wait_for_external_event("Begin")
+        return [await ctx.wait_for_external_event("Number", int) for _ in range(2)]
+
+    instance = durable.start(typed)
+    durable.suspend(instance)
+    durable.raise_event(instance, "Begin")
+    for value in ("x", 1, "y"):
+        durable.raise_event(instance, "Number", value)
+    durable.resume(instance)
+    durable.crash()
+    assert len(durable.waiting(instance)) == 1
+    durable.raise_event(instance, "Number", 2)
+    assert durable.output(instance) == [1, 2]
+    assert facts(durable, instance, EventDiscarded) == 2
+    durable.replay_all()
+
+
+@pytest.mark.usefixtures("early")
+def test_what_was_discarded_can_be_seen_without_the_code(durable: Durable) -> None:
+    """The fold that knows no code agrees with the execution that does."""
+    instance = durable.start("typed")
+    for value in ("x", 1):
+        durable.raise_event(instance, "Number", value)
+    durable.raise_event(instance, "Begin")
+    work = OpenWork.of(durable.history(instance))
+    assert [type(request) for request in work.requests.values()] == [EventAwaited]
+    assert work.kept_events() == []
+    durable.terminate(instance)
+    durable.assert_not_waiting(instance)
 
 
 def test_an_instance_that_has_ended_takes_no_event(collector: App, durable: Durable) -> None:

@@ -168,3 +168,27 @@ def test_no_description_shows_a_payload(office: Office) -> None:
             told = call("story", "describe", fact)
             assert told["title"] != fact["type"], "every fact has words"
             assert "hunter2" not in str(told)
+
+
+def test_a_discarded_event_answers_nothing() -> None:
+    def step(seq: int, *facts: dict[str, Any]) -> dict[str, Any]:
+        return {"seq": seq, "at": seq * 1_000_000, "facts": facts}
+
+    def fact(kind: str, **more: Any) -> dict[str, Any]:
+        return {"type": kind, **more}
+
+    steps = [
+        step(0, fact("ExecutionStarted", name="typed"), fact("EventAwaited", id=1, name="Begin")),
+        step(1, fact("EventRaised", name="Number", input="x")),
+        step(
+            2,
+            fact("EventRaised", name="Begin"),
+            fact("EventDiscarded", id=2, name="Number", reason="no number"),
+            fact("EventAwaited", id=2, name="Number"),
+        ),
+        step(3, fact("EventRaised", name="Number"), fact("EventDiscarded", id=2, name="Number", reason="none")),
+    ]
+    story = call("story", "storyOf", {"steps": steps}, {"finished": False, "now": 9_000})
+    assert rows(story) == [("wait", "Begin", "answered"), ("wait", "Number", "open")]
+    assert story["unawaited"] == []
+    assert [mark["kind"] for mark in story["marks"]] == ["discarded", "discarded"]

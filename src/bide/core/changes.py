@@ -29,6 +29,7 @@ from bide.core.openwork import OpenWork
 from bide.errors import MisfitError
 from bide.history import (
     EventAwaited,
+    EventDiscarded,
     EventRaised,
     EventSent,
     ExecutionStarted,
@@ -197,6 +198,12 @@ class Changes:
     def _send_event(self, instance: Instance, fact: EventSent) -> None:
         self.send(fact.instance_id, EventRaised(fact.name, fact.input))
 
+    def _note_discarded(self, instance: Instance, fact: EventDiscarded) -> None:
+        """Its sender was told that it was accepted: at least the audit says what became of it."""
+        self.batch.audit.append(
+            AuditEntry(self.batch.at, "raiseEvent", "bide", "", fact.reason, "discarded", instance.id)
+        )
+
     def _schedule(self, instance: Instance, fact: TaskScheduled) -> None:
         activity = ScheduledActivity(
             instance.id,
@@ -233,6 +240,7 @@ class Changes:
         TimerCancelled: _cancel_timer,
         SubOrchestrationInstanceCreated: _start_child,
         EventSent: _send_event,
+        EventDiscarded: _note_discarded,
     }
     """What an orchestrator asks for -> the rows that say so."""
 

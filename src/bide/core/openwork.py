@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 from bide.core.records import Record
 from bide.history import (
     EventAwaited,
+    EventDiscarded,
     EventRaised,
     EventWaitCancelled,
     ExecutionResumed,
@@ -57,6 +58,7 @@ class OpenWork(Record):
     parked: list[Fact] = []
     _waiting: dict[str, list[int]] = {}
     _kept: dict[str, deque[EventRaised]] = {}
+    _last_wait: int = 0
 
     @classmethod
     def of(cls, history: Iterable[Step]) -> OpenWork:
@@ -116,8 +118,9 @@ class OpenWork(Record):
     def open_wait(self, wait: EventAwaited) -> EventRaised | None:
         """Returns the kept event that the wait gets at once, if any."""
         key = wait.name.lower()
+        self._last_wait = wait.id
         if key in self._kept:
-            return self._next(key)
+            return self.take_kept(key)
         self.requests[wait.id] = wait
         waiting = self._waiting.get(key)
         if waiting is None:
@@ -125,6 +128,15 @@ class OpenWork(Record):
         else:
             waiting.append(wait.id)
         return None
+
+    def discard(self, fact: EventDiscarded) -> None:
+        """On looking at a history: the event is gone. If it seemed to settle a wait, that is open still."""
+        key = fact.name.lower()
+        if key in self._kept:  # the next one is for the wait that follows, or takes the discarded one's place
+            self.take_kept(key)
+        elif fact.id <= self._last_wait:
+            self.requests[fact.id] = EventAwaited(fact.id, fact.name)
+            self._waiting.setdefault(key, []).insert(0, fact.id)
 
     def give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
         """A timer or a wait. Does nothing if it is closed already."""
@@ -137,6 +149,7 @@ class OpenWork(Record):
         TimerCreated: open,
         SubOrchestrationInstanceCreated: open,
         EventAwaited: open_wait,
+        EventDiscarded: discard,
         TimerCancelled: give_up,
         EventWaitCancelled: give_up,
     }
@@ -145,6 +158,11 @@ class OpenWork(Record):
         """The id of the wait that the next event of that name will settle, or None."""
         waiting = self._waiting.get(name.lower())
         return waiting[0] if waiting else None
+
+    def next_kept(self, name: str) -> EventRaised | None:
+        """The event that the next wait of that name will get at once, or None."""
+        kept = self._kept.get(name.lower())
+        return kept[0] if kept else None
 
     def kept_events(self) -> list[EventRaised]:
         """Events that nobody has taken, per name in the order of their arrival."""
@@ -161,7 +179,9 @@ class OpenWork(Record):
         del self.requests[wait_id]
         return wait_id
 
-    def _next(self, key: str) -> EventRaised:
+    def take_kept(self, name: str) -> EventRaised:
+        """Give out the event that `next_kept` tells of."""
+        key = name.lower()
         kept = self._kept[key]
         event = kept.popleft()
         if not kept:

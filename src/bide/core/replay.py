@@ -37,6 +37,7 @@ from bide.history import (
     NULL,
     ContinuedAsNew,
     EventAwaited,
+    EventDiscarded,
     EventRaised,
     EventSent,
     EventWaitCancelled,
@@ -131,6 +132,8 @@ class Execution(Record):
     _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
     _wait_changes: dict[int, _OpenWait | None] = {}
     _recorded: dict[tuple[type[Fact], int], Fact] = {}
+    _discards: list[EventDiscarded] = []
+    """On replay: what was discarded in this step, in order."""
     differences: list[str] = []
     """In words: what the code asks for in other words than history has. Filled in on replay."""
     _fault: NotADurableTaskError | None = None
@@ -165,19 +168,14 @@ class Execution(Record):
     def refusal(self, event: EventRaised) -> MisfitError | None:
         """Why the wait that would take this event cannot: its data does not fit the declared type (G8)."""
         wait = self._open.get(self.work.next_wait(event.name) or 0)
-        if isinstance(wait, _OpenWait):
-            try:
-                wait.decode(event.input)
-            except PayloadError as error:
-                path = error.path if isinstance(error, MisfitError) else "$"
-                return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
-        return None
+        return _misfit(wait, event) if isinstance(wait, _OpenWait) else None
 
     def expect(self, recorded: Sequence[Fact]) -> None:
         """On replay: what the next fact was answered with.
 
         Links are taken from there, not made again; and, unless the replay is strict, all that was asked for.
         """
+        self._discards = [fact for fact in recorded if isinstance(fact, EventDiscarded)]
         kinds = ResponseLinkCreated if self.strict else _NAMED
         self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, kinds)}
 
@@ -288,6 +286,10 @@ class Execution(Record):
                 self._deliver(fact)
 
     def _deliver(self, fact: Fact) -> None:
+        if type(fact) is EventRaised:
+            wait = self._open.get(self.work.next_wait(fact.name) or 0)
+            if isinstance(wait, _OpenWait) and self._discards_for(wait, fact):
+                return
         settled = self.work.settle(fact)
         if settled is None:
             return  # it is kept until somebody waits for it
@@ -481,6 +483,8 @@ class Execution(Record):
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
         wait = _OpenWait(wait_id, event, wanted, decoder(wanted), self.at)
         self.definition.note_event(name, wanted)
+        while (early := self.work.next_kept(name)) is not None and self._discards_for(wait, early):
+            self.work.take_kept(name)
         request = EventAwaited(wait_id, name)
         self._asked.append(request)
         kept = self.work.open_wait(request)
@@ -495,6 +499,21 @@ class Execution(Record):
             wait.timeout_at = wait.deadline = timer.fire_at
             self._open_request(timer, wait)
         return event
+
+    def _discards_for(self, wait: _OpenWait, event: EventRaised) -> bool:
+        """Whether an event is of no use to the wait that is to take it: then the code never hears of it.
+
+        On replay it is what it was, whatever the type is by now.
+        """
+        if self.is_replaying:
+            if not self._discards or self._discards[0].id != wait.id:
+                return False
+            self._asked.append(self._discards.pop(0))
+            return True
+        misfit = _misfit(wait, event)
+        if misfit is not None:
+            self._asked.append(EventDiscarded(wait.id, event.name, str(misfit)))
+        return misfit is not None
 
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
         self._check_sent_on()
@@ -651,6 +670,16 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     execution.expect(())
     execution.take_wait_changes()  # what replay opened has its row already
     execution.answered.clear()
+
+
+def _misfit(wait: _OpenWait, event: EventRaised) -> MisfitError | None:
+    """Why an event is none for this wait."""
+    try:
+        wait.decode(event.input)
+    except PayloadError as error:
+        path = error.path if isinstance(error, MisfitError) else "$"
+        return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
+    return None
 
 
 def _name_in(fact: Fact) -> str:

@@ -194,6 +194,16 @@ class Folding {
     this.close(row, "answered", place);
     row.deadline = this.nextTimer();
   }
+  /** It was accepted, and then did not fit: the wait that it seemed to answer is open still, or comes next. */
+  EventDiscarded({ id, name }, { at }) {
+    this.marks.push({ kind: "discarded", at, text: `${name} did not fit, and was discarded` });
+    const row = this.byId.get(id);
+    if (!row) return void this.kept.splice(this.kept.findIndex((each) => same(each.name, name)), 1);
+    Object.assign(row, { endedAt: null, outcome: "open", deadline: null });
+    row.steps.pop();
+    const key = name.toLowerCase();
+    this.waiting.set(key, [row, ...(this.waiting.get(key) ?? [])]);
+  }
   EventWaitCancelled({ id }, place) {
     const row = this.byId.get(id);
     if (!row) return;
@@ -298,6 +308,7 @@ const WORDS = {
   TimerCancelled: () => ["Timer cancelled"],
   EventAwaited: ({ name }) => [`Waits for ${name}`],
   EventRaised: ({ name }) => [`${name} came`],
+  EventDiscarded: ({ name, reason }) => [`${name} was discarded`, reason],
   EventWaitCancelled: ({ id }) => ["Waits no longer", `wait ${id}`],
   EventSent: ({ name, instance_id }) => [`Sent ${name}`, `to ${instance_id}`],
   ResponseLinkCreated: ({ name }) => [`Made a link to answer ${name}`],
