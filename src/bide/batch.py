@@ -14,7 +14,7 @@ from typing import TypeAlias
 from msgspec import Raw, Struct
 
 from bide.clock import Timestamp
-from bide.errors import BideError, RequestError, error_named
+from bide.errors import BideError, MisfitError, RequestError, error_named
 from bide.history import Fact, Step
 from bide.instance import Instance, Reuse, Wait
 
@@ -64,12 +64,23 @@ class RequestKey(Struct, frozen=True, gc=False):
     The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`
     (None: for as long as the instance exists). One that `outlives` the instance is remembered also when that is
     replaced: a start that replaced it must not do so twice.
+
+    With it is remembered what the first of them was told, if that was a refusal: the name of the `error`, its
+    `text` and `path`. A refusal does not use the key up: another request may come under it.
     """
 
     key: str
     digest: bytes
     expires_at: Timestamp | None = None
     outlives: bool = False
+    error: str = ""
+    text: str = ""
+    path: str = ""
+
+    @property
+    def verdict(self) -> BideError | None:
+        """What the request was told. None: it was accepted."""
+        return error_named(self.error, self.text, self.path) if self.error else None
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -110,6 +121,13 @@ class Message(Struct, frozen=True, gc=False):
     def accepted(self) -> bool:
         """True if it is in the inbox because it was accepted, and not to be judged."""
         return bool(self.inbox_id) and not self.reply_to
+
+
+def words_of(verdict: Verdict) -> tuple[str, str, str]:
+    """A verdict as it is kept: the name of the error, its text, and where in the data the fault is."""
+    if verdict is None:
+        return "", "", ""
+    return type(verdict).__name__, str(verdict), verdict.path if isinstance(verdict, MisfitError) else ""
 
 
 class RemoteVerdict(Struct, frozen=True, gc=False):

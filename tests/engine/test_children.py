@@ -344,20 +344,6 @@ def test_an_instance_can_send_an_event_to_itself(app: App, durable: Durable) -> 
     assert durable.output(durable.start(echo)) == "hello"
 
 
-def test_misfit_data_from_another_instance_fails_the_wait(app: App, durable: Durable) -> None:
-    @app.orchestrator
-    async def receiver(ctx: OrchestrationContext) -> int:
-        return await ctx.wait_for_external_event("Number", int)
-
-    @app.orchestrator
-    async def sender(ctx: OrchestrationContext) -> None:
-        ctx.send_event("receiver", "Number", "x")
-
-    durable.start(receiver, instance_id="receiver")
-    durable.start(sender)
-    assert durable.status("receiver").status is RuntimeStatus.FAILED
-
-
 def test_custom_status_is_shown_and_survives_a_crash(app: App, durable: Durable) -> None:
     @app.orchestrator
     async def progress(ctx: OrchestrationContext) -> None:

@@ -67,6 +67,56 @@ def test_an_event_with_a_key_counts_once(adder: App, durable: Durable) -> None:
     durable.run(durable.client.raise_event(instance_id, "Number", 6, idempotency_key="b"))
 
 
+def test_a_repetition_is_told_what_the_first_was_told(adder: App, durable: Durable) -> None:
+    """Also when the instance would judge it in another way by now."""
+    instance_id = durable.start("add", 1)
+
+    async def answer(value: object, key: str) -> None:
+        await durable.client.raise_event(instance_id, "Number", value, idempotency_key=key)
+
+    for _ in range(2):
+        with pytest.raises(MisfitError, match="Expected `int`, got `str`") as refused:
+            durable.run(answer("x", "wrong"))
+        assert refused.value.path == "$"
+        durable.crash()
+    durable.run(answer(5, "right"))
+    assert durable.output(instance_id) == 5
+    durable.run(answer(5, "right"))
+    with pytest.raises(MisfitError):
+        durable.run(answer("x", "wrong"))
+    with pytest.raises(InstanceFinishedError):
+        durable.run(answer(5, "late"))
+    durable.advance("25h")
+    with pytest.raises(InstanceFinishedError):
+        durable.run(answer("x", "wrong"))
+
+
+def test_two_with_one_key_in_one_step_are_told_the_same(adder: App, durable: Durable) -> None:
+    instance_id = durable.start("add", 1)
+
+    async def twice() -> list[object]:
+        raising = [
+            durable.client.raise_event(instance_id, "Number", "x", idempotency_key="a"),
+            durable.client.raise_event(instance_id, "Number", "x", idempotency_key="a"),
+        ]
+        return list(await asyncio.gather(*raising, return_exceptions=True))
+
+    first, second = durable.run(twice())
+    assert type(first) is type(second) is MisfitError
+    assert str(first) == str(second)
+
+
+def test_what_found_no_instance_is_judged_anew(adder: App, durable: Durable) -> None:
+    async def answer() -> None:
+        await durable.client.raise_event("later", "Number", 5, idempotency_key="a")
+
+    with pytest.raises(InstanceNotFoundError):
+        durable.run(answer())
+    durable.start("add", 1, instance_id="later")
+    durable.run(answer())
+    assert durable.output("later") == 5
+
+
 def test_two_events_with_one_key_at_once_count_once(adder: App, durable: Durable) -> None:
     instance_id = durable.start("add")
 

@@ -23,10 +23,10 @@ from bide.batch import (
     TaskKey,
     Timer,
     Verdict,
+    words_of,
 )
 from bide.clock import Timestamp
 from bide.core.openwork import OpenWork
-from bide.errors import MisfitError
 from bide.history import (
     EventAwaited,
     EventDiscarded,
@@ -150,9 +150,8 @@ class Changes:
 
     def reply(self, message: Message, verdict: Verdict) -> None:
         """Tell the worker that put the message into the inbox what became of it."""
-        error, text = ("", "") if verdict is None else (type(verdict).__name__, str(verdict))
-        path = verdict.path if isinstance(verdict, MisfitError) else ""
-        self.batch.remote_verdicts.append(RemoteVerdict(message.reply_to, message.inbox_id, error, text, path))
+        told = RemoteVerdict(message.reply_to, message.inbox_id, *words_of(verdict))
+        self.batch.remote_verdicts.append(told)
 
     def keep(self, message: Message, judged: Message) -> None:
         """A message stays in the inbox, in its place, but it has been judged: that is not done again."""

@@ -22,7 +22,7 @@ from msgspec import Raw
 from msgspec.json import decode
 from msgspec.structs import replace
 
-from bide.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Verdict
+from bide.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, Snapshot, Verdict, words_of
 from bide.clock import Timestamp
 from bide.core.changes import Changes, encode_facts
 from bide.core.context import ResponseLinks
@@ -40,6 +40,7 @@ from bide.errors import (
     InstanceFinishedError,
     InstanceNotFoundError,
     NotAllowedError,
+    RequestError,
     RequestReusedError,
     RunawayStep,
 )
@@ -221,20 +222,28 @@ class Partition:
         request = message.request
         if request is None and message.audit is None and not message.reply_to:
             return self._take(message)
-        earlier = request and self._requests.get((message.instance_id, request.key))
+        earlier = request and self._earlier(message.instance_id, request)
         if request is None or earlier is None:
             verdict = self._take(message)
-            if request is not None and verdict is ACCEPTED:
-                self._remember(message.instance_id, request)
+            if request is not None and _is_kept(request, verdict):
+                self._remember(message.instance_id, request, verdict)
         else:
-            verdict = self._drop(message, ACCEPTED if earlier.digest == request.digest else RequestReusedError())
+            verdict = self._drop(message, _told_before(earlier, request))
         if message.audit is not None:
             self._changes.audit(message, message.audit, verdict, repeated=earlier is not None)
         if message.reply_to:
             self._changes.reply(message, verdict)
         return verdict
 
-    def _remember(self, instance_id: str, request: RequestKey) -> None:
+    def _earlier(self, instance_id: str, request: RequestKey) -> RequestKey | None:
+        """The request that has the key. One that was refused has not used it up."""
+        earlier = self._requests.get((instance_id, request.key))
+        return earlier if earlier and (not earlier.error or earlier.digest == request.digest) else None
+
+    def _remember(self, instance_id: str, request: RequestKey, verdict: Verdict) -> None:
+        if verdict is not ACCEPTED:
+            error, text, path = words_of(verdict)
+            request = replace(request, error=error, text=text, path=path)
         self._requests[instance_id, request.key] = request
         self._changes.batch.requests[instance_id, request.key] = request
 
@@ -654,6 +663,24 @@ class Partition:
             live = self._live.pop(next(iter(self._live)))
             if live.execution is not None:
                 live.execution.close()
+
+
+def _is_kept(request: RequestKey, verdict: Verdict) -> bool:
+    """Whether a repetition is to be told the same.
+
+    A link that counts once has no end, and a person who was refused may try again with another answer. What found
+    no instance was told nothing by any.
+    """
+    return verdict is ACCEPTED or (
+        request.expires_at is not None and not isinstance(verdict, InstanceNotFoundError)
+    )
+
+
+def _told_before(earlier: RequestKey, request: RequestKey) -> Verdict:
+    if earlier.digest != request.digest:
+        return RequestReusedError()
+    told = earlier.verdict
+    return told if isinstance(told, RequestError) else ACCEPTED
 
 
 def _reason(error: BaseException) -> str:

@@ -107,7 +107,7 @@ _HISTORY = """
     WHERE i.id = ANY ($1) ORDER BY h.instance_id, h.seq
 """
 _REQUESTS = """
-    SELECT r.instance_id, r.key, r.digest, r.expires_at, r.outlives
+    SELECT r.instance_id, r.key, r.digest, r.expires_at, r.outlives, r.error, r.text, r.path
     FROM unnest($1::text[], $2::text[]) AS asked (instance_id, key)
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at IS NULL OR r.expires_at > $3

@@ -112,7 +112,8 @@ def activity_of(row: Sequence[Any]) -> ScheduledActivity:
 
 
 def request_row(key: tuple[str, str], request: RequestKey) -> tuple[Any, ...]:
-    return (*key, request.digest, request.expires_at, request.outlives)
+    row = (*key, request.digest, request.expires_at, request.outlives)
+    return (*row, request.error, request.text, request.path)
 
 
 def wait_of(row: Sequence[Any]) -> Wait:

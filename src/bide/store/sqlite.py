@@ -131,8 +131,10 @@ _KEEP_MESSAGE = "UPDATE inbox SET generation = ?, birth = ?, message = NULL WHER
 _CLOSE_MESSAGE = "DELETE FROM inbox WHERE id = ?"
 _UNDO = "DELETE FROM history WHERE instance_id = ? AND generation = ? AND seq >= ?"
 _PUT_REQUEST = """
-    INSERT INTO requests (instance_id, key, digest, expires_at, outlives) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at
+    INSERT INTO requests (instance_id, key, digest, expires_at, outlives, error, text, path)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at,
+        error = excluded.error, text = excluded.text, path = excluded.path
 """
 _EXPIRE_REQUESTS = """
     DELETE FROM requests WHERE (instance_id, key) IN
@@ -309,12 +311,13 @@ class SqliteStore:
         found: dict[tuple[str, str], RequestKey] = {}
         for instance_id, key in keys:
             row = self._read(
-                """SELECT key, digest, expires_at, outlives FROM requests
+                """SELECT key, digest, expires_at, outlives, error, text, path FROM requests
                    WHERE instance_id = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)""",
                 (instance_id, key, now),
             ).fetchone()
             if row is not None:
-                found[instance_id, key] = RequestKey(row[0], row[1], row[2], bool(row[3]))
+                name, digest, expires_at, outlives, *told = row
+                found[instance_id, key] = RequestKey(name, digest, expires_at, bool(outlives), *told)
         return found
 
     async def commit(self, batch: Batch) -> list[int]:

@@ -473,7 +473,7 @@ class StoreExam(ListExam):
     def test_a_message_that_is_kept_stays_in_its_place(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
-            request = RequestKey("key", b"digest", LATER)
+            request = RequestKey("key", b"digest", LATER, False, "MisfitError", "no number", "$.a")
             first = Message("a", EventRaised("Item", Raw(b"1")), request=request, reply_to="one")
             ids = await store.send([first, event("a", 2)])
             judged = Message("a", first.fact, 3, ids[0])

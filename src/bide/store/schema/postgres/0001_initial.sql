@@ -148,13 +148,16 @@ CREATE TABLE verdicts (
     PRIMARY KEY (worker, inbox_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
--- Requests that took effect and may come again: under the same key, with a digest of what was asked for.
+-- Requests that were met, or refused, and may come again: under the same key, with a digest of what was asked for.
 CREATE TABLE requests (
     instance_id text COLLATE "C" NOT NULL,
     key         text COLLATE "C" NOT NULL,
     digest      bytea NOT NULL,
     expires_at  bigint,             -- NULL: remembered as long as the instance exists
     outlives    boolean NOT NULL,   -- whether it is remembered when the instance is replaced
+    error       text NOT NULL,      -- the name of the error that refused it; empty: it was accepted
+    text        text NOT NULL,
+    path        text NOT NULL,
     PRIMARY KEY (instance_id, key)
 );
 CREATE INDEX requests_expiring ON requests (expires_at) WHERE expires_at IS NOT NULL;
@@ -219,7 +222,9 @@ CREATE TYPE wait_key AS (instance_id text, id integer);
 CREATE TYPE message_row AS (partition smallint, instance_id text, birth text, message bytea, first boolean);
 CREATE TYPE kept_row AS (id bigint, birth text, message bytea);
 CREATE TYPE verdict_row AS (worker text, inbox_id bigint, error text, text text, path text);
-CREATE TYPE request_row AS (instance_id text, key text, digest bytea, expires_at bigint, outlives boolean);
+CREATE TYPE request_row AS (
+    instance_id text, key text, digest bytea, expires_at bigint, outlives boolean, error text, text text, path text
+);
 CREATE TYPE audit_row AS (
     at bigint, verb text, caller text, address text, reason text, result text, instance_id text
 );
@@ -345,7 +350,8 @@ BEGIN
     END IF;
     IF requests_in <> '{}' THEN
         INSERT INTO requests SELECT * FROM unnest(requests_in)
-            ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at;
+            ON CONFLICT (instance_id, key) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at,
+                error = excluded.error, text = excluded.text, path = excluded.path;
         DELETE FROM requests WHERE (instance_id, key) IN
             (SELECT instance_id, key FROM requests WHERE expires_at <= expired_at
              ORDER BY expires_at LIMIT 2 * cardinality(requests_in) FOR UPDATE SKIP LOCKED);

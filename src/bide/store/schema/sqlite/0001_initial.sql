@@ -144,13 +144,16 @@ CREATE TABLE verdicts (
     PRIMARY KEY (worker, inbox_id)
 ) WITHOUT ROWID;
 
--- Requests that took effect and may come again: under the same key, with a digest of what was asked for.
+-- Requests that were met, or refused, and may come again: under the same key, with a digest of what was asked for.
 CREATE TABLE requests (
     instance_id TEXT NOT NULL,
     key         TEXT NOT NULL,
     digest      BLOB NOT NULL,
     expires_at  INTEGER,            -- NULL: remembered as long as the instance exists
     outlives    INTEGER NOT NULL,   -- whether it is remembered when the instance is replaced
+    error       TEXT NOT NULL,      -- the name of the error that refused it; empty: it was accepted
+    text        TEXT NOT NULL,
+    path        TEXT NOT NULL,
     PRIMARY KEY (instance_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX requests_expiring ON requests (expires_at) WHERE expires_at IS NOT NULL;
