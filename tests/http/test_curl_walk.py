@@ -157,7 +157,7 @@ def test_start_with_and_without_an_id(walker: Walker) -> None:
     walker.post(400, f"/orchestrators/Approve?{KEYS}", "{not json")
     done = walker.post(200, f"/orchestrators/Echo?timeout=10&pollingInterval=1&{KEYS}", '{"a": 1}')
     assert done.body == {"a": 1}
-    walker.post(202, f"/orchestrators/Approve?timeout=0&pollingInterval=1&{KEYS}", "1")
+    walker.post(202, f"/orchestrators/Approve?timeout=0&pollingInterval=0&{KEYS}", "1")
 
 
 @pytest.mark.parametrize("route", ["/orchestrators", "/api/orchestrators"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bide import Settings
+from bide.clock import SECOND, to_datetime
 from bide.http.paging import page, pattern, read_cursor
 from bide.keys import KeyRing, Role, keys_path
 from bide.query import NEVER, InstanceCursor, WaitCursor
@@ -45,15 +47,46 @@ def filled(api: Api) -> Api:
         ("instanceIdPrefix=A", []),
         ("runtimeStatus=completed", ["e1"]),
         ("runtimestatus=Running,Pending&runtimeStatus=Suspended", ["y1", "a2", "a1"]),
+        ("runtimeStatus=", ["y1", "a2", "a1", "e1"]),
+        ("runtimeStatus=,&runtimeStatus= ", ["y1", "a2", "a1", "e1"]),
+        ("runtimeStatus=,Completed,", ["e1"]),
         ("runtimeStatus=Canceled", []),
         ("runtimeStatus=Canceled,Completed", ["e1"]),
         ("createdTimeFrom=2020-01-01", ["y1", "a2", "a1", "e1"]),
         ("createdTimeFrom=2020-01-01T00:00:00%2B02:00&createdTimeTo=2020-01-02T00:00:00+02:00", []),
+        ("createdTimeFrom=2020-01-01t00:00:00z", ["y1", "a2", "a1", "e1"]),
+        ("createdTimeTo=2020-01-01t00:00:00.5z", []),
         ("top=3", ["y1", "a2", "a1"]),
     ],
 )
 def test_lists(filled: Api, query: str, expected: list[str]) -> None:
     assert ids(filled.get(f"{INSTANCES}?{query}")) == expected
+
+
+def test_the_times_that_are_shown_find_what_shows_them(filled: Api) -> None:
+    """Times are shown to the second, and compared as they are shown: also where a client writes more zeros."""
+    for shown in filled.get(INSTANCES).json():
+        at = shown["createdTime"]
+        assert re.fullmatch(r"[0-9T:-]+Z", at)
+        for written in (at, at.lower(), at.replace("Z", ".000Z"), at.replace("Z", "%2B00:00")):
+            query = f"createdTimeFrom={written}&createdTimeTo={written}"
+            assert shown["instanceId"] in ids(filled.get(f"{INSTANCES}?{query}")), written
+
+
+def test_a_purge_with_a_time_that_is_shown_takes_what_shows_it(filled: Api) -> None:
+    at = filled.ended("e1")["createdTime"]
+    purged = filled.http.delete(f"{INSTANCES}?createdTimeFrom={at}&createdTimeTo={at}&runtimeStatus=")
+    assert purged.json() == {"instancesDeleted": 1}
+
+
+def test_a_fraction_of_a_second_is_compared_as_it_is(filled: Api) -> None:
+    """Whoever writes one means that instant."""
+    at: int = filled.get(f"{INSTANCES}/e1/history").json()["steps"][0]["at"]
+    before, then = (to_datetime(at + each).isoformat().replace("+", "%2B") for each in (-1, 0))
+    if at % SECOND in (0, 1):
+        pytest.skip("created in the first microsecond of a second")
+    assert "e1" not in ids(filled.get(f"{INSTANCES}?createdTimeTo={before}"))
+    assert "e1" in ids(filled.get(f"{INSTANCES}?createdTimeTo={then}"))
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,28 @@ def test_an_event_that_does_not_fit_its_wait_is_a_422_and_the_wait_stays(api: Ap
     assert api.ended(instance_id)["output"] is True
 
 
+def test_an_event_that_nobody_waits_for_is_kept_and_the_answer_says_who_is_waited_for(api: Api) -> None:
+    """A name that is misspelt would be waited for in vain, and nobody would know."""
+    instance_id = api.start()
+    url = f"{INSTANCES}/{instance_id}/raiseEvent"
+    kept = api.post(f"{url}/Answr", b"1")
+    assert (kept.status_code, kept.json()) == (202, {"waitedFor": ["Answer"]})
+    taken = api.post(f"{url}/ANSWER", b"2")
+    assert (taken.status_code, taken.content) == (202, b"")
+    assert api.ended(instance_id)["output"] == 2
+    assert api.post(f"{url}/Answr", b"1").status_code == 410
+    assert api.post(f"{INSTANCES}/nobody/raiseEvent/Answr", b"1").status_code == 404
+
+
+def test_whoever_has_a_token_for_an_earlier_instance_hears_nothing_of_the_present_one(api: Api) -> None:
+    uris = api.post("/orchestrators/Echo/x", b"1").json()
+    api.ended("x")
+    assert api.post("/orchestrators/Approve/x?reuse=ended").status_code == 202
+    answer = api.post(uris["sendEventPostUri"].replace("{eventName}", "Answr"), b"1")
+    assert answer.status_code == 404
+    assert "waitedFor" not in answer.text
+
+
 def test_an_event_name_that_is_too_long_is_a_400(api: Api) -> None:
     assert api.post(f"{INSTANCES}/{api.start()}/raiseEvent/{'a' * 201}").status_code == 400
 

@@ -149,14 +149,48 @@ def test_waiting_for_a_failure_answers_with_the_status(api: Api) -> None:
 
 
 def test_waiting_in_vain_answers_with_the_uris(api: Api) -> None:
-    answer = api.post("/orchestrators/Approve?timeout=0&pollingInterval=1")
+    answer = api.post("/orchestrators/Approve?timeout=0&pollingInterval=0")
     assert answer.status_code == 202
     assert answer.headers["location"]
 
 
-@pytest.mark.parametrize("query", ["timeout=soon", "timeout=-1", "timeout=nan", "wait=soon", "tag=x"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "timeout=soon",
+        "timeout=-1",
+        "timeout=nan",
+        "wait=soon",
+        "tag=x",
+        "timeout=1&pollingInterval=2",
+        "timeout=0&retryInterval=0.5",
+    ],
+)
 def test_bad_parameters_start_nothing(api: Api, query: str) -> None:
     assert api.post(f"/orchestrators/Approve/x?{query}").status_code == 400
+    assert api.get(f"{INSTANCES}/x").status_code == 404
+
+
+def test_asking_less_often_than_the_wait_lasts_is_refused_with_both_numbers(api: Api) -> None:
+    said = api.post("/orchestrators/Approve/x?timeout=1&pollingInterval=2").json()["Message"]
+    assert "pollingInterval (2 s)" in said
+    assert "timeout (1 s)" in said
+    ended = api.ended(api.start("Echo"))["instanceId"]
+    assert api.post(f"{INSTANCES}/{ended}/restart?timeout=1&retryInterval=2").status_code == 400
+    assert len(api.get(INSTANCES).json()) == 1
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8", "application/octet-stream", ""])
+def test_an_input_is_json_whatever_its_content_type(api: Api, kind: str) -> None:
+    """As in Durable Functions: .NET's StringContent sends JSON as text/plain if nobody says otherwise."""
+    assert api.post("/orchestrators/Echo/x", b'{"a": "+1555"}', kind).status_code == 202
+    assert api.ended("x")["output"] == {"a": "+1555"}
+
+
+def test_text_as_an_input_is_refused_and_what_to_do_is_said(api: Api) -> None:
+    answer = api.post("/orchestrators/Echo/x", b"+12025550123", "text/plain")
+    assert answer.status_code == 400
+    assert "An input is JSON, whatever its content type: put text in double quotes." in answer.json()["Message"]
     assert api.get(f"{INSTANCES}/x").status_code == 404
 
 

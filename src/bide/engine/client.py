@@ -340,6 +340,13 @@ class Client:
         await self.get(instance_id)  # afterwards: a birth that is there still was there before
         return found
 
+    async def names_waited_for(self, instance_id: str) -> list[str]:
+        """The names of the events that are waited for under the id now, by whichever instance has it.
+
+        None if there is no such instance. It is a hint for whoever raises an event, and costs one look.
+        """
+        return sorted({wait.name for wait in await self._store.waits(instance_id)})
+
     async def history(self, instance_id: str) -> list[Step]:
         """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
         found = await self._store.history(instance_id)

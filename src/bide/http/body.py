@@ -27,22 +27,37 @@ _CLOSE = {"Connection": "close"}
 
 
 async def read_payload(request: Request, settings: Settings) -> Raw:
-    """The body as JSON text. An empty body is null. Otherwise as `read_input`."""
-    given = await read_input(request, settings)
+    """An event's data as JSON text. An empty body is null, one of type `text/plain` a JSON string.
+
+    Raises as `read_input` does.
+    """
+    given = await _read(request, settings, as_text=media_type(request) == "text/plain")
     return given if isinstance(given, Raw) else NULL
 
 
 async def read_input(request: Request, settings: Settings) -> Raw | UnsetType:
-    """The body as JSON text, `UNSET` if it is empty. One of type `text/plain` becomes a JSON string.
+    """An orchestrator's input as JSON text, `UNSET` if the body is empty.
+
+    As in Durable Functions, it is JSON whatever its content type says.
 
     Raises `HTTPException`: 400 for what is not acceptable JSON, 408 for a body that takes too long, 413 for one
     that is too large, 415 for one that is compressed.
     """
+    try:
+        return await _read(request, settings, as_text=False)
+    except HTTPException as error:
+        if error.status_code != 400 or media_type(request) != "text/plain":
+            raise
+        advice = "An input is JSON, whatever its content type: put text in double quotes."
+        raise HTTPException(400, f"{error.detail} {advice}", error.headers) from error
+
+
+async def _read(request: Request, settings: Settings, *, as_text: bool) -> Raw | UnsetType:
     body = (await read_body(request, settings)).removeprefix(BOM_UTF8)  # as editors and shells of Windows write it
     try:
         if not body.strip():
             return UNSET
-        if media_type(request) == "text/plain":
+        if as_text:
             return Raw(msgspec.json.encode(body.decode()))
         check_json(body, settings.max_json_depth)
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from bide.http.answers import error_answer, nothing
 from bide.http.body import media_type
 from bide.http.endpoint import Call
 from bide.http.queries import LinkQuery, Query, ReasonQuery, TerminateQuery, span_of
-from bide.http.shapes import IDEMPOTENCY_KEY, LinkObject, PurgeResult
+from bide.http.shapes import IDEMPOTENCY_KEY, KeptObject, LinkObject, PurgeResult
 from bide.http.urls import base_url
 from bide.instance import check_event_name
 from bide.links import SignedLinks
@@ -24,14 +24,18 @@ async def raise_event(call: Call[Query]) -> Response:
     """Give the instance an event, with the body as its data: JSON, or text.
 
     Data that does not fit the type that an open wait declares is refused, and the wait stays open. Without an open
-    wait, the event is kept until somebody waits for it.
+    wait, the event is kept until somebody waits for it; then the answer has the names that are waited for
+    (`waitedFor`), so that a misspelt one is noticed.
     """
     kind = media_type(call.request)
     if kind not in ("", "application/json", "text/plain") and not kind.endswith("+json"):
         raise HTTPException(400, f"An event's content type is application/json or text/plain, not {kind}.")
     name, key = call.name("eventName"), call.header(IDEMPOTENCY_KEY) or None
-    await call.client.raise_event(call.instance_id, name, await call.payload(), idempotency_key=key)
-    return nothing(202)
+    data, waited_for = await call.payload(), await call.client.names_waited_for(call.instance_id)
+    await call.client.raise_event(call.instance_id, name, data, idempotency_key=key)
+    if name.lower() in map(str.lower, waited_for):
+        return nothing(202)
+    return call.answer(202, KeptObject(waited_for=tuple(waited_for)))
 
 
 async def terminate(call: Call[TerminateQuery]) -> Response:

@@ -17,7 +17,7 @@ from msgspec.structs import fields
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from bide.clock import Timestamp, to_span, to_timestamp
+from bide.clock import SECOND, Timestamp, to_span, to_timestamp
 from bide.instance import Reuse, RuntimeStatus
 from bide.query import InstanceFilter
 
@@ -67,7 +67,7 @@ ReuseOfId: TypeAlias = Annotated[
 AnyStatus: TypeAlias = Annotated[
     str,
     Meta(
-        description="May be repeated, or several with commas.",
+        description="May be repeated, or several with commas. Empty: all.",
         extra_json_schema={"enum": [*RuntimeStatus, "Canceled", "ContinuedAsNew"]},
     ),
 ]
@@ -95,9 +95,23 @@ class OutcomeQuery(Query, frozen=True, kw_only=True):
         """How long to wait for the result before answering with the URIs, or None: not at all."""
         if self.wait is not None:
             return span_of(self.wait)
-        if self.timeout is None or (self.polling_interval is None and self.retry_interval is None):
+        if self.timeout is None or not self._intervals:
             return None  # as with Azure, waiting takes both
         return timedelta(seconds=self.timeout)
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for an interval that is longer than the wait: as with Azure, it makes no sense."""
+        for name, interval in self._intervals.items():
+            if self.timeout is not None and interval > self.timeout:
+                raise ValueError(
+                    f"The {name} ({interval:g} s) is longer than the timeout ({self.timeout:g} s). "
+                    "Make it shorter, or wait longer."
+                )
+
+    @property
+    def _intervals(self) -> dict[str, float]:
+        given = {"pollingInterval": self.polling_interval, "retryInterval": self.retry_interval}
+        return {name: interval for name, interval in given.items() if interval is not None}
 
 
 class StartQuery(OutcomeQuery, frozen=True, kw_only=True):
@@ -206,14 +220,17 @@ def parse(wanted: type[Q], given: QueryParams) -> Q:
             values[parameter.name] = _value(parameter, found)
         elif parameter.required:
             raise HTTPException(400, f"The parameter {parameter.shown} is missing.")
-    return wanted(**values)
+    try:
+        return wanted(**values)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
 
 
 def meant_by(query: FilterQuery | PurgeQuery) -> InstanceFilter | None:
     """The instances that are meant; None if only such are meant as never occur. Raises `HTTPException` 400."""
     where = InstanceFilter(
         created_from=_instant("createdTimeFrom", query.created_time_from),
-        created_to=_instant("createdTimeTo", query.created_time_to),
+        created_to=_last_shown(_instant("createdTimeTo", query.created_time_to)),
         statuses=_statuses(query.runtime_status),
         id_prefix=query.instance_id_prefix,
         name=query.name,
@@ -272,7 +289,7 @@ def _given(wanted: Any) -> Any:
 def _value(parameter: _Parameter, texts: list[str]) -> Any:
     name = parameter.shown
     if parameter.is_list and name == "runtimeStatus":
-        texts = [part.strip() for text in texts for part in text.split(",")]
+        texts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     elif not parameter.is_list and len(texts) > 1:
         raise HTTPException(400, f"The parameter {name} is given {len(texts)} times.")
     if parameter.is_bool and texts[0].lower() not in ("true", "false"):
@@ -293,12 +310,17 @@ def _statuses(names: tuple[str, ...]) -> tuple[RuntimeStatus, ...]:
     return tuple(_STATUSES[name] for name in sorted(known))
 
 
+def _last_shown(at: Timestamp | None) -> Timestamp | None:
+    """The last instant that is shown as this one: instances show whole seconds, so a whole second is all of it."""
+    return at + SECOND - 1 if at is not None and at % SECOND == 0 else at
+
+
 def _instant(name: str, text: str | None) -> Timestamp | None:
     if text is None:
         return None
     try:
         # A plus that nobody encoded arrives as a space.
-        at = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
+        at = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip().upper()))
         return to_timestamp(at if at.tzinfo else at.replace(tzinfo=UTC))
     except (ValueError, OverflowError) as error:
         message = f"The parameter {name} should be a time like 2026-11-23T06:00:00Z, not {text[:40]!a}."

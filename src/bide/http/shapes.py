@@ -101,6 +101,12 @@ class StatusObject(_Shape, frozen=True, kw_only=True):
     parent: ParentObject | UnsetType = UNSET
 
 
+class KeptObject(_Shape, frozen=True):
+    """An event that nobody waited for is kept. These are the names that were waited for when it came."""
+
+    waited_for: tuple[str, ...]
+
+
 class PurgeResult(_Shape, frozen=True, kw_only=True):
     """How many instances were deleted."""
 
