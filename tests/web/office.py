@@ -107,3 +107,28 @@ async def steps(ctx: OrchestrationContext, count: int) -> int:
 @app.orchestrator(name="Echo")
 async def echo(ctx: OrchestrationContext, value: str = "") -> str:
     return value
+
+
+@dataclass
+class Verdict:
+    """Ada spent it on a train."""
+
+    approved: Annotated[bool, Meta(title="Approve this expense?")]
+    euros: Annotated[float, Meta(title="How much, in euros", gt=0, lt=1000)] = 1.0
+
+
+@app.orchestrator(name="AskTheBoardForItsVerdict")
+async def ask_the_board(ctx: OrchestrationContext, seconds: int) -> bool:
+    """Ask for a verdict for so many seconds, with a reminder after each tenth (0: for as long as it takes)."""
+    answer = ctx.wait_for_external_event("Verdict", Verdict)
+    if not seconds:
+        return (await answer).approved
+    end = ctx.create_timer(timedelta(seconds=seconds))
+    reminder = ctx.create_timer(timedelta(seconds=seconds / 10))
+    while (first := await when_any(answer, reminder, end)) is reminder:
+        reminder = ctx.create_timer(timedelta(seconds=seconds / 10))
+    if first is end:
+        return False
+    end.cancel()
+    reminder.cancel()
+    return answer.result.approved

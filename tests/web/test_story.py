@@ -46,6 +46,14 @@ def test_an_answered_wait_ends_with_its_answer_and_its_timer_is_cancelled(office
     assert story["end"] - story["start"] == 30_000_000
 
 
+def test_a_wait_was_to_last_until_its_end_and_not_until_a_reminder(office: Office) -> None:
+    instance_id = office.waiting("AskTheBoardForItsVerdict", b"1000")
+    office.answer(instance_id, "Verdict", b'{"approved": true}')
+    office.api.ended(instance_id)
+    wait = row(office.story(instance_id), "wait")
+    assert (wait["outcome"], wait["deadline"] - wait["at"]) == ("answered", 1000 * 1_000_000)
+
+
 def test_a_wait_that_nobody_answered_has_expired(office: Office) -> None:
     instance_id = office.waiting("Approval", b'"Ann"')
     office.pass_time(timedelta(minutes=12))

@@ -10,7 +10,7 @@ import { Phone } from "./phone.js";
 import { go, href, place, usePlace } from "./router.js";
 import { Start } from "./start.js";
 import { Timers } from "./timers.js";
-import { Boundary, Dialog, html, Link, nextTimeMode, render, timeMode, useEffect, useState } from "./ui.js";
+import { Boundary, Dialog, html, Link, nextTimeMode, render, Strip, timeMode, useEffect, useState } from "./ui.js";
 import { Workers } from "./workers.js";
 import { setNow } from "./time.js";
 
@@ -40,10 +40,7 @@ function App() {
     get("hub").then((found) => (setNow(found.now), setRole(found.role), setHub(found)), () => {});
   }, [epoch]);
   useEffect(() => keyboard({ help: () => showHelp(true), redraw, phone }), [phone]);
-  useEffect(() => {
-    document.title = title(parts);
-    document.querySelector(".bar [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [parts.join("/")]);
+  useEffect(() => void (document.title = title(parts)), [parts.join("/")]);
   const unlock = (key) => {
     setKey(key);
     lock(false);
@@ -72,8 +69,8 @@ function Bar({ parts, hub, phone, redraw, help }) {
   const [first = "", second] = parts;
   const link = (path, label) => html`<${Link} key=${label} to=${path} aria-current=${[path].flat().join("/") === (first === "dev" ? `dev/${second}` : first) ? "page" : undefined}>${label}</${Link}>`;
   return html`<header class="bar">
-    <${Link} to="" class="brand" aria-label="Bide, home"><img src=${document.querySelector("link[rel=icon]").href} alt="" width="24" height="24" /> Bide</${Link}>
-    <nav aria-label="Views">${VIEWS.filter(([path]) => (path !== "audit" || hub?.role === "admin") && (path !== "start" || mayAct())).map(([path, label]) => link(path, label))}${phone && link(PHONE, "Dev phone")}</nav>
+    <${Link} to="" class="brand" aria-label="Bide, home"><img src=${document.querySelector("link[rel=icon]").href} alt="" width="24" height="24" /><span>Bide</span></${Link}>
+    <${Strip} aria-label="Views">${VIEWS.filter(([path]) => (path !== "audit" || hub?.role === "admin") && (path !== "start" || mayAct())).map(([path, label]) => link(path, label))}${phone && link(PHONE, "Dev phone")}</${Strip}>
     <${Search} />
     <div class="tools"><${Connection} />
       <button class="quiet" onClick=${() => (nextTimeMode(), redraw())} title="Times: relative, local or UTC (z)">${{ relative: "Relative", local: "Local", utc: "UTC" }[timeMode()]}</button>

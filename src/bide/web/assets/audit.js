@@ -12,10 +12,11 @@ export function Audit({ id }) {
   const { data, error, reload } = useData(() => page(id ? at(id, "audit") : "audit", { top }), `audit ${id} ${top}`, { live: true });
   if (!data) return error?.status === 403 ? html`<p class="muted">The audit is for keys of the role admin.</p>` : html`<${Problem} error=${error} retry=${reload} />`;
   return html`${!id && html`<h1>Audit</h1>`}
-    ${data.items.length ? html`<${Table} label="Audit" heads=${["When", "Who", "From", "What", ...(id ? [] : ["Instance"]), "Reason", "Outcome"]}>
-      ${data.items.map((each) => html`<tr key=${each.id}><td><${Time} at=${each.at} /></td><td>${each.caller}</td><td class="muted">${each.address}</td><td>${each.verb}</td>
-        ${!id && html`<td class="id">${each.instanceId ? html`<${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}>` : "the hub"}</td>`}
-        <td>${each.reason}</td><td class=${each.result === "ok" || each.result === "accepted" ? "" : "warn"}>${each.result}</td></tr>`)}</${Table}>`
+    ${data.items.length ? html`<${Table} label="Audit" columns=${[["When"], ["Who"], ["From", "muted"], ["What"], ...(id ? [] : [["Instance", "id"]]), ["Reason"], ["Outcome"]]}
+      rows=${data.items.map((each) => ({ key: each.id, cells: [html`<${Time} at=${each.at} />`, each.caller, each.address, each.verb, ...(id ? [] : [where(each)]), each.reason, outcome(each)] }))} />`
     : html`<${Empty} title="Nobody has done anything yet"><p>What is started, answered, ended or deleted over HTTP stands here.</p></${Empty}>`}
     ${data.next && top < MOST && html`<p class="more"><button onClick=${() => setTop(Math.min(MOST, top * 2))}>Show more</button></p>`}`;
 }
+
+const where = ({ instanceId }) => (instanceId ? html`<${Link} to=${["instances", instanceId]}>${instanceId}</${Link}>` : "the hub");
+const outcome = ({ result }) => (result === "ok" || result === "accepted" ? result : html`<span class="warn">${result}</span>`);

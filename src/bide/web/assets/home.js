@@ -60,7 +60,7 @@ function Wait({ wait }) {
     <${Countdown} since=${since} until=${deadline} />
     <div class="what"><${Link} to=${["instances", instanceId]} class="title">${name}</${Link}>
       <div class="muted"><span>${orchestrator}</span> · <span class="id">${instanceId}</span></div></div>
-    <div class="when muted">asked <${Time} at=${since} />${deadline && html`<br />due <${Time} at=${deadline} />`}</div>
+    <div class="when muted">asked <${Time} at=${since} />${deadline && html`<span>due <${Time} at=${deadline} /></span>`}</div>
     ${mayAct() && html`<${Link} to=${["instances", instanceId, "answer"]} class="button" aria-label=${`Answer ${name} of ${instanceId}`}>Answer</${Link}>`}
   </li>`;
 }

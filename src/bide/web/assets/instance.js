@@ -10,7 +10,7 @@ import { Timeline } from "./timeline.js";
 import { Tree } from "./tree.js";
 import { Value } from "./values.js";
 import { go, href, setQuery, usePlace } from "./router.js";
-import { Confirm, Copy, Countdown, html, Link, Problem, Status, Time, useData, useEffect, useMemo, useRef, useState } from "./ui.js";
+import { Confirm, Copy, Countdown, html, Link, Problem, Status, Strip, Time, useData, useEffect, useMemo, useRef, useState } from "./ui.js";
 import { now, span, useNow } from "./time.js";
 
 const TABS = [
@@ -144,11 +144,9 @@ export function InstanceView({ id, tab = "timeline" }) {
 }
 
 function Tabs({ id, tab, awaited }) {
-  const strip = useRef();
-  useEffect(() => strip.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
-  return html`<nav ref=${strip} class="tabs" aria-label="Views of the instance">${TABS.map(([name, label]) => html`<${Link} key=${name}
+  return html`<${Strip} class="tabs" aria-label="Views of the instance">${TABS.map(([name, label]) => html`<${Link} key=${name}
     to=${name === "timeline" ? ["instances", id] : ["instances", id, name]} aria-current=${name === tab ? "page" : undefined}>${label}
-    ${name === "answer" && awaited > 0 && html`<span class="count">${awaited}</span>`}</${Link}>`)}</nav>`;
+    ${name === "answer" && awaited > 0 && html`<span class="count">${awaited}</span>`}</${Link}>`)}</${Strip}>`;
 }
 
 function Header({ instance: { id, status, story, history, ended, reload }, types }) {

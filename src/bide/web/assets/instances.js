@@ -96,16 +96,21 @@ function Filters({ filter, counts }) {
 }
 
 function List({ items, selected, toggle }) {
-  const heads = [html`<span class="sr-only">Selected</span>`, "State", "Function", "Id", "Created", "Last change"];
-  return html`<${Table} label="Instances" kind="instances" heads=${heads}>
-    ${items.map((each) => html`<tr key=${each.instanceId} data-row onClick=${(event) => open(event, each.instanceId)}>
-      <td class="tick"><input type="checkbox" aria-label=${`Select ${each.instanceId}`} checked=${selected.has(each.instanceId)}
-        onChange=${() => toggle(each.instanceId)} /></td>
-      <td><${Status} of=${each.runtimeStatus} />${each.held && html`<span class="held" title=${each.held}>held</span>`}</td>
-      <td>${each.name}</td>
-      <td class="id"><${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}></td>
-      <td><${Time} at=${each.createdTime} /></td><td><${Time} at=${each.lastUpdatedTime} /></td></tr>`)}
-  </${Table}>`;
+  const columns = [[html`<span class="sr-only">Selected</span>`, "tick"], ["State"], ["Function"], ["Id", "id"], ["Created"], ["Last change"]];
+  const rows = items.map((each) => ({
+    key: each.instanceId,
+    "data-row": true,
+    onClick: (event) => open(event, each.instanceId),
+    cells: [
+      html`<input type="checkbox" aria-label=${`Select ${each.instanceId}`} checked=${selected.has(each.instanceId)} onChange=${() => toggle(each.instanceId)} />`,
+      html`<${Status} of=${each.runtimeStatus} />${each.held && html`<span class="held" title=${each.held}>held</span>`}`,
+      each.name,
+      html`<${Link} to=${["instances", each.instanceId]}>${each.instanceId}</${Link}>`,
+      html`<${Time} at=${each.createdTime} />`,
+      html`<${Time} at=${each.lastUpdatedTime} />`,
+    ],
+  }));
+  return html`<${Table} label="Instances" kind="instances" columns=${columns} rows=${rows} />`;
 }
 
 function open(event, id) {

@@ -129,7 +129,7 @@ class Folding {
   stopWaiting(row, place) {
     const timedOut = place.message.type === "TimerFired";
     this.close(row, timedOut ? "expired" : "cancelled", place);
-    row.deadline = timedOut ? place.message.fire_at : this.nextTimer();
+    row.deadline = timedOut ? place.message.fire_at : this.lastTimer();
   }
 
   // --- facts, under their names
@@ -172,7 +172,8 @@ class Folding {
     if (!row) return;
     this.close(row, "cancelled", place);
     const [settled] = this.rows.filter((each) => each.kind === "wait" && each.endedAt === place.at);
-    if (settled) settled.deadline = row.deadline;
+    // What is given up with a wait was raced against it: reminders, and the end, which is the last of them.
+    if (settled) settled.deadline = settled.raced = Math.max(settled.raced ?? 0, row.deadline);
   }
   EventAwaited({ id, name }, { seq, at }) {
     this.names.add(name);
@@ -192,7 +193,7 @@ class Folding {
     if (!row) return void this.kept.push({ name, at: place.at, input });
     this.waiting.set(name.toLowerCase(), others);
     this.close(row, "answered", place);
-    row.deadline = this.nextTimer();
+    row.deadline = this.lastTimer();
   }
   /** It was accepted, and then did not fit: the wait that it seemed to answer is open still, or comes next. */
   EventDiscarded({ id, name }, { at }) {
@@ -241,11 +242,9 @@ class Folding {
     this.marks.push({ kind: "continued", at, text: "Continued as new" });
   }
 
-  /** Until when a wait that was just settled could have lasted: the open timer that is due first. */
-  nextTimer() {
-    let first = null;
-    for (const { deadline } of this.timers.values()) first = first === null ? deadline : Math.min(first, deadline);
-    return first;
+  /** Until when a wait that was just settled could have lasted: the open timer that is due last. Others remind. */
+  lastTimer() {
+    return [...this.timers.values()].reduce((last, { deadline }) => Math.max(last ?? 0, deadline), null);
   }
 }
 

@@ -31,6 +31,7 @@ export function useNow() {
 }
 
 const UNITS = [
+  ["y", 365 * 86_400_000],
   ["d", 86_400_000],
   ["h", 3_600_000],
   ["min", 60_000],
@@ -56,6 +57,14 @@ export function countdown(ms) {
   const seconds = Math.max(0, Math.ceil(ms / 1000));
   if (seconds >= 3600) return span(seconds * 1000);
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+
+const DAY = 86_400_000;
+
+/** A countdown that has room in a small ring, whatever is left: `1:05`, `23 h`, `99 d`, `6 mo`, `3 y`. */
+export function shortCountdown(ms) {
+  if (ms >= 100 * DAY && ms < 365 * DAY) return `${Math.floor(ms / (30 * DAY))}\u00a0mo`;
+  return countdown(ms).split(" ").slice(0, 2).join("\u00a0");
 }
 
 export function relative(at, from) {

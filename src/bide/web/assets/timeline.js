@@ -5,7 +5,8 @@ import { scaleOf, ticksOf } from "./scale.js";
 import { local, span } from "./time.js";
 
 const ROW = 30;
-const LABELS = 248;
+const LABELS = [200, 420];
+const [LETTER, DIGIT, AROUND_LABEL] = [7.8, 6.8, 62]; // px
 const PAD = 16;
 const MIN = 3;
 
@@ -20,13 +21,14 @@ export function Timeline({ story, now, fold, selected, onSelect = () => {} }) {
   const width = useWidth(frame);
   const [pointed, point] = useState(null);
   const narrow = width < 620;
-  const track = width - (narrow ? 2 * PAD : LABELS + PAD);
+  const labels = useMemo(() => labelWidth(story.rows, now, width), [story.rows, now, width]);
+  const track = width - (narrow ? 2 * PAD : labels + PAD);
   const height = narrow ? ROW + 18 : ROW;
   const [first, last] = useVisible(frame, story.rows.length, height);
   const scale = useMemo(() => scaleOf(story, now, track, fold), [story, now, track, fold]);
   const ticks = ticksOf(scale, track);
   const rows = story.rows.slice(first, last);
-  return html`<figure class=${`timeline ${narrow ? "narrow" : ""}`} ref=${frame} aria-label=${summary(story, now)}>
+  return html`<figure class=${`timeline ${narrow ? "narrow" : ""}`} ref=${frame} style=${{ "--labels": `${labels}px` }} aria-label=${summary(story, now)}>
     <div class="tl-axis" aria-hidden="true"><span class="tl-began">${local(story.start / 1000)}</span>
       <svg width=${track} height="26">${ticks.map(({ place, text }) => html`<g key=${place}><line x1=${place} x2=${place} y1="21" y2="26" /><text x=${place} y="16" text-anchor=${place < 14 ? "start" : "middle"}>${text}</text></g>`)}
         ${scale.folds.map(({ left, width: wide, start, end }) => html`<text key=${start} class="tl-folded" x=${left + wide / 2} y="16" text-anchor="middle">${words(end - start)}</text>`)}
@@ -38,11 +40,18 @@ export function Timeline({ story, now, fold, selected, onSelect = () => {} }) {
           onMouseEnter=${() => point(row)} onMouseLeave=${() => point(null)} onFocus=${() => point(row)} onBlur=${() => point(null)}>
           <span class="tl-label"><i class=${`k-${row.kind} o-${row.outcome}`}></i><b>${row.label}</b><em>${lasted(row, now)}</em></span>
           <svg width=${track} height=${ROW} aria-hidden="true"><${Bars} row=${row} x=${scale.x} now=${now} end=${story.end} /></svg>
-        </button>${pointed === row && html`<${Card} row=${row} now=${now} x=${scale.x(row.at)} narrow=${narrow} track=${track} />`}</li>`)}</ol>
+        </button>${pointed === row && html`<${Card} row=${row} now=${now} x=${scale.x(row.at)} left=${narrow ? PAD : labels} track=${track} />`}</li>`)}</ol>
       ${!story.rows.length && html`<p class="muted tl-none">It has asked for nothing yet.</p>`}
     </div>
-    ${story.outages.filter((each) => each.killed).map((each, place) => html`<p key=${place} class="tl-note"><b>⚡</b> The worker was gone at ${local(each.from / 1000).slice(11)}${each.over ? `, and another went on ${words(each.to - each.from)} later. Nothing was lost.` : ". Another will go on from here."}</p>`)}
+    ${story.outages.filter((each) => each.killed).map((each, place) => html`<p key=${place} class=${`tl-note ${each.over ? "over" : ""}`}><b>⚡</b> The worker was gone at ${local(each.from / 1000).slice(11)}${each.over ? `, and another went on ${words(each.to - each.from)} later. Nothing was lost.` : ". Another will go on from here."}</p>`)}
     <${Legend} rows=${story.rows} /></figure>`;
+}
+
+/** As wide as the longest name needs, if that leaves half to the bars. */
+function labelWidth(rows, now, width) {
+  const wanted = rows.reduce((most, row) => Math.max(most, row.label.length * LETTER + Math.max(8, lasted(row, now).length) * DIGIT), 0);
+  const [least, most] = LABELS;
+  return Math.round(Math.max(least, Math.min(wanted + AROUND_LABEL, most, width / 2)));
 }
 
 function useWidth(frame) {
@@ -151,9 +160,9 @@ const spoken = (row, now) => `${KINDS[row.kind]} ${row.label}: ${OUTCOMES[row.ou
 const summary = ({ rows, end, start, outages }, now) =>
   `Timeline of ${words((end ?? now) - start)}: ${rows.length} rows${outages.length ? `, ${outages.length} times without a worker` : ""}`;
 
-function Card({ row, now, x, narrow, track }) {
+function Card({ row, now, x, left: from, track }) {
   const last = row.attempts.at(-1);
-  const left = (narrow ? PAD : LABELS) + Math.min(Math.max(0, x), Math.max(0, track - 260));
+  const left = from + Math.min(Math.max(0, x), Math.max(0, track - 260));
   const lines = [
     [KINDS[row.kind], OUTCOMES[row.outcome]],
     ["From", local(row.at / 1000)],

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
 import { sleep, watchHub } from "./api.js";
 import { href } from "./router.js";
-import { countdown, local, relative, useNow, utc } from "./time.js";
+import { local, relative, shortCountdown, span, useNow, utc } from "./time.js";
 
 export * from "./vendor/hooks.js";
 export { Component, Fragment, render } from "./vendor/preact.js";
@@ -90,22 +90,22 @@ export function Time({ at }) {
 }
 
 /** What is left until a deadline: a ring that empties, and a clock. */
-export function Countdown({ since, until, size = 44, label = true }) {
+export function Countdown({ since, until, size = 48 }) {
   const present = useNow();
-  if (!until) return html`<span class="ring none" title="No deadline" aria-label="no deadline">∞</span>`;
+  if (!until) return html`<span class="ring none" role="img" title="No deadline" aria-label="no deadline">∞</span>`;
   const [from, to] = [Date.parse(since), Date.parse(until)];
   const left = to - present;
   const share = Math.max(0, Math.min(1, left / Math.max(1, to - from)));
   const radius = size / 2 - 3;
   const around = 2 * Math.PI * radius;
   const tone = left <= 0 ? "late" : left < 15_000 || share < 0.1 ? "urgent" : "";
-  return html`<span class=${`ring ${tone}`}>
+  return html`<span class=${`ring ${tone}`} title=${left <= 0 ? "It is due" : `${span(left)} left`}>
     <svg width=${size} height=${size} viewBox=${`0 0 ${size} ${size}`} aria-hidden="true">
       <circle class="track" cx=${size / 2} cy=${size / 2} r=${radius} />
       <circle class="left" cx=${size / 2} cy=${size / 2} r=${radius} stroke-dasharray=${around}
         stroke-dashoffset=${around * (1 - share)} transform=${`rotate(-90 ${size / 2} ${size / 2})`} />
     </svg>
-    ${label && html`<span class="clock" role="timer">${left <= 0 ? "due" : countdown(left)}</span>`}
+    <span class="clock" role="timer">${left <= 0 ? "due" : shortCountdown(left)}</span>
   </span>`;
 }
 
@@ -120,9 +120,35 @@ export function Problem({ error, retry }) {
     ${retry && html`<button onClick=${retry}>Try again</button>`}</div>`;
 }
 
-/** A table that scrolls sideways where it does not fit, by keys too. */
-export const Table = ({ label, heads, kind = "", children }) => html`<div class="table-frame" tabindex="0" role="group" aria-label=${label}>
-  <table class=${`list ${kind}`}><thead><tr>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${children}</tbody></table></div>`;
+/**
+ * A table that scrolls sideways where it does not fit, by keys too; where it is narrow, each row is a card.
+ *
+ * `columns` are `[head, class]`; `rows` are `{key, cells, ...attributes of the row}`.
+ */
+export const Table = ({ label, columns, rows, kind = "cards" }) => html`<div class="table-frame" tabindex="0" role="group" aria-label=${label}>
+  <table class=${`list ${kind}`}><thead><tr>${columns.map(([head]) => html`<th>${head}</th>`)}</tr></thead>
+    <tbody>${rows.map(({ key, cells, ...rest }) => html`<tr key=${key} ...${rest}>${cells.map((cell, place) => html`<td
+      class=${columns[place][1]} data-head=${typeof columns[place][0] === "string" ? columns[place][0] : undefined}>${cell}</td>`)}</tr>`)}</tbody></table></div>`;
+
+/** What scrolls sideways where it has no room: it shows that there is more, and keeps the chosen link in sight. */
+export function Strip({ children, ...rest }) {
+  const element = useRef();
+  const [more, set] = useState("");
+  const look = () => {
+    const { scrollLeft, clientWidth, scrollWidth } = element.current;
+    const before = scrollLeft > 4 ? "more-before" : "";
+    const after = scrollLeft + clientWidth < scrollWidth - 4 ? "more-after" : "";
+    set(`${before} ${after}`);
+  };
+  const [chosen, count] = [[children].flat(2).findIndex((each) => each?.props?.["aria-current"]), [children].flat(2).filter(Boolean).length];
+  useEffect(() => (element.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), look()), [chosen, count]);
+  useEffect(() => {
+    const observer = new ResizeObserver(look);
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return html`<nav ref=${element} onScroll=${look} ...${{ ...rest, class: `${rest.class ?? ""} strip ${more}` }}>${children}</nav>`;
+}
 
 /** A button that copies a text, or what a function then gives. */
 export function Copy({ text, label = "Copy", children }) {

@@ -17,10 +17,20 @@ export function Workers() {
     ${!live.length && html`<${Empty} title="No worker is alive"><p>Nothing goes on until one is started.</p></${Empty}>`}
     ${versions.size > 1 && html`<div class="banner"><b>${versions.size} versions of the code run side by side.</b></div>`}
     <ul class="workers">${live.map((each) => html`<${Worker} key=${each.name} worker=${each} />`)}</ul>
-    ${gone.length > 0 && html`<h2>Gone</h2><${Table} label="Workers that are gone" heads=${["How", "Worker", "Started", "Last seen", "Lived", "Version"]}>
-      ${gone.map((each) => html`<tr key=${each.name}><td>${each.endedAt ? "ended in order" : html`<b class="warn">killed, or cut off</b>`}</td><td>${each.host}, process ${each.process}</td>
-        <td><${Time} at=${each.startedAt} /></td><td><${Time} at=${each.endedAt ?? each.seenAt} /></td>
-        <td>${span(Date.parse(each.endedAt ?? each.seenAt) - Date.parse(each.startedAt))}</td><td class="id">${each.version}</td></tr>`)}</${Table}>`}`;
+    ${gone.length > 0 && html`<h2>Gone</h2><${Table} label="Workers that are gone" columns=${[["How"], ["Worker"], ["Started"], ["Last seen"], ["Lived"], ["Version", "id"]]}
+      rows=${gone.map((each) => ({ key: each.name, cells: wentHow(each) }))} />`}`;
+}
+
+function wentHow({ host, process, startedAt, seenAt, endedAt, version }) {
+  const last = endedAt ?? seenAt;
+  return [
+    endedAt ? "ended in order" : html`<b class="warn">killed, or cut off</b>`,
+    `${host}, process ${process}`,
+    html`<${Time} at=${startedAt} />`,
+    html`<${Time} at=${last} />`,
+    span(Date.parse(last) - Date.parse(startedAt)),
+    version,
+  ];
 }
 
 const Worker = ({ worker: { host, process, startedAt, seenAt, version, orchestrators, activities, partitions, liveInstances, runningActivities, outlivedActivities, queuedMessages } }) => html`<li class="card">
