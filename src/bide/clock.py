@@ -88,6 +88,21 @@ def to_span(text: str) -> timedelta:
     return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
 
 
+def check_span(name: str, span: object, also: str = "") -> timedelta:
+    """The span itself. Raises `TypeError` for what is none, with what to write instead of a number.
+
+    `name` is what it is the value of; `also` what else that may be.
+    """
+    if isinstance(span, timedelta):
+        return span
+    is_number = isinstance(span, int | float) and not isinstance(span, bool)
+    kind = type(span).__qualname__
+    wrong, seconds = (f"{span} ({kind})", span) if is_number else (kind, 90)
+    raise TypeError(
+        f"{name} is a span of time{also}, not {wrong}. For {seconds} seconds, write timedelta(seconds={seconds})."
+    )
+
+
 def to_micros(span: timedelta) -> int:
     """A span in whole microseconds."""
     return span // _MICROSECOND

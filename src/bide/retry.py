@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from math import inf
+from typing import cast
 
-from bide.clock import to_micros
+from bide.clock import check_span, to_micros
 from bide.history import Failure
 
 _LONGEST = timedelta(days=36_500)
@@ -23,7 +25,7 @@ class RetryPolicy:
     `non_retryable` (as `ValueError` or with its module), and those for which `retry_if` answers false, are
     final. `retry_if` is run again on replay, so it may depend on nothing but the failure.
 
-    Raises `ValueError` for a policy that makes no sense.
+    Raises `TypeError` for a value of another type, `ValueError` for a policy that makes no sense.
     """
 
     max_attempts: int = 3
@@ -35,12 +37,18 @@ class RetryPolicy:
     retry_if: Callable[[Failure], bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts counts the first try, so it is at least 1, not {self.max_attempts}")
-        if self.first_interval < timedelta(0):
-            raise ValueError("first_interval cannot be negative")
-        if not 1 <= self.backoff < inf:
-            raise ValueError(f"backoff is a factor of at least 1, not {self.backoff}")
+        _check_attempts(self.max_attempts)
+        _check_backoff(self.backoff)
+        for name in ("first_interval", "max_interval", "total_time"):
+            span = getattr(self, name)
+            if (span is not None or name == "first_interval") and check_span(name, span) < timedelta(0):
+                raise ValueError(f"{name} cannot be negative, as {span} is")
+        if self.max_interval is not None and self.max_interval < self.first_interval:
+            raise ValueError(
+                f"max_interval ({self.max_interval}) is shorter than first_interval ({self.first_interval})"
+            )
+        _check_refused(self.non_retryable)
+        _check_predicate(self.retry_if)
 
     def delay(self, attempt: int, elapsed: int, failure: Failure) -> int | None:
         """Microseconds until the next try after `attempt` failed, or None if that was the last.
@@ -68,3 +76,37 @@ class RetryPolicy:
             if name == failure.type or name.removeprefix("builtins.") == failure.type or name == short:
                 return False
         return self.retry_if is None or self.retry_if(failure)
+
+
+def _check_attempts(attempts: object) -> None:
+    if isinstance(attempts, bool) or not isinstance(attempts, int):
+        raise TypeError(f"max_attempts is a whole number (int), not {type(attempts).__qualname__}")
+    if attempts < 1:
+        raise ValueError(f"max_attempts counts the first try, so it is at least 1, not {attempts}")
+
+
+def _check_backoff(backoff: object) -> None:
+    if isinstance(backoff, bool) or not isinstance(backoff, int | float):
+        raise TypeError(f"backoff is a number (float), not {type(backoff).__qualname__}")
+    if not 1 <= backoff < inf:
+        raise ValueError(f"backoff is a factor of at least 1, not {backoff}")
+
+
+def _check_refused(refused: object) -> None:
+    if not isinstance(refused, tuple):
+        raise TypeError(
+            f"non_retryable is a tuple of exception classes and of their names, not {type(refused).__qualname__}. "
+            "Write for example non_retryable=(ValueError,)."
+        )
+    for each in cast("tuple[object, ...]", refused):
+        if not (isinstance(each, type) and issubclass(each, BaseException)) and not isinstance(each, str):
+            raise TypeError(f"non_retryable has exception classes and their names, and not {each!r:.100}")
+
+
+def _check_predicate(decides: object) -> None:
+    if decides is None:
+        return
+    if not callable(decides):
+        raise TypeError(f"retry_if is a function of the failure, not {type(decides).__qualname__}")
+    if iscoroutinefunction(decides) or iscoroutinefunction(type(decides).__call__):
+        raise TypeError("retry_if is asked within a step, so it cannot be `async def`. Write it as `def`.")

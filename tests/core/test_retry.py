@@ -88,14 +88,60 @@ def test_a_time_limit_is_retried_and_an_unknown_outcome_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_attempts": 0}, {"first_interval": timedelta(seconds=-1)}, {"backoff": 0.5}]
+    "wrong",
+    [
+        {"max_attempts": 0},
+        {"max_attempts": -1},
+        {"first_interval": timedelta(seconds=-1)},
+        {"max_interval": timedelta(seconds=-1)},
+        {"max_interval": timedelta(milliseconds=999)},
+        {"total_time": timedelta(seconds=-1)},
+        {"backoff": 0.5},
+        {"backoff": 0},
+        {"backoff": float("nan")},
+        {"backoff": float("inf")},
+    ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryPolicy(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"backoff": float("nan")}, {"backoff": float("inf")}])
-def test_a_backoff_is_a_number(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="backoff"):
+async def _later(failure: Failure) -> bool:
+    return True
+
+
+class _Later:
+    async def __call__(self, failure: Failure) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_attempts": 2.5},
+        {"max_attempts": "3"},
+        {"max_attempts": None},
+        {"max_attempts": True},
+        {"first_interval": 1},
+        {"first_interval": None},
+        {"max_interval": 1.5},
+        {"total_time": "1m"},
+        {"backoff": "2"},
+        {"backoff": None},
+        {"backoff": True},
+        {"non_retryable": "ValueError"},
+        {"non_retryable": ValueError},
+        {"non_retryable": [ValueError]},
+        {"non_retryable": None},
+        {"non_retryable": (5,)},
+        {"non_retryable": (int,)},
+        {"non_retryable": (ValueError(),)},
+        {"retry_if": True},
+        {"retry_if": _later},
+        {"retry_if": _Later()},
+    ],
+)
+def test_values_of_other_types_are_refused_when_the_policy_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(wrong))):
         RetryPolicy(**wrong)

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from bide.batch import AuditEntry
 from bide.client import wire
 from bide.client.wire import EventReader, Request, ServerEvent
-from bide.clock import SystemClock, to_micros
+from bide.clock import SystemClock, check_span, to_micros
 from bide.errors import InstanceNotFoundError
 from bide.history import Step
 from bide.http.shapes import CONTINUATION, OrchestratorObject, StatusObject, WaitObject, WorkerObject
@@ -54,7 +54,7 @@ class AsyncClient:
             raise ValueError(f"A server's URL begins with http:// or https://, unlike '{url}'.")
         self.url = url.rstrip("/")
         self._headers = {"x-functions-key": key} if key else {}
-        self._http = http or httpx2.AsyncClient(timeout=timeout.total_seconds())
+        self._http = http or httpx2.AsyncClient(timeout=check_span("timeout", timeout).total_seconds())
         self._own = http is None
         self._broken = httpx2.TransportError
         self._clock = SystemClock()
@@ -154,7 +154,7 @@ class AsyncClient:
 
     async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
-        end = None if timeout is None else self._clock.now() + to_micros(timeout)
+        end = None if timeout is None else self._clock.now() + to_micros(check_span("timeout", timeout))
         while True:
             left = wire.POLL if end is None else min(wire.POLL, timedelta(microseconds=end - self._clock.now()))
             instance = wire.instance_of(await self.status(instance_id, wait=left))

@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct
 
 from bide import errors
 from bide.batch import AuditEntry
-from bide.clock import Timestamp, to_datetime, to_timestamp
+from bide.clock import Timestamp, check_span, to_datetime, to_timestamp
 from bide.errors import (
     AccessDeniedError,
     BideError,
@@ -184,12 +184,12 @@ def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResul
 
 def response_link(instance_id: str, event: str, once: bool, valid_for: timedelta | None) -> Request[LinkObject]:
     path = f"{_instance(instance_id)}/responseLinks/{_quoted(check_event_name(event))}"
-    span = None if valid_for is None else f"{valid_for.total_seconds():.6f}s"
+    span = None if valid_for is None else f"{check_span('valid_for', valid_for).total_seconds():.6f}s"
     return Request("POST", path, LinkObject, _given({"once": once, "validFor": span}))
 
 
 def status(instance_id: str, wait: timedelta | None = None) -> Request[StatusObject]:
-    span = None if wait is None else f"{max(0.0, wait.total_seconds()):.3f}s"
+    span = None if wait is None else f"{max(0.0, check_span('wait', wait).total_seconds()):.3f}s"
     return _get(_instance(instance_id), StatusObject, {"wait": span})
 
 

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from msgspec import UNSET, Raw
 
-from bide.clock import Timestamp, to_datetime, to_micros, to_timestamp
+from bide.clock import Timestamp, check_span, to_datetime, to_micros, to_timestamp
 from bide.core.registry import Function, Registry, Signature
 from bide.core.tasks import DurableTimer, ExternalEvent, Task
 from bide.errors import ContinueAsNew
@@ -246,7 +246,11 @@ class OrchestrationContext(Calls):
     # --- calls
 
     def with_options(self, *, retry: RetryPolicy | None = None, instance_id: str | None = None) -> Calls:
-        """The same calls, retried by a policy, or with a chosen id for the sub-orchestration."""
+        """The same calls, retried by a policy, or with a chosen id for the sub-orchestration.
+
+        Raises `TypeError` for a `retry` that is no policy, `PayloadError` for what cannot be an id.
+        """
+        _check_policy(retry)
         if instance_id is not None:
             check_instance_id(instance_id)
         return Calls(self._execution, CallOptions(retry, instance_id))
@@ -254,8 +258,17 @@ class OrchestrationContext(Calls):
     # --- waiting
 
     def create_timer(self, due: timedelta | datetime) -> DurableTimer:
-        """A timer that is due after a span, or at a moment (with a time zone). Any length; survives restarts."""
-        return self._execution.create_timer(self._instant(due))
+        """A timer that is due after a span, or at a moment (with a time zone). Any length; survives restarts.
+
+        Raises `TypeError` for anything else, as a number of seconds, `ValueError` for a moment without a time
+        zone, and `OverflowError` for one after the year 9999.
+        """
+        if isinstance(due, datetime):
+            return self._execution.create_timer(_last_checked(to_timestamp(due), due))
+        span = check_span(
+            "The argument of create_timer", due, " (timedelta), or a moment (datetime with a time zone)"
+        )
+        return self._execution.create_timer(self._after(span))
 
     @overload
     def wait_for_external_event(
@@ -273,8 +286,12 @@ class OrchestrationContext(Calls):
         Events are kept in order: one that came before is taken at once (G4). An answer that does not fit `type`
         is refused at the door, and the wait stays open. With a `timeout`, the wait is given up when it has
         passed, and awaiting it raises `EventTimeoutError`.
+
+        Raises `TypeError` for a timeout that is no span, and for a type whose values cannot travel.
         """
-        fire_at = None if timeout is None else self._instant(timeout)
+        if isinstance(type, timedelta | int | float):
+            raise TypeError(f"The second argument of wait_for_external_event is the answer's type: {_TIMEOUT}")
+        fire_at = None if timeout is None else self._after(check_span("timeout", timeout))
         return self._execution.open_wait(check_event_name(name), type, fire_at)
 
     def response_url(self, event: str, *, once: bool = False, valid_for: timedelta | None = None) -> str:
@@ -285,7 +302,7 @@ class OrchestrationContext(Calls):
         works for so long, otherwise until the instance ends. Whoever has the link can answer: give it to nobody
         else. It begins with the setting `public_url`.
         """
-        expires_at = None if valid_for is None else self._instant(valid_for)
+        expires_at = None if valid_for is None else self._after(check_span("valid_for", valid_for))
         return self._execution.response_url(check_event_name(event), once, expires_at)
 
     # --- telling others
@@ -309,8 +326,25 @@ class OrchestrationContext(Calls):
         """
         raise ContinueAsNew(self._signature.encode_input(input), keep_events)
 
-    def _instant(self, due: timedelta | datetime) -> Timestamp:
-        at = self._execution.at + max(0, to_micros(due)) if isinstance(due, timedelta) else to_timestamp(due)
-        if at > _LAST:
-            raise OverflowError(f"There is no date {due} from here; the last one is {datetime.max:%Y-%m-%d}.")
-        return at
+    def _after(self, span: timedelta) -> Timestamp:
+        return _last_checked(self._execution.at + max(0, to_micros(span)), span)
+
+
+_TIMEOUT = "give the timeout by its name, as timeout=timedelta(seconds=90)."
+
+
+def _last_checked(at: Timestamp, due: timedelta | datetime) -> Timestamp:
+    """The instant itself. Raises `OverflowError` if it is no date."""
+    if at > _LAST:
+        raise OverflowError(f"There is no date {due} from here; the last one is {datetime.max:%Y-%m-%d}.")
+    return at
+
+
+def _check_policy(retry: object) -> None:
+    if retry is None or isinstance(retry, RetryPolicy):
+        return
+    attempts = retry if isinstance(retry, int) and not isinstance(retry, bool) and retry > 0 else 3
+    raise TypeError(
+        f"retry is a RetryPolicy, not {type(retry).__qualname__}. For {attempts} attempts, "
+        f"write with_options(retry=RetryPolicy(max_attempts={attempts}))."
+    )

@@ -16,6 +16,7 @@ from typing import Any, Generic, Never, NoReturn, TypeAlias, TypeVar, get_args, 
 import msgspec
 from msgspec import UNSET, Raw
 
+from bide.clock import check_span
 from bide.core.calls import Reconcile
 from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
 from bide.history import NULL
@@ -202,7 +203,30 @@ class ActivityDefinition:
     """Whether the function runs on the event loop; others run in threads."""
 
     def __post_init__(self) -> None:
+        """Raises `TypeError` and `ValueError` for limits that cannot be."""
+        if self.timeout is not None and check_span("timeout", self.timeout) <= timedelta(0):
+            raise ValueError(f"The timeout of {self.name} is {self.timeout}: nothing could end in it.")
+        _check_limit(self.name, self.max_concurrent)
+        _check_once(self.reconcile, self.unknown_on)
         object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
+
+
+def _check_limit(name: str, most: object) -> None:
+    if most is None:
+        return
+    if isinstance(most, bool) or not isinstance(most, int):
+        raise TypeError(f"max_concurrent of {name} is a whole number (int), not {type(most).__qualname__}.")
+    if most < 1:
+        raise ValueError(f"max_concurrent of {name} is {most}: it could never run.")
+
+
+def _check_once(reconcile: object, unknown_on: Any) -> None:
+    if reconcile is not None and not callable(reconcile):
+        raise TypeError(f"reconcile is a function of the call, not {type(reconcile).__qualname__}.")
+    try:
+        issubclass(Exception, unknown_on)
+    except TypeError:
+        raise TypeError("unknown_on is a tuple of exception classes, as (TimeoutError,).") from None
 
 
 Definition = TypeVar("Definition", OrchestratorDefinition, ActivityDefinition)

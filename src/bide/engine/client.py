@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from bide.batch import Audit, AuditEntry, Message, RequestKey, Timer
-from bide.clock import SECOND, Clock, Timestamp, to_micros
+from bide.clock import SECOND, Clock, Timestamp, check_span, to_micros
 from bide.core.registry import Function, Registry, check_input
 from bide.engine.worker import Worker
 from bide.errors import BideError, InstanceNotFoundError, NotAllowedError
@@ -360,6 +360,7 @@ class Client:
 
     async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
+        seconds = None if timeout is None else check_span("timeout", timeout).total_seconds()
         ended: asyncio.Future[Instance] = self._worker.loop.create_future()
         birth = self._birth
 
@@ -377,9 +378,9 @@ class Client:
         try:
             if not self._worker.runs(instance_id):
                 look(await self.get(instance_id))
-            if timeout is None or ended.done():
+            if seconds is None or ended.done():
                 return await ended
-            async with asyncio.timeout(timeout.total_seconds()):
+            async with asyncio.timeout(seconds):
                 return await ended
         finally:
             forget()
