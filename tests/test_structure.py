@@ -32,6 +32,7 @@ FLOORS = [
         "payload",
         "tokens",
         "links",
+        "interrupts",
     },
     {"core"},
     {"store"},

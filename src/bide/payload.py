@@ -21,8 +21,9 @@ import msgspec
 import msgspec.inspect
 from msgspec import Meta, Raw
 
-from bide.errors import MisfitError, PayloadError, RunawayStep
+from bide.errors import MisfitError, PayloadError
 from bide.history import NULL
+from bide.interrupts import from_outside
 
 Decode = Callable[[Raw], Any]
 T = TypeVar("T")
@@ -196,8 +197,6 @@ _VALUE = re.compile(r"^(Invalid (?:enum )?value) (?:.*(?= - at `)|.*$)", re.S)
 _PATH = re.compile(r" - at `(?:key in `)?([^`]*)`+$")
 
 _CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
-_FROM_OUTSIDE = (RunawayStep, KeyboardInterrupt)
-"""What interrupts code, whatever the code is. All else that the code of a type raises is about its value."""
 
 
 def encode(value: object) -> Raw:
@@ -215,9 +214,9 @@ def encode(value: object) -> Raw:
         if kind not in _UNCHANGED:
             _refuse_changed(value, text)
         return Raw(text)
-    except _FROM_OUTSIDE:
-        raise
     except BaseException as error:  # user code: it may raise anything
+        if from_outside(error):
+            raise
         raise PayloadError(f"A {kind.__qualname__} cannot be sent as JSON: {_said(error)}") from error
 
 
@@ -246,11 +245,13 @@ def decoder(wanted: Any) -> Decode:
             message = _VALUE.sub(r"\1", str(error))
             path = _PATH.search(message)
             raise MisfitError(message, path[1] if path else "$") from None  # the cause would repeat the value
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise PayloadError(str(error)) from None
-        except _FROM_OUTSIDE:
-            raise
+        except RecursionError:
+            raise PayloadError("It is nested too deep, or the code of its type calls itself without end.") from None
         except BaseException as error:  # user code: it may raise anything
+            if from_outside(error):
+                raise
             raise MisfitError(f"The code of its type raised {type(error).__qualname__}.", "$") from None
 
     return decode_as
@@ -263,9 +264,9 @@ def _check_type(wanted: Any) -> None:
     """Raise `TypeError`, with a way out, for a type that cannot be both written and read."""
     try:
         found: list[object] = [msgspec.inspect.type_info(wanted)]
-    except _FROM_OUTSIDE:
-        raise
     except BaseException as error:  # user code: it may raise anything
+        if from_outside(error):
+            raise
         raise TypeError(f"{_shown(wanted)} cannot travel as JSON: {_said(error)}. {_WAY_OUT}") from error
     seen: set[int] = set()
     while found:
@@ -325,7 +326,7 @@ def schema(wanted: Any) -> Raw:
     """The JSON Schema of the type, with members in their declared order; `{}` (anything) where it has none."""
     try:
         return Raw(msgspec.json.encode(msgspec.json.schema(wanted, schema_hook=_schema_of_other)))
-    except _FROM_OUTSIDE:
-        raise
-    except BaseException:  # user code: it may raise anything
+    except BaseException as error:  # user code: it may raise anything
+        if from_outside(error):
+            raise
         return Raw(b"{}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from math import inf
 from typing import cast
 
@@ -75,7 +75,14 @@ class RetryPolicy:
             name = refused if isinstance(refused, str) else f"{refused.__module__}.{refused.__qualname__}"
             if name == failure.type or name.removeprefix("builtins.") == failure.type or name == short:
                 return False
-        return self.retry_if is None or self.retry_if(failure)
+        if self.retry_if is None:
+            return True
+        answer: object = self.retry_if(failure)
+        if isawaitable(answer):
+            if iscoroutine(answer):
+                answer.close()
+            raise TypeError("retry_if answered with something to await. It answers at once, with True or False.")
+        return bool(answer)
 
 
 def _check_attempts(attempts: object) -> None:

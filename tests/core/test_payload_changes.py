@@ -287,6 +287,7 @@ RAISED: list[Any] = [
     ZeroDivisionError,
     AttributeError,
     SystemExit,
+    KeyboardInterrupt,
     GeneratorExit,
     StopIteration,
     RecursionError,

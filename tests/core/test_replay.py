@@ -360,7 +360,7 @@ def test_code_that_does_not_fit_is_shown_with_both_sides(
     code.close()
     text = str(raised.value)
     assert all(part in text for part in (where, theirs, mine, "'o'", "'i'", f"{__file__}:"))
-    assert "words" not in text
+    assert '"words"' not in text
     if function is another_span:
         assert f"{__file__}:{another_span.__code__.co_firstlineno + 2}" in text
 

@@ -11,14 +11,13 @@ from bide.errors import (
     TaskFailedError,
 )
 from bide.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
+from bide.interrupts import from_outside
 
 _CAUSES_MAX = 8
 
 
 def failure_of(error: BaseException, depth: int = 0) -> Failure:
     """The error's type, message, stack and cause, as text."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(error, TaskFailedError):
         cause: Failure | None = error.failure
     elif error.__cause__ is not None and depth < _CAUSES_MAX:
@@ -26,13 +25,25 @@ def failure_of(error: BaseException, depth: int = 0) -> Failure:
     else:
         cause = None
     stack = "".join(traceback.format_tb(error.__traceback__))
-    return Failure(_plain(name), _text(error), _plain(stack), cause)
+    return Failure(_name(error), _text(error), _plain(stack), cause)
+
+
+def said(error: BaseException) -> str:
+    """The error's type and message, whatever the code of its type raises."""
+    return f"{_name(error)}: {_text(error)}"
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    return _plain(kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _text(error: BaseException) -> str:
     try:
         return _plain(str(error))
-    except Exception as broken:  # an error that cannot be described is an error still
+    except BaseException as broken:  # an error that cannot be described is an error still
+        if from_outside(broken):
+            raise
         return f"(its text cannot be made: {type(broken).__qualname__})"
 
 

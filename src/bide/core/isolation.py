@@ -11,8 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from dis import opname
-from types import AsyncGeneratorType, CodeType, TracebackType
+from types import AsyncGeneratorType
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 P = ParamSpec("P")
@@ -69,22 +68,3 @@ def own_generators() -> Generator[None]:
         yield
     finally:
         sys.set_asyncgen_hooks(*hooks)
-
-
-def raised_by_code(error: BaseException) -> bool:
-    """Whether Python code raised the error by `raise`, rather than the interpreter in its midst.
-
-    So a `KeyboardInterrupt` of the code can be told from Ctrl-C, and its `GeneratorExit` from `close()`.
-    """
-    place = error.__traceback__
-    if place is None:
-        return False
-    while place.tb_next is not None:
-        place = place.tb_next
-    if place.tb_frame.f_globals.get("__name__") == "asyncio.runners":  # its handler of SIGINT
-        return False
-    return _operation(place.tb_frame.f_code, place) == "RAISE_VARARGS"
-
-
-def _operation(code: CodeType, place: TracebackType) -> str:
-    return opname[code.co_code[place.tb_lasti]]

@@ -17,8 +17,8 @@ from msgspec import Raw, field
 
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
-from bide.core.failures import failure_of, task_error
-from bide.core.isolation import Wall, own_generators, raised_by_code
+from bide.core.failures import failure_of, said, task_error
+from bide.core.isolation import Wall, own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
@@ -26,7 +26,6 @@ from bide.core.tasks import DurableTimer, ExternalEvent, Task, cancelled, race, 
 from bide.errors import (
     ContinueAsNew,
     EventTimeoutError,
-    HeldStep,
     MisfitError,
     NonDeterminismError,
     NotADurableTaskError,
@@ -64,6 +63,7 @@ from bide.history import (
     describe,
 )
 from bide.instance import Wait
+from bide.interrupts import from_outside
 from bide.payload import Decode, decoder, encode, schema
 from bide.retry import RetryPolicy
 
@@ -235,7 +235,7 @@ class Execution(Record):
                 wall.run(code.close)
                 return
             except BaseException as error:  # it may raise anything, and go on for a while
-                if isinstance(error, KeyboardInterrupt) and not raised_by_code(error):
+                if isinstance(error, KeyboardInterrupt) and from_outside(error):
                     raise
 
     def _suspend(self, fact: ExecutionSuspended) -> None:
@@ -256,7 +256,7 @@ class Execution(Record):
             arguments = signature.decode(fact.input)
             code = self._behind_wall.run(signature.call, self.definition.function, arguments, context)
         except StopIteration as raised:  # in `_end` it means that the code returned
-            self._end(RuntimeError(f"The orchestrator raised {raised!r}"))
+            self._end(RuntimeError(f"The orchestrator raised {said(raised)}"))
             return
         except BaseException as raised:  # whatever the code raises is its outcome
             self._end(raised)
@@ -343,7 +343,7 @@ class Execution(Record):
         except StopIteration:
             return  # it had nothing to await
         except BaseException as error:
-            self._fault = NotADurableTaskError(f"{left}, and its clean-up failed: {error!r}")
+            self._fault = NotADurableTaskError(f"{left}, and its clean-up failed: {said(error)}")
         else:
             self._fault = NotADurableTaskError(
                 f"{left}, and it is too late for its clean-up to await anything. Write: "
@@ -354,9 +354,7 @@ class Execution(Record):
         """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
         fault, self._fault = self._fault, None
         match raised:
-            case HeldStep():
-                raise raised
-            case KeyboardInterrupt() if not raised_by_code(raised):
+            case _ if from_outside(raised):
                 raise raised
             case _ if fault is not None:
                 ending: Fact = ExecutionCompleted(failure=failure_of(fault))
@@ -420,18 +418,28 @@ class Execution(Record):
             case TaskCompleted() | SubOrchestrationInstanceCompleted():
                 self._settle_decoded(call.task, call.decode, fact.result)
             case TaskFailed() | SubOrchestrationInstanceFailed():
-                delay = self._retry_delay(call, fact.failure)
-                if delay is None:
-                    settle(call.task, None, task_error(call.request, fact.failure))
-                else:
-                    self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
+                self._retry_later(call, fact.failure)
             case _:  # the timer before the next attempt
                 self._retry(call)
+
+    def _retry_later(self, call: _Call, failure: Failure) -> None:
+        """Begin the pause before the next attempt, or settle the call if there is none."""
+        try:
+            delay = self._retry_delay(call, failure)
+        except BaseException as raised:  # `retry_if` is the author's code: it may raise anything
+            if from_outside(raised):
+                raise
+            settle(call.task, None, _undecided(call.request, failure, raised))
+            return
+        if delay is None:
+            settle(call.task, None, task_error(call.request, failure))
+        else:
+            self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
 
     def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
         if call.retry is None:
             return None
-        return call.retry.delay(call.request.attempt, self.at - call.began, failure)
+        return self._behind_wall.run(call.retry.delay, call.request.attempt, self.at - call.began, failure)
 
     def _settle_decoded(self, task: Task[Any], decode: Decode, text: Raw) -> None:
         try:
@@ -736,6 +744,17 @@ def _task_of(target: _Call | _OpenWait | DurableTimer) -> Task[Any]:
             return target
 
 
+def _undecided(request: Request, failure: Failure, raised: BaseException) -> OrchestratorError:
+    """`retry_if` failed, so nobody knows whether the call is to be tried again."""
+    name = getattr(request, "name", "")
+    error = OrchestratorError(
+        f"retry_if of the call of '{name}' failed with {said(raised)}. "
+        f"It was asked about {failure.type}: {failure.message}"
+    )
+    error.__cause__ = raised
+    return error
+
+
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:
     return isinstance(awaited, Task)
 
@@ -747,7 +766,7 @@ def _misses_a_loop(error: BaseException) -> bool:
     """Whether this is how asyncio, anyio and sniffio say that no event loop runs."""
     if type(error).__name__ in ("NoEventLoopError", "AsyncLibraryNotFoundError"):
         return True
-    return isinstance(error, RuntimeError) and str(error).startswith(
+    return isinstance(error, RuntimeError) and failure_of(error).message.startswith(
         ("no running event loop", "There is no current")
     )
 
@@ -756,7 +775,7 @@ def _user_line(error: BaseException) -> str:
     """The innermost line of the user's own code that the error came through."""
     found, place = "", error.__traceback__
     while place is not None:
-        package = place.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        package = str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in _ENGINE and package not in sys.stdlib_module_names:
             found = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
         place = place.tb_next

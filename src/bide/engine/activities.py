@@ -21,8 +21,7 @@ from msgspec.structs import replace
 from bide.batch import Message, ScheduledActivity, TaskKey
 from bide.clock import Clock, Timestamp
 from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
-from bide.core.failures import failure_of
-from bide.core.isolation import raised_by_code
+from bide.core.failures import failure_of, said
 from bide.core.records import Record
 from bide.core.registry import ActivityDefinition, Registry
 from bide.engine.threads import Threads
@@ -34,6 +33,7 @@ from bide.errors import (
     PayloadError,
 )
 from bide.history import Failure, TaskCompleted, TaskFailed
+from bide.interrupts import raised_by_code
 from bide.metrics import Metrics
 from bide.payload import encode
 
@@ -268,9 +268,7 @@ class ActivityRunner:
                 raise
             late = deadline is not None and isinstance(error, TimeoutError) and deadline.expired()
             if definition.once and (late or isinstance(error, definition.unknown_on)):
-                raise _CutOff(
-                    f"it ran out of its {limit:g} s" if late else f"{type(error).__name__}: {error}"
-                ) from error
+                raise _CutOff(f"it ran out of its {limit:g} s" if late else said(error)) from error
             if late:
                 text = f"The activity did not end within {limit:g} s."
                 return TaskFailed(run.activity.task_id, Failure("TimeoutError", text, kind="timeout"))
