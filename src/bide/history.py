@@ -20,13 +20,16 @@ from msgspec import Raw, Struct
 from bide.clock import Timestamp
 
 NULL = Raw(b"null")
+ErrorClass: TypeAlias = type[BaseException]
 
 
 class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
     """An error as history keeps it.
 
     `type` is the class name with its module. `kind` says what went wrong: the code raised (`error`), ran out
-    of its time limit (`timeout`), or was cut off so that nobody knows what it did (`outcome_unknown`).
+    of its time limit (`timeout`), or was cut off so that nobody knows what it did (`outcome_unknown`). `bases` are
+    the names of the classes that the error's class derives from; `Exception` and `BaseException` are left out if it
+    is an `Exception`.
     """
 
     type: str
@@ -34,6 +37,19 @@ class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
     stack: str = ""
     cause: Failure | None = None
     kind: Literal["error", "timeout", "outcome_unknown"] = "error"
+    bases: tuple[str, ...] = ()
+
+    def is_a(self, kind: ErrorClass | str) -> bool:
+        """Whether the error was of that class, or of one that derives from it: what `except` would go by.
+
+        A class may be given by its name, as `ValueError`, or with its module.
+        """
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        ordinary = () if "BaseException" in self.bases else ("Exception", "BaseException")
+        names = (self.type, *self.bases, *ordinary)
+        if name.startswith("builtins."):
+            return name.removeprefix("builtins.") in names
+        return any(name in (each, each.rpartition(".")[2]) for each in names)
 
 
 class Parent(Struct, frozen=True, gc=False):

@@ -21,9 +21,10 @@ class RetryPolicy:
     """How often, and how soon, a failed activity or sub-orchestration is tried again.
 
     `max_attempts` counts the first try. The n-th delay is `first_interval * backoff ** (n - 1)`, at most
-    `max_interval`. No retry starts later than `total_time` after the first try. Errors whose class name is in
-    `non_retryable` (as `ValueError` or with its module), and those for which `retry_if` answers false, are
-    final. `retry_if` is run again on replay, so it may depend on nothing but the failure.
+    `max_interval`. No retry starts later than `total_time` after the first try. Errors of the classes in
+    `non_retryable`, and of those that derive from them, are final (`Failure.is_a`): a class may be given by its
+    name, as `ValueError` or with its module. So are those for which `retry_if` answers false. It is run again on
+    replay, so it may depend on nothing but the failure.
 
     Raises `TypeError` for a value of another type, `ValueError` for a policy that makes no sense.
     """
@@ -70,11 +71,8 @@ class RetryPolicy:
     def _retryable(self, failure: Failure) -> bool:
         if failure.kind == "outcome_unknown":  # a blind second try is what a once-activity rules out (G5)
             return False
-        short = failure.type.rpartition(".")[2]
-        for refused in self.non_retryable:
-            name = refused if isinstance(refused, str) else f"{refused.__module__}.{refused.__qualname__}"
-            if name == failure.type or name.removeprefix("builtins.") == failure.type or name == short:
-                return False
+        if any(failure.is_a(refused) for refused in self.non_retryable):
+            return False
         if self.retry_if is None:
             return True
         answer: object = self.retry_if(failure)

@@ -69,6 +69,16 @@ def test_no_backoff_is_too_large(backoff: float, attempt: int) -> None:
         (Outer.CardError, Failure(f"{__name__}.Outer.CardError", ""), False),
         (Outer.CardError, Failure("shop.errors.CardError", ""), True),
         ("ValueError", Failure("shop.MyValueError", ""), True),
+        (ValueError, Failure("shop.ValueError", ""), True),
+        ("ValueError", Failure("shop.ValueError", ""), False),
+        (Exception, Failure("shop.CardError", ""), False),
+        ("BaseException", Failure("shop.CardError", ""), False),
+        (Exception, Failure("KeyboardInterrupt", "", bases=("BaseException",)), True),
+        (BaseException, Failure("KeyboardInterrupt", "", bases=("BaseException",)), False),
+        (ValueError, Failure("UnicodeDecodeError", "", bases=("UnicodeError", "ValueError")), False),
+        ("shop.Refused", Failure("shop.BadNumber", "", bases=("shop.Refused",)), False),
+        ("Refused", Failure("shop.BadNumber", "", bases=("shop.Refused",)), False),
+        ("other.Refused", Failure("shop.BadNumber", "", bases=("shop.Refused",)), True),
     ],
 )
 def test_errors_named_are_final(refused: Any, failure: Failure, again: bool) -> None:

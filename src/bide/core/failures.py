@@ -13,28 +13,35 @@ from bide.errors import (
 from bide.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
 from bide.interrupts import from_outside
 
-_CAUSES_MAX = 8
+_DEPTH_MAX = 8
+_BASES_MAX = 20
+_ORDINARY = ("Exception", "BaseException")
 
 
 def failure_of(error: BaseException, depth: int = 0) -> Failure:
     """The error's type, message, stack and cause, as text."""
     if isinstance(error, TaskFailedError):
         cause: Failure | None = error.failure
-    elif error.__cause__ is not None and depth < _CAUSES_MAX:
+    elif error.__cause__ is not None and depth < _DEPTH_MAX:
         cause = failure_of(error.__cause__, depth + 1)
     else:
         cause = None
     stack = "".join(traceback.format_tb(error.__traceback__))
-    return Failure(_name(error), _text(error), _plain(stack), cause)
+    return Failure(_name(type(error)), _text(error), _plain(stack), cause, bases=_bases(type(error)))
+
+
+def _bases(kind: type[BaseException]) -> tuple[str, ...]:
+    """The names of the classes that it derives from: what a handler in Python would go by."""
+    names = tuple(_name(base) for base in kind.__mro__[1:-1][:_BASES_MAX])
+    return tuple(name for name in names if name not in _ORDINARY) if issubclass(kind, Exception) else names
 
 
 def said(error: BaseException) -> str:
     """The error's type and message, whatever the code of its type raises."""
-    return f"{_name(error)}: {_text(error)}"
+    return f"{_name(type(error))}: {_text(error)}"
 
 
-def _name(error: BaseException) -> str:
-    kind = type(error)
+def _name(kind: type) -> str:
     return _plain(kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}")
 
 
