@@ -143,7 +143,8 @@ def problems(wanted: Any, *whole: str, **parts: str) -> dict[str, str]:
         (Partial, "group", "group"),
         (Order, "group", "group"),
         (Any, "json", "textarea"),
-        (dict[str, int], "json", "textarea"),
+        (dict[str, int], "pairs", "textarea"),
+        (dict[str, Any], "json", "textarea"),
         (list[Approval], "json", "textarea"),
         (list[str | None], "json", "textarea"),
         (tuple[int, str], "json", "textarea"),
@@ -418,6 +419,15 @@ def test_references_inside_of_references_are_found() -> None:
         (Any, '{"a": [1, 2.50]}', {"a": [1, 2.5]}),
         (Any, ' "text" ', "text"),
         (dict[str, int], '{"a": 1}', {"a": 1}),
+        (dict[str, int], "a: 1\r\n b c : -2\r\n", {"a": 1, "b c": -2}),
+        (dict[str, str], "a: x: y", {"a": "x: y"}),
+        (dict[str, Mood], "monday: bad", {"monday": Mood.BAD}),
+        (float, "12,5", 12.5),
+        (float, "0,125", 0.125),
+        (float, "-1.234,50", -1234.5),
+        (float, "1,234.50", 1234.5),
+        (float, "1,234,567", 1234567.0),
+        (Decimal, "12,50", Decimal("12.50")),
         (Cat | Dog, '{"type": "Dog", "name": "Rex"}', Dog("Rex")),
     ],
 )
@@ -435,11 +445,17 @@ def test_what_is_typed_becomes_what_was_meant(wanted: Any, text: str, value: Any
         (int, "1_000", "a whole number"),
         (int, "--1", "a whole number"),
         (int, "9" * 5000, "a whole number"),
-        (float, "1,5", "with a point"),
-        (float, "nan", "with a point"),
-        (float, "inf", "with a point"),
-        (float, "1e999", "with a point"),
-        (float, "0x10", "with a point"),
+        (float, "1,500", "Please write 1500, or 1.500"),
+        (Decimal, "1,500", "Please write 1500, or 1.500"),
+        (float, "1,2,3", "a number"),
+        (dict[str, int], "a", "Line 1: Please write a name, a colon"),
+        (dict[str, int], "a: 1\n\nb: x", "Line 3: Please write a whole number"),
+        (dict[str, int], "a: 1\na: 2", "Line 2: a is there already"),
+        (dict[str, Any], "yes", "This cannot be read yet: invalid character"),
+        (float, "nan", "a number"),
+        (float, "inf", "a number"),
+        (float, "1e999", "a number"),
+        (float, "0x10", "a number"),
         (bool, "maybe", "choose one"),
         (bool, "True", "choose one"),
         (Mood, "good", "choose one"),
@@ -456,7 +472,7 @@ def test_what_cannot_be_converted_is_refused_in_words(wanted: Any, text: str, me
     assert message in problems(wanted, text)["$"]
 
 
-@pytest.mark.parametrize("wanted", [str, int, float, bool, Mood, date, Any, dict[str, int]])
+@pytest.mark.parametrize("wanted", [str, int, float, bool, Mood, date, Any, dict[str, Any]])
 @pytest.mark.parametrize("text", ["", "  ", "\r\n"])
 def test_an_empty_answer_is_no_answer(wanted: Any, text: str) -> None:
     assert problems(wanted, text) == {"$": "Please fill this in."}

@@ -183,7 +183,9 @@ def test_the_page_says_who_asks_what_and_since_when(api: Api) -> None:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     for words in ("Ship waits for Release", "Release version 2?", "All <b>tests</b> have passed."):
         assert words in page.text
-    assert re.search(r"Asked\s+\d{4}-\d\d-\d\d \d\d:\d\d UTC \((just now|\d+ \w+ ago)\)", page.text)
+    assert re.search(
+        r"Asked\s+[A-Z][a-z]+day, \d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d UTC \((just now|\d+ \w+ ago)\)", page.text
+    )
     assert page.all("b") == []
     assert [(each["name"], each["value"]) for each in page.all("button")] == [("$", "true"), ("$", "false")]
     assert "Please answer by" not in page.text
@@ -192,7 +194,9 @@ def test_the_page_says_who_asks_what_and_since_when(api: Api) -> None:
 def test_the_page_says_until_when(api: Api) -> None:
     _, url = ask(api, "Code", "Code")
     page = Page(api.get(url))
-    assert re.search(r"Please answer by\s+\d{4}-\d\d-\d\d \d\d:\d\d UTC \(in 2 days\)", page.text)
+    assert re.search(
+        r"Please answer by\s+[A-Z][a-z]+day, \d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d UTC \(in 2 days\)", page.text
+    )
     assert len(page.all("time")) == 2
 
 
@@ -364,6 +368,24 @@ def test_a_form_answers(api: Api) -> None:
     }
 
 
+def test_whoever_has_answered_reads_what_was_taken(api: Api) -> None:
+    _, url = ask(api, "Travel", "Trip")
+    answer = send(api, url, approved="false", amount="12,5", mood='"bad"', days="1\r\n2")
+    said = Page(answer).text
+    for words in ("Thank you", "Approved", "No", "Amount", "12.5", "Mood", "bad", "Days", "1\n2"):
+        assert words in said
+
+
+@pytest.mark.parametrize(("orchestrator", "event", "secret"), [("Pin", "Pin", "4711"), ("Code", "Code", "0042")])
+def test_a_secret_that_was_answered_is_not_shown_again(
+    api: Api, orchestrator: str, event: str, secret: str
+) -> None:
+    _, url = ask(api, orchestrator, event)
+    answer = send(api, url, secret)
+    assert answer.status_code == 200
+    assert secret not in answer.text
+
+
 def test_what_does_not_fit_is_shown_next_to_its_input_and_nothing_is_lost(api: Api) -> None:
     instance_id, url = ask(api, "Travel", "Trip")
     filled = {"approved": "true", "mood": '"bad"', "address__street": '<i>"&', "address__zip": "12"}
@@ -472,9 +494,29 @@ def test_after_the_end_the_question_is_closed(api: Api) -> None:
     for answer in (api.get(url), send(api, url, "false"), send(api, url, "true")):
         assert answer.status_code == 410
         assert "This question is closed" in Page(answer).text
+        assert "You have answered it, and your answer was kept" in Page(answer).text
     assert api.http.delete(f"{INSTANCES}/{instance_id}").status_code == 200
     for answer in (api.get(url), send(api, url, "true")):
         assert answer.status_code == 410
+
+
+def test_who_was_not_needed_is_not_told_that_an_answer_was_kept(api: Api) -> None:
+    instance_id, url = ask(api, "Ship", "Release")
+    other = link(api, instance_id, "Release")
+    assert send(api, other, "true").status_code == 200
+    api.ended(instance_id)
+    for answer in (api.get(url), send(api, url, "false")):
+        assert answer.status_code == 410
+        assert "It ended before an answer came through this link" in Page(answer).text
+        assert "kept" not in Page(answer).text
+
+
+def test_whoever_has_answered_is_told_so_while_the_instance_goes_on(api: Api) -> None:
+    instance_id = api.start("Later")
+    mine, other = link(api, instance_id, "Go"), link(api, instance_id, "Go")
+    assert send(api, mine, '"x"').status_code == 200
+    assert "You have answered this question" in Page(api.get(mine)).text
+    assert "somebody else has answered it" in Page(api.get(other)).text
 
 
 # --- links that do not work

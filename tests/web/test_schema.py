@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bide.http.forms import in_words
 from tests.web.conftest import BASE, Office, Refused, call
 
 
@@ -47,6 +48,61 @@ def test_what_cannot_be_meant_is_refused_at_its_field(decision: Any, typed: dict
     with pytest.raises(Refused) as refused:
         call("schema", "written", draft, decision, decision)
     assert refused.value.args[0] == path
+
+
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        ("12,5", "12.5"),
+        ("0,125", "0.125"),
+        ("-1.234,50", "-1234.50"),
+        ("1,234.5", "1234.5"),
+        ("1,234,567", "1234567"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(typed: str, means: str) -> None:
+    assert call("schema", "written", typed, {"type": "number"}, {}) == means
+    decimal = {"type": "string", "format": "decimal"}
+    assert call("schema", "written", typed, decimal, {}) == f'"{means}"'
+
+
+def test_what_may_mean_two_numbers_is_refused() -> None:
+    with pytest.raises(Refused, match="may mean two numbers"):
+        call("schema", "written", "1,500", {"type": "number"}, {})
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"exclusiveMinimum": 0}, "more than 0"),
+        ({"exclusiveMaximum": 9}, "less than 9"),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 9}, "more than 0, less than 9"),
+        ({"minimum": 0, "exclusiveMaximum": 9}, "at least 0, less than 9"),
+        ({"minimum": 0, "maximum": 9}, "0 to 9"),
+        ({"minimum": 1, "multipleOf": 2}, "at least 1, a multiple of 2"),
+        ({"minLength": 4, "maxLength": 4}, "4 characters"),
+        ({"maxLength": 9}, "up to 9 characters"),
+    ],
+)
+def test_limits_are_said_as_they_are(schema: dict[str, Any], words: str) -> None:
+    assert call("schema", "limits", schema) == words
+
+
+def test_titles_are_those_that_were_declared_and_not_the_names_of_types(office: Office) -> None:
+    schema = office.api.status(office.waiting("AskTheBoardForItsVerdict", b"60"))["waits"][0]["schema"]
+    parts = schema["$defs"]["Verdict"]["properties"]
+    assert call("schema", "titleOf", parts["approved"]) == "Approve this expense?"
+    assert call("schema", "titleOf", schema) is None
+    assert call("schema", "questionOf", schema) == "Ada spent it on a train."
+    assert call("schema", "questionOf", {**schema, "title": "Is it worth it?"}) == "Is it worth it?"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("dueDate", "Due date"), ("due_date", "Due date"), ("DueDate", "Due date"), ("IBAN", "IBAN")],
+)
+def test_names_are_words_as_on_the_persons_page(name: str, words: str) -> None:
+    assert call("schema", "inWords", name) == words == in_words(name)
 
 
 def test_a_large_number_keeps_its_digits() -> None:

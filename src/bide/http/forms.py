@@ -22,9 +22,10 @@ from bide.history import NULL
 
 Schema: TypeAlias = dict[str, Any]
 
-Kind: TypeAlias = Literal["text", "integer", "number", "choice", "lines", "group", "json"]
+Kind: TypeAlias = Literal["text", "integer", "number", "choice", "lines", "group", "pairs", "json"]
 Widget: TypeAlias = Literal["input", "textarea", "buttons", "radio", "select", "group"]
 
+_VALUES = "additionalProperties"
 _MANY = 6
 """More choices than these are a list to unfold."""
 _DEPTH = 4
@@ -79,7 +80,7 @@ class Field(Struct, frozen=True, kw_only=True):
     format: str = ""
     choices: tuple[Choice, ...] = ()
     parts: tuple[Field, ...] = ()
-    """Of a group: its fields. Of lines: what each line is."""
+    """Of a group: its fields. Of lines and pairs: what each value is."""
     example: str = ""
     """Of JSON: the schema."""
 
@@ -173,7 +174,7 @@ def _field(shape: _Shape, path: str, label: str, *, optional: bool, soft: bool) 
     kind = _kind(shape, path)
     schema = shape.schema
     initial = "" if soft else _initial(kind, schema)
-    must = not shape.nullable and (not optional or initial != "") and kind not in ("lines", "group")
+    must = not shape.nullable and (not optional or initial != "") and kind not in ("lines", "pairs", "group")
     field = Field(
         path=path,
         kind=kind,
@@ -201,6 +202,8 @@ def _kind(shape: _Shape, path: str) -> Kind:
             return "number"
         case "object" if _is_group(schema) and path.count(".") < _DEPTH:
             return "group"
+        case "object" if _is_pairs(shape):
+            return "pairs"
         case "array" if _is_lines(shape):
             return "lines"
         case _:
@@ -215,12 +218,23 @@ def _is_group(schema: Schema) -> bool:
 def _is_lines(shape: _Shape) -> bool:
     if "prefixItems" in shape.schema or not isinstance(shape.schema.get("items"), dict):
         return False
-    item = _item(shape)
+    return _fits_on_a_line(_item(shape, "items"))
+
+
+def _is_pairs(shape: _Shape) -> bool:
+    """Names and values, of which no name is known beforehand."""
+    schema = shape.schema
+    if schema.get("properties") or "propertyNames" in schema:
+        return False
+    return isinstance(schema.get(_VALUES), dict) and _fits_on_a_line(_item(shape, _VALUES))
+
+
+def _fits_on_a_line(item: _Shape) -> bool:
     return not item.nullable and _kind(item, "$") in ("text", "integer", "number", "choice")
 
 
-def _item(shape: _Shape) -> _Shape:
-    return _shape(shape.schema["items"], shape.definitions, shape.inside)
+def _item(shape: _Shape, key: str) -> _Shape:
+    return _shape(shape.schema[key], shape.definitions, shape.inside)
 
 
 def _initial(kind: Kind, schema: Schema) -> str:
@@ -230,6 +244,8 @@ def _initial(kind: Kind, schema: Schema) -> str:
         return ""
     if kind == "lines" and isinstance(default, list):
         return "\n".join(_as_typed(each) for each in cast("list[object]", default))
+    if kind == "pairs" and isinstance(default, dict):
+        return "\n".join(f"{name}: {_as_typed(each)}" for name, each in cast("Schema", default).items())
     if kind == "text" and schema.get("format") in ("date-time", "time"):
         return _as_typed(default).removesuffix("Z")
     return "" if kind == "group" else _as_typed(default) if kind == "text" else _json_text(default)
@@ -309,12 +325,23 @@ def _choices(schema: Schema) -> tuple[Choice, ...]:
 
 
 def _complete_lines(field: Field, shape: _Shape, optional: bool, soft: bool) -> Field:
-    item = _field(_item(shape), f"{field.path}[]", "", optional=False, soft=True)
+    return _several(
+        field, _item(shape, "items"), "One per line.", None if optional and not field.initial else b"[]"
+    )
+
+
+def _complete_pairs(field: Field, shape: _Shape, optional: bool, soft: bool) -> Field:
+    hint = "One per line: a name, a colon, and the value."
+    return _several(field, _item(shape, _VALUES), hint, None if optional and not field.initial else b"{}")
+
+
+def _several(field: Field, shape: _Shape, hint: str, empty: bytes | None) -> Field:
+    """Values of which each has a line of its own. `empty`: what no line at all means; None: left out."""
+    item = _field(shape, f"{field.path}[]", "", optional=False, soft=True)
     choices = f"Each is one of: {', '.join(choice.label for choice in item.choices)}." if item.choices else ""
-    hint = " ".join(filter(None, ("One per line.", choices, item.hint)))
-    left_out = optional and not field.initial
-    empty = field.empty or (None if left_out else Raw(b"[]"))
-    return replace(field, widget="textarea", parts=(item,), hint=hint, empty=empty)
+    hint = " ".join(filter(None, (hint, choices, item.hint)))
+    nothing = field.empty or (None if empty is None else Raw(empty))
+    return replace(field, widget="textarea", parts=(item,), hint=hint, empty=nothing)
 
 
 def _complete_group(field: Field, shape: _Shape, optional: bool, soft: bool) -> Field:
@@ -343,6 +370,7 @@ _COMPLETE: dict[Kind, Callable[[Field, _Shape, bool, bool], Field]] = {
     "number": _complete_number,
     "choice": _complete_choice,
     "lines": _complete_lines,
+    "pairs": _complete_pairs,
     "group": _complete_group,
     "json": _complete_json,
 }

@@ -41,12 +41,16 @@ from bide.http.body import media_type, read_body, read_payload
 from bide.http.endpoint import Services
 from bide.http.forms import Field, form, in_words
 from bide.http.rendering import html
-from bide.http.typed import FormError, Typed, answer, shown
+from bide.http.typed import FormError, Typed, answer, shown, told
 from bide.instance import Instance, Wait
 from bide.tokens import ResponseGrant
 
 log = logging.getLogger("bide.http")
 
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = tuple(
+    "January February March April May June July August September October November December".split()  # noqa: SIM905
+)
 _FORM = "application/x-www-form-urlencoded"
 _FORM_KEY = "key"
 """The input that tells forms apart, each time the page is shown. Those of answers begin with $."""
@@ -61,10 +65,15 @@ class _Notice(NamedTuple):
     text: str
 
 
-_CLOSED = _Notice(
-    410,
-    "This question is closed",
-    "No answer is needed any more. If you have answered already, your answer was kept.",
+_CLOSED = _Notice(410, "This question is closed", "No answer is needed any more.")
+_CLOSED_AFTER = _CLOSED._replace(text="You have answered it, and your answer was kept. Nothing more is needed.")
+_CLOSED_BEFORE = _CLOSED._replace(
+    text="It ended before an answer came through this link. Nothing is needed from you any more."
+)
+_ANSWERED = _Notice(
+    409,
+    "You have answered this question",
+    "Your answer was kept. If another one is needed, it will be asked for here: you can open this link again.",
 )
 _BROKEN = _Notice(500, "Something went wrong", "Your answer may not have arrived. Please try again later.")
 _NOTICES: dict[type[Exception], _Notice] = {
@@ -78,7 +87,7 @@ _NOTICES: dict[type[Exception], _Notice] = {
     NotAllowedError: _Notice(
         409,
         "No answer is expected at the moment",
-        "The question may come later, or it has been answered. You can open this link again.",
+        "The question may come later, or somebody else has answered it. You can open this link again.",
     ),
     RequestReusedError: _Notice(
         409, "This link has been used", "It takes one answer, and it was used for another one before."
@@ -96,7 +105,16 @@ class _Verdict(NamedTuple):
 _ASKED = _Verdict(200, "")
 _NOT_TAKEN = _Verdict(422, "Your answer was not taken.")
 _UNCERTAIN = _Verdict(503, "It is not certain that your answer has arrived. Please send it again.")
-_THANKS = _Notice(200, "Thank you", "Your answer has been received. You can close this page.")
+_LOOKED_AT = 1000
+"""Entries of an instance's audit, newest first, in which a link's answer is looked for."""
+
+
+class _NoQuestion(Exception):
+    """There is nothing to answer now; the notice says why."""
+
+    def __init__(self, notice: _Notice) -> None:
+        super().__init__(notice.text)
+        self.notice = notice
 
 
 class _Tries(Struct, frozen=True, rename="camel"):
@@ -148,8 +166,10 @@ def _name_of(grant: ResponseGrant) -> str:
 async def _show(services: Services, grant: ResponseGrant) -> Response:
     try:
         wait = await _open_wait(services.client, grant)
-    except NotAllowedError:
-        return _page(_NOTICES[NotAllowedError]._replace(status=200))
+    except _NoQuestion as found:
+        if found.notice.status != 409:
+            raise
+        return _page(found.notice._replace(status=200))
     return await _question(services, wait, form(msgspec.json.decode(wait.schema_json)), _ASKED)
 
 
@@ -175,7 +195,7 @@ async def _take_form(request: Request, services: Services, grant: ResponseGrant)
         page = await _question(services, wait, field, _UNCERTAIN, typed)
         page.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         return page
-    return _page(_THANKS)
+    return html(200, "answered.html", {"title": "Thank you", "told": told(field, data)})
 
 
 def _sending(typed: Typed, data: Raw) -> str | None:
@@ -187,16 +207,23 @@ def _sending(typed: Typed, data: Raw) -> str | None:
 async def _open_wait(client: Client, grant: ResponseGrant) -> Wait:
     """The oldest open wait that the link is for.
 
-    Raises `NotAllowedError` if there is none, `InstanceFinishedError` if there will be none, and
-    `InstanceNotFoundError`: the link is genuine, so the instance has been purged, or replaced by another one.
+    Raises `_NoQuestion` if there is none, and `InstanceNotFoundError`: the link is genuine, so the instance has
+    been purged, or replaced by another one.
     """
     for wait in await client.waits(grant.instance_id):
         if wait.name.lower() == grant.event.lower():
             return wait
     instance = await client.get(grant.instance_id)
+    answered = await _has_answered(client, grant)
     if instance.status.finished:
-        raise InstanceFinishedError(instance.id, instance.status)
-    raise NotAllowedError("No answer is expected at the moment.")
+        raise _NoQuestion(_CLOSED_AFTER if answered else _CLOSED_BEFORE)
+    raise _NoQuestion(_ANSWERED if answered else _NOTICES[NotAllowedError])
+
+
+async def _has_answered(client: Client, grant: ResponseGrant) -> bool:
+    """Whether an answer was taken through this link: the audit says so."""
+    entries = await client.audit(grant.instance_id, limit=_LOOKED_AT)
+    return any(entry.caller == _name_of(grant) and entry.result == "accepted" for entry in entries)
 
 
 async def _respond(services: Services, grant: ResponseGrant, data: Raw, sending: str | None) -> None:
@@ -226,7 +253,7 @@ def _problem(field: Field, error: PayloadError) -> dict[str, str]:
 
 def _refuse(request: Request, error: Exception) -> Response:
     """A page, or for a program JSON. Raises the error itself if it is about the request, not about the link."""
-    notice = next((_NOTICES[kind] for kind in type(error).__mro__ if kind in _NOTICES), None)
+    notice = _notice_of(error)
     if notice is None and isinstance(error, HTTPException | RequestError | TryAgainError):
         raise error
     if notice is None:
@@ -237,6 +264,12 @@ def _refuse(request: Request, error: Exception) -> Response:
     if media_type(request) == "application/json":
         raise HTTPException(notice.status, f"{notice.title}. {notice.text}", headers)
     return _page(notice, headers)
+
+
+def _notice_of(error: Exception) -> _Notice | None:
+    if isinstance(error, _NoQuestion):
+        return error.notice
+    return next((_NOTICES[kind] for kind in type(error).__mro__ if kind in _NOTICES), None)
 
 
 def _page(notice: _Notice, headers: dict[str, str] | None = None) -> Response:
@@ -279,7 +312,8 @@ def _tries_left(instance: Instance) -> int | None:
 def _moment(at: Timestamp, now: Timestamp) -> _Moment:
     when = to_datetime(at)
     ago = f"in {_span(at - now)}" if at > now else f"{_span(now - at)} ago" if now - at >= SECOND else "just now"
-    return _Moment(when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M UTC"), ago, at <= now)
+    day = f"{_DAYS[when.weekday()]}, {when.day} {_MONTHS[when.month - 1]} {when.year}"
+    return _Moment(when.strftime("%Y-%m-%dT%H:%M:%SZ"), f"{day}, {when:%H:%M} UTC", ago, at <= now)
 
 
 def _span(micros: int) -> str:

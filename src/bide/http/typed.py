@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 from msgspec import Raw
@@ -23,7 +23,11 @@ Typed: TypeAlias = Mapping[str, str]
 
 _INTEGER = re.compile(r"[+-]?\d{1,300}")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][+-]?\d{1,3})?")
+_TWO_NUMBERS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3}){2,}|(?:,\d{3})+\.\d+)")
+_GROUPED_BY_POINTS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
 _SHORT_TIME = re.compile(r"(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d(?P<seconds>:\d\d(?:\.\d+)?)?")
+_NOTHING = "-"
 _FILL_IN = "Please fill this in."
 
 
@@ -86,10 +90,51 @@ def _convert(field: Field, text: str, max_depth: int) -> Raw:
             return Raw(_chosen(field, text).encode())
         case "lines":
             return Raw(msgspec.json.encode(list(_lines(field.parts[0], text, max_depth))))
+        case "pairs":
+            if text.lstrip().startswith("{"):
+                return _json(text, max_depth)
+            return Raw(msgspec.json.encode(_pairs(field.parts[0], text, max_depth)))
         case "json":
             return _json(text, max_depth)
         case _:
             return Raw(msgspec.json.encode(_typed_text(field, text)))
+
+
+def told(field: Field, data: Raw) -> list[tuple[str, str]]:
+    """What an answer says: the labels of its form, and the values as people read them. Secrets are left out."""
+    return list(_told(field, msgspec.json.decode(data), ""))
+
+
+def _told(field: Field, value: object, above: str) -> Iterator[tuple[str, str]]:
+    if field.html.get("type") == "password" or field.html.get("autocomplete") == "one-time-code":
+        return
+    label = f"{above}{field.label}" if field.path != "$" else "Your answer"
+    if field.kind != "group":
+        yield label, _read_out(field, value)
+    elif isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        for part in field.parts:
+            if _key(part) in members:
+                yield from _told(part, members[_key(part)], "" if field.path == "$" else f"{label}: ")
+
+
+def _read_out(field: Field, value: object) -> str:
+    """A value as people read it."""
+    chosen = next((choice.label for choice in field.choices if msgspec.json.decode(choice.value) == value), None)
+    match value:
+        case _ if chosen is not None:
+            return chosen
+        case None:
+            return _NOTHING
+        case str():
+            return value
+        case list() if field.kind == "lines":
+            return "\n".join(_read_out(field.parts[0], each) for each in cast("list[object]", value))
+        case dict() if field.kind == "pairs":
+            pairs = cast("dict[str, object]", value)
+            return "\n".join(f"{name}: {_read_out(field.parts[0], each)}" for name, each in pairs.items())
+        case _:
+            return msgspec.json.encode(value).decode()
 
 
 def _integer(text: str) -> int:
@@ -101,11 +146,27 @@ def _integer(text: str) -> int:
 
 def _number(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).strip()
+    text = _with_point(text)
     if _INTEGER.fullmatch(text) is not None:
         return str(int(text))
     if _NUMBER.fullmatch(text) is None or not math.isfinite(value := float(text)):
-        raise ValueError("Please write a number with a point, such as 1.5.")
+        raise ValueError("Please write a number, such as 1.5.")
     return repr(value)
+
+
+def _with_point(text: str) -> str:
+    """A number as people write it, with a point: '12,5' and '1.234,50' are numbers too.
+
+    Raises `ValueError` for what may mean two numbers.
+    """
+    if _TWO_NUMBERS.fullmatch(text) is not None:
+        whole, part = text.replace(",", ""), text.replace(",", ".")
+        raise ValueError(f"{text} may mean two numbers. Please write {whole}, or {part}.")
+    if _GROUPED.fullmatch(text) is not None:
+        return text.replace(",", "")
+    if _GROUPED_BY_POINTS.fullmatch(text) is not None:
+        text = text.replace(".", "")
+    return text.replace(",", ".") if text.count(",") == 1 else text
 
 
 def _chosen(field: Field, text: str) -> str:
@@ -115,14 +176,33 @@ def _chosen(field: Field, text: str) -> str:
 
 
 def _lines(item: Field, text: str, max_depth: int) -> Iterator[Raw]:
-    for number, line in enumerate((line.strip() for line in text.splitlines()), 1):
-        if not line:
-            continue
-        by_label = {choice.label.casefold(): choice.value for choice in item.choices}
-        try:
-            yield _convert(item, by_label.get(line.casefold(), line), max_depth)
-        except ValueError as error:
-            raise ValueError(f"Line {number}: {error}") from None
+    for number, line in _numbered(text):
+        yield _in_line(number, item, line, max_depth)
+
+
+def _pairs(item: Field, text: str, max_depth: int) -> dict[str, Raw]:
+    pairs: dict[str, Raw] = {}
+    for number, line in _numbered(text):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not name or not colon:
+            raise ValueError(f"Line {number}: Please write a name, a colon, and the value.")
+        if name in pairs:
+            raise ValueError(f"Line {number}: {name} is there already.")
+        pairs[name] = _in_line(number, item, value, max_depth)
+    return pairs
+
+
+def _numbered(text: str) -> list[tuple[int, str]]:
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, line) for number, line in lines if line]
+
+
+def _in_line(number: int, item: Field, text: str, max_depth: int) -> Raw:
+    by_label = {choice.label.casefold(): choice.value for choice in item.choices}
+    try:
+        return _convert(item, by_label.get(text.casefold(), text), max_depth)
+    except ValueError as error:
+        raise ValueError(f"Line {number}: {error}") from None
 
 
 def _json(text: str, max_depth: int) -> Raw:
@@ -130,14 +210,22 @@ def _json(text: str, max_depth: int) -> Raw:
     try:
         check_json(data, max_depth)
     except ValueError as error:
-        raise ValueError(f"{error} Text goes in double quotes.") from None
+        raise ValueError(f"This cannot be read yet: {_json_fault(error)}. Text goes in double quotes.") from None
     return Raw(data)
+
+
+def _json_fault(error: ValueError) -> str:
+    """What is wrong with JSON, to somebody who has typed it into a form."""
+    found = str(error).removeprefix("The body is not acceptable JSON: ").removeprefix("JSON is malformed: ")
+    return found.replace("(byte ", "(after character ").rstrip(".")
 
 
 def _typed_text(field: Field, text: str) -> str:
     if field.widget == "textarea" or field.format == "password":
         return text.replace("\r\n", "\n")
     text = text.strip()
+    if field.format == "decimal":
+        return _with_point(text)
     if field.format in ("date-time", "time"):
         found = _SHORT_TIME.fullmatch(text)  # what browsers send: no zone, and often no seconds
         return text if found is None else f"{text}{'' if found['seconds'] else ':00'}Z"

@@ -122,6 +122,11 @@ class Served:
     def status(self, instance_id: str) -> Any:
         return request("GET", f"{self.base}/{API}/instances/{instance_id}")[1]
 
+    def answered(self, instance_id: str) -> Any:
+        """The data of the last event that came."""
+        steps = request("GET", f"{self.base}/{API}/instances/{instance_id}/history")[1]["steps"]
+        return [fact["input"] for step in steps for fact in step["facts"] if fact["type"] == "EventRaised"][-1]
+
     def waiting(self, name: str, body: bytes = b"", instance_id: str = "") -> str:
         started = self.start(name, body, instance_id)
         eventually("it waits", lambda: self.status(started).get("waits") or None)

@@ -47,6 +47,21 @@ def test_a_value_that_does_not_fit_is_refused_at_its_field_and_another_is_accept
     expect(page.get_by_role("heading", level=1)).to_contain_text("Completed")
 
 
+def test_a_form_has_the_words_of_its_type(office: Served, open_page: Open) -> None:
+    waiting = office.waiting("AskTheBoardForItsVerdict", b"600")
+    page = open_page(office.base)
+    expect(page.locator(".waits li", has_text=waiting)).to_contain_text("Ada spent it on a train.")
+    page.goto(f"{office.base}/instances/{waiting}/answer")
+    form = page.locator(".question form")
+    expect(form).to_contain_text("Approve this expense?")
+    expect(form).to_contain_text("more than 0, less than 1000")
+    form.get_by_text("Yes", exact=True).click()
+    form.get_by_label("How much, in euros").fill("12,5")
+    form.get_by_role("button", name="Send").click()
+    assert office.ended(waiting)["output"] is True
+    assert office.answered(waiting)["euros"] == 12.5
+
+
 def test_an_answer_may_be_written_as_json(office: Served, open_page: Open) -> None:
     waiting = office.waiting("Approval", b'"Ann"')
     page = open_page(f"{office.base}/instances/{waiting}/answer")

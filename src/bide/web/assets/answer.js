@@ -2,6 +2,7 @@
 
 import { instance as at, post } from "./api.js";
 import { SchemaForm } from "./forms.js";
+import { titleOf } from "./schema.js";
 import { Copy, Countdown, Empty, html, Problem, Time, useState } from "./ui.js";
 
 export function Answer({ instance: { id, status, story, reload } }) {
@@ -24,10 +25,10 @@ export function Answer({ instance: { id, status, story, reload } }) {
 
 function Question({ id, wait: { name, since, deadline, schema, overdue }, may, raise }) {
   return html`<article class="question">
-    <header><${Countdown} since=${since} until=${deadline} /><div><h3>${name}</h3>
-      <p class="muted">asked <${Time} at=${since} />${deadline ? html`, ${overdue ? "was due" : "due"} <${Time} at=${deadline} />` : ", no deadline"}</p></div>
+    <header><${Countdown} since=${since} until=${deadline} /><div><h3>${titleOf(schema) ?? name}</h3>
+      <p class="muted">${titleOf(schema) && html`${name}, `}asked <${Time} at=${since} />${deadline ? html`, ${overdue ? "was due" : "due"} <${Time} at=${deadline} />` : ", no deadline"}</p></div>
       ${may && html`<${PersonsLink} id=${id} event=${name} />`}</header>
-    ${may ? html`<${SchemaForm} schema=${schema} send=${(text) => raise(name, text)} action="Send" />` : html`<p class="muted">Your key may look, but not answer.</p>`}
+    ${may ? html`<${SchemaForm} schema=${schema} send=${(text) => raise(name, text)} action="Send" what="Answer" />` : html`<p class="muted">Your key may look, but not answer.</p>`}
   </article>`;
 }
 

@@ -1,13 +1,13 @@
 // A form out of a JSON Schema. What is typed stays text until it is sent, so large numbers and leading zeros live.
 
 import { html, Problem, useState } from "./ui.js";
-import { draftOf, isSecret, limits, parsedJson, resolved, shapeOf, written } from "./schema.js";
+import { draftOf, inWords, isSecret, limits, parsedJson, resolved, shapeOf, titleOf, written } from "./schema.js";
 
 /**
  * A form for a value of a type. `send(jsonText)` may throw; its `path` says which field is at fault. `initial` is a
- * value to begin with.
+ * value to begin with; `what` is what a value without a title is called.
  */
-export function SchemaForm({ schema, initial, send, action, children }) {
+export function SchemaForm({ schema, initial, send, action, what = "Value", children }) {
   const plain = !Object.keys(schema ?? {}).length;
   const [json, setJson] = useState(plain);
   const [draft, setDraft] = useState(() => draftOf(initial ?? resolved(schema, schema).default ?? objectOrNone(schema), schema, schema));
@@ -33,7 +33,7 @@ export function SchemaForm({ schema, initial, send, action, children }) {
     ${json
       ? html`<label class="field"><span>JSON</span><textarea rows="5" spellcheck=${false} value=${text} placeholder="null"
           onInput=${(event) => setText(event.target.value)} /></label>`
-      : html`<${Field} schema=${schema} top=${schema} value=${draft} change=${setDraft} path="$" error=${error} required=${true} />`}
+      : html`<${Field} schema=${schema} top=${schema} value=${draft} change=${setDraft} path="$" error=${error} required=${true} name=${what} />`}
     ${error && (json || !error.path || error.path === "$") && html`<${Problem} error=${error} />`}
     ${children}
     <footer>${!plain && html`<button type="button" class="quiet" onClick=${toggle}>${json ? "As a form" : "As JSON"}</button>`}
@@ -51,26 +51,27 @@ const attempt = (what) => {
 
 const objectOrNone = (schema) => (shapeOf(schema, schema).kind === "object" ? {} : undefined);
 
-function Field({ schema, top, value, change, path, error, required, name }) {
-  const shape = shapeOf(schema, top);
+function Field({ schema, top: definitions, value, change, path, error, required, name }) {
+  const shape = shapeOf(schema, definitions);
   const { kind, schema: found, optional } = shape;
-  const label = name ?? found.title ?? "Value";
+  const label = titleOf(schema) ?? inWords(name);
   const wrong = error?.path === path && path !== "$" ? error.message : null;
   const id = `f-${path}`;
   if (kind === "object") {
     const wanted = new Set(found.required ?? []);
-    return html`<fieldset class=${name ? "" : "top"}>${name && html`<legend>${label}</legend>`}
+    const top = path === "$";
+    return html`<fieldset class=${top ? "top" : ""}>${!top && html`<legend>${label}</legend>`}
       ${found.description && html`<p class="muted">${found.description}</p>`}
-      ${Object.entries(found.properties).map(([member, part]) => html`<${Field} key=${member} schema=${part} top=${top}
+      ${Object.entries(found.properties).map(([member, part]) => html`<${Field} key=${member} schema=${part} top=${definitions}
         name=${member} value=${value?.[member]} path=${`${path}.${member}`} error=${error} required=${wanted.has(member)}
         change=${(next) => change((old) => ({ ...old, [member]: typeof next === "function" ? next(old?.[member]) : next }))} />`)}
     </fieldset>`;
   }
-  if (kind === "list") return html`<${List} ...${{ found, top, value, change, path, error, label }} />`;
+  if (kind === "list") return html`<${List} ...${{ found, top: definitions, value, change, path, error, label }} />`;
   const hint = [found.description, required && !optional ? "" : "optional", limits(found)].filter(Boolean).join(" · ");
   return html`<div class=${`field ${wrong ? "wrong" : ""}`}>
     <label for=${id}><span>${label}</span>${hint && html`<em>${hint}</em>`}</label>
-    <${Input} ...${{ shape, value, change, id, secret: isSecret(schema, top), required }} />
+    <${Input} ...${{ shape, value, change, id, secret: isSecret(schema, definitions), required }} />
     ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
   </div>`;
 }
@@ -103,7 +104,7 @@ function Input({ shape: { kind, schema, choices, optional }, value, change, id, 
   const type = secret ? "password" : { date: "date", email: "email", uri: "url" }[schema.format] ?? "text";
   return html`<input id=${id} type=${type} value=${value ?? ""} onInput=${typed} autocomplete="off"
     inputmode=${kind === "integer" ? "numeric" : kind === "number" ? "decimal" : undefined}
-    placeholder=${{ "date-time": "2026-11-23T09:30:00Z", time: "09:30:00", duration: "PT90S" }[schema.format] ?? schema.examples?.[0] ?? ""} />`;
+    placeholder=${{ "date-time": "2026-11-23T09:30:00Z", time: "09:30:00", duration: "PT90S" }[schema.format] ?? String(schema.examples?.find((each) => each !== null) ?? "")} />`;
 }
 
 /** One of a few, all of which can be seen. */

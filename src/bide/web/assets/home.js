@@ -1,6 +1,7 @@
 // Home: who is waited for, until when, and what went wrong lately.
 
 import { get, mayAct, page, root } from "./api.js";
+import { questionOf } from "./schema.js";
 import { Command, Countdown, Empty, html, Link, Problem, Status, Time, useData, useState } from "./ui.js";
 
 export const STATES = ["Running", "Pending", "Suspended", "Completed", "Failed", "Terminated"];
@@ -55,11 +56,12 @@ function Unserved({ names }) {
 }
 
 function Wait({ wait }) {
-  const { name, instanceId, orchestrator, since, deadline, overdue } = wait;
+  const { name, instanceId, orchestrator, since, deadline, overdue, schema } = wait;
+  const question = questionOf(schema);
   return html`<li class=${overdue ? "overdue" : ""}>
     <${Countdown} since=${since} until=${deadline} />
-    <div class="what"><${Link} to=${["instances", instanceId]} class="title">${name}</${Link}>
-      <div class="muted"><span>${orchestrator}</span> · <span class="id">${instanceId}</span></div></div>
+    <div class="what"><${Link} to=${["instances", instanceId]} class="title">${question ?? name}</${Link}>
+      <div class="muted">${question && html`<span>${name}</span> · `}<span>${orchestrator}</span> · <span class="id">${instanceId}</span></div></div>
     <div class="when muted">asked <${Time} at=${since} />${deadline && html`<span>due <${Time} at=${deadline} /></span>`}</div>
     ${mayAct() && html`<${Link} to=${["instances", instanceId, "answer"]} class="button" aria-label=${`Answer ${name} of ${instanceId}`}>Answer</${Link}>`}
   </li>`;

@@ -15,6 +15,29 @@ export function resolved(schema, top) {
   return schema ?? {};
 }
 
+/** What its declaration calls a value: a title of its own, and not the name of a type that it refers to. */
+export function titleOf(schema) {
+  if (schema?.title) return schema.title;
+  const real = (schema?.anyOf ?? schema?.oneOf)?.filter((each) => each.type !== "null");
+  return real?.length === 1 ? titleOf(real[0]) : undefined;
+}
+
+const TYPES_NAME = /^[A-Z][A-Za-z0-9]*$/;
+
+/** What a person is asked, as far as the answer's type says so: its own title (but no class's name), or its description. */
+export function questionOf(schema) {
+  const title = titleOf(schema);
+  if (title && !TYPES_NAME.test(title)) return title;
+  return resolved(schema, schema).description?.trim().split("\n")[0] || undefined;
+}
+
+/** `dueDate`, `due_date` and `DueDate` as 'Due date', as the person's page has it. */
+export function inWords(name) {
+  const words = name.replace(/([a-z0-9])(?=[A-Z])/g, "$1 ").replace(/[_-]/g, " ").split(/\s+/).filter(Boolean);
+  const text = words.map((word) => (/^[^a-z]*[A-Z][^a-z]*$/.test(word) && word.length > 1 ? word : word.toLowerCase())).join(" ");
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
 /** Whether a value of this type is not to be shown. */
 export function isSecret(schema, top) {
   const { writeOnly, format, anyOf, oneOf } = resolved(schema, top);
@@ -92,10 +115,33 @@ export function written(draft, schema, top, path = "$", required = true) {
     throw new Misfit(path, "This is needed.");
   }
   if (kind === "integer" && !/^\s*-?\d+\s*$/.test(draft)) throw new Misfit(path, "A whole number, please.");
-  if (kind === "number" && !/^\s*-?\d+(\.\d+)?(e[-+]?\d+)?\s*$/i.test(draft)) throw new Misfit(path, "A number, please.");
-  if (kind === "integer" || kind === "number") return draft.trim().replace(/^(-?)0+(?=\d)/, "$1");
+  if (kind === "number") return numberOf(draft, path);
+  if (kind === "integer") return draft.trim().replace(/^(-?)0+(?=\d)/, "$1");
+  if (kind === "text" && found.format === "decimal") return JSON.stringify(withPoint(draft, path));
   if (kind === "json") return parsedJson(draft, path);
   return kind === "boolean" ? draft : JSON.stringify(draft);
+}
+
+function numberOf(draft, path) {
+  const text = withPoint(draft, path);
+  if (!/^-?\d+(\.\d+)?(e[-+]?\d+)?$/i.test(text)) throw new Misfit(path, "A number, please.");
+  return text.replace(/^(-?)0+(?=\d)/, "$1");
+}
+
+const MARKED = [
+  [/^-?\d{1,3}(,\d{3}){2,}$/, (text) => text.replaceAll(",", "")],
+  [/^-?\d{1,3}(,\d{3})+\.\d+$/, (text) => text.replaceAll(",", "")],
+  [/^-?\d{1,3}(\.\d{3})+,\d+$/, (text) => text.replaceAll(".", "").replace(",", ".")],
+  [/^-?\d+,\d+$/, (text) => text.replace(",", ".")],
+];
+
+/** A number as people write it, with a point: `12,5` and `1.234,50` are numbers too. Throws `Misfit` for what may mean two. */
+export function withPoint(draft, path) {
+  const text = draft.trim();
+  if (/^-?[1-9]\d{0,2},\d{3}$/.test(text)) {
+    throw new Misfit(path, `${text} may mean two numbers. Please write ${text.replace(",", "")}, or ${text.replace(",", ".")}.`);
+  }
+  return MARKED.find(([form]) => form.test(text))?.[1](text) ?? text;
 }
 
 function writtenObject(draft, schema, top, path) {
@@ -136,14 +182,28 @@ export function draftOf(value, schema, top) {
 }
 
 /** What a type allows, in a few words. */
-export function limits({ minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLength, maxLength, pattern, multipleOf }) {
-  const low = minimum ?? exclusiveMinimum;
-  const high = maximum ?? exclusiveMaximum;
-  const size = minLength !== undefined || maxLength !== undefined;
+export function limits(schema) {
+  const { minimum, maximum, pattern } = schema;
+  const both = minimum !== undefined && maximum !== undefined;
+  const bounds = BOUNDS.filter(([name]) => schema[name] !== undefined && !(both && /^m..imum$/.test(name)));
   return [
-    low !== undefined && high !== undefined ? `${low} to ${high}` : low !== undefined ? `at least ${low}` : high !== undefined ? `at most ${high}` : "",
-    size ? `${minLength ?? 0} to ${maxLength ?? "any number of"} characters` : "",
-    multipleOf ? `in steps of ${multipleOf}` : "",
+    both ? `${minimum} to ${maximum}` : "",
+    ...bounds.map(([name, words]) => `${words} ${schema[name]}`),
+    sizes(schema),
     pattern ? `like ${pattern}` : "",
   ].filter(Boolean).join(", ");
+}
+
+const BOUNDS = [
+  ["minimum", "at least"],
+  ["exclusiveMinimum", "more than"],
+  ["maximum", "at most"],
+  ["exclusiveMaximum", "less than"],
+  ["multipleOf", "a multiple of"],
+];
+
+function sizes({ minLength: least = 0, maxLength: most }) {
+  if (most === undefined) return least ? `at least ${least} characters` : "";
+  if (least === most) return `${least} characters`;
+  return least ? `${least} to ${most} characters` : `up to ${most} characters`;
 }

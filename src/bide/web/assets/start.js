@@ -36,7 +36,7 @@ function Form({ of, model }) {
     go(href(["instances", started.id]));
   };
   return html`<section class="card"><h2>${of.name}</h2>
-    <${SchemaForm} schema=${of.inputSchema} initial=${model?.input ?? undefined} send=${send} action="Start">
+    <${SchemaForm} schema=${of.inputSchema} initial=${model?.input ?? undefined} send=${send} action="Start" what="Input">
       <details><summary>Id and tags</summary>
         <label class="field"><span>Instance id</span><em>made up if empty</em><input value=${id} onInput=${(event) => setId(event.target.value)} maxlength="100" /></label>
         <label class="field"><span>Tags</span><em>name:value, name:value</em><input value=${tags} onInput=${(event) => setTags(event.target.value)} /></label></details>

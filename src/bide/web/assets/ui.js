@@ -135,13 +135,14 @@ export function Strip({ children, ...rest }) {
   const element = useRef();
   const [more, set] = useState("");
   const look = () => {
+    if (!element.current) return; // what was observed may be told after it has gone
     const { scrollLeft, clientWidth, scrollWidth } = element.current;
     const before = scrollLeft > 4 ? "more-before" : "";
     const after = scrollLeft + clientWidth < scrollWidth - 4 ? "more-after" : "";
     set(`${before} ${after}`);
   };
   const [chosen, count] = [[children].flat(2).findIndex((each) => each?.props?.["aria-current"]), [children].flat(2).filter(Boolean).length];
-  useEffect(() => (element.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), look()), [chosen, count]);
+  useEffect(() => (element.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), look()), [chosen, count]);
   useEffect(() => {
     const observer = new ResizeObserver(look);
     observer.observe(element.current);
