@@ -29,7 +29,8 @@ class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
     `type` is the class name with its module. `kind` says what went wrong: the code raised (`error`), ran out
     of its time limit (`timeout`), or was cut off so that nobody knows what it did (`outcome_unknown`). `bases` are
     the names of the classes that the error's class derives from; `Exception` and `BaseException` are left out if it
-    is an `Exception`.
+    is an `Exception`. `members` are the errors of an `ExceptionGroup`: up to a hundred, with their own members and
+    causes.
     """
 
     type: str
@@ -38,6 +39,7 @@ class Failure(Struct, frozen=True, omit_defaults=True, gc=False):
     cause: Failure | None = None
     kind: Literal["error", "timeout", "outcome_unknown"] = "error"
     bases: tuple[str, ...] = ()
+    members: tuple[Failure, ...] = ()
 
     def is_a(self, kind: ErrorClass | str) -> bool:
         """Whether the error was of that class, or of one that derives from it: what `except` would go by.

@@ -6,9 +6,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from bide import ActivityFailedError, App, OrchestrationContext, RetryPolicy, SubOrchestrationFailedError
+from bide import (
+    ActivityFailedError,
+    App,
+    Failure,
+    OrchestrationContext,
+    RetryPolicy,
+    Settings,
+    SubOrchestrationFailedError,
+)
+from bide.client import Client
+from bide.history import ExecutionCompleted, TaskFailed
+from bide.http.app import create_app
 from bide.testing.harness import Durable
+from tests.http.conftest import BASE
 
 
 class Refused(Exception):
@@ -67,3 +80,117 @@ def test_a_class_that_is_final_covers_those_that_derive_from_it(
     durable.crash()
     assert durable.output(instance_id) is (tries == 1)
     assert calls == tries
+
+
+def _several() -> None:
+    errors: list[Exception] = []
+    for number in (1, 2):
+        try:
+            raise BadNumber(f"number {number}") from OSError("the line")
+        except BadNumber as error:
+            errors.append(error)
+    errors[1].add_note("it was the customer's")
+    raise ExceptionGroup("several", [errors[0], ExceptionGroup("inner", [errors[1]])])
+
+
+def _is_told(failure: Failure) -> None:
+    assert failure.type == "ExceptionGroup"
+    assert failure.message == (
+        f"several (2 sub-exceptions): {__name__}.BadNumber: number 1; "
+        f"ExceptionGroup: inner (1 sub-exception): {__name__}.BadNumber: number 2\nit was the customer's"
+    )
+    first, inner = failure.members
+    (second,) = inner.members
+    assert (first.message, second.message) == ("number 1", "number 2\nit was the customer's")
+    assert first.is_a(Refused)
+    assert second.cause is not None
+    assert second.cause.message == "the line"
+    assert "_several" in failure.stack
+    assert "_several" in second.stack
+
+
+def test_the_members_of_a_group_are_kept(app: App, durable: Durable) -> None:
+    found: list[Failure] = []
+
+    @app.activity
+    async def send() -> None:
+        _several()
+
+    @app.orchestrator
+    async def asks(ctx: OrchestrationContext) -> None:
+        try:
+            await ctx.call_activity(send)
+        except ActivityFailedError as error:
+            found.append(error.failure)
+        _several()
+
+    instance_id = durable.start(asks)
+    steps = durable.history(instance_id)
+    kept = [
+        fact.failure for step in steps for fact in step.facts if isinstance(fact, TaskFailed | ExecutionCompleted)
+    ]
+    assert len(kept) == 2
+    for failure in (*kept, *found):
+        assert failure is not None
+        _is_told(failure)
+    assert "number 2" in str(durable.status(instance_id).output)
+    durable.replay_all()
+
+
+def test_callers_see_the_members_of_a_group(app: App) -> None:
+    @app.orchestrator
+    async def asks(ctx: OrchestrationContext) -> None:
+        _several()
+
+    api = create_app(app, Settings(db=":memory:"))
+    with TestClient(api, base_url=BASE, client=("127.0.0.1", 50_000)) as http:
+        client = Client(BASE, http=http)
+        client.wait(client.start("asks", instance_id="a"))
+        ending = client.history("a")[0].facts[-1]
+        assert isinstance(ending, ExecutionCompleted)
+        assert ending.failure is not None
+        _is_told(ending.failure)
+        shown = http.get("/runtime/webhooks/durabletask/instances/a", params={"showHistory": "true"}).json()
+    details = shown["historyEvents"][-1]["Details"]
+    for text in ("1. ", f"{__name__}.BadNumber: number 1", "Caused by OSError: the line", "number 2"):
+        assert text in details
+    assert details.count("in _several") == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExceptionGroup("wide", [ValueError(str(number)) for number in range(1_000)]),
+        ExceptionGroup("of wide ones", [ExceptionGroup("w", [ValueError()] * 100) for _ in range(100)]),
+    ],
+)
+def test_a_group_of_very_many_is_kept_in_part(app: App, durable: Durable, error: Exception) -> None:
+    @app.orchestrator
+    async def asks(ctx: OrchestrationContext) -> None:
+        raise error
+
+    ending = durable.history(durable.start(asks))[0].facts[-1]
+    assert isinstance(ending, ExecutionCompleted)
+    assert ending.failure is not None
+    assert _count(ending.failure) == 100
+    assert str(error) in ending.failure.message
+    assert ending.failure.message.endswith("; ...") or len(ending.failure.members) < 6
+
+
+def _count(failure: Failure) -> int:
+    return 1 + sum(_count(member) for member in failure.members)
+
+
+def test_a_group_that_nests_very_deep_is_kept_in_part(app: App, durable: Durable) -> None:
+    error: Exception = ValueError("innermost")
+    for _ in range(200):
+        error = ExceptionGroup("deep", [error])
+
+    @app.orchestrator
+    async def asks(ctx: OrchestrationContext) -> None:
+        raise error
+
+    ending = durable.history(durable.start(asks))[0].facts[-1]
+    assert isinstance(ending, ExecutionCompleted)
+    assert ending.failure is not None
+    assert _count(ending.failure) == 9

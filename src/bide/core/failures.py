@@ -14,20 +14,52 @@ from bide.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
 from bide.interrupts import from_outside
 
 _DEPTH_MAX = 8
+_ERRORS_MAX = 100
+"""So many errors are kept of one: itself, its causes and its members. The text of a group has their number."""
 _BASES_MAX = 20
 _ORDINARY = ("Exception", "BaseException")
+_SHOWN, _SHOWN_CHARS = 5, 200
 
 
-def failure_of(error: BaseException, depth: int = 0) -> Failure:
-    """The error's type, message, stack and cause, as text."""
-    if isinstance(error, TaskFailedError):
-        cause: Failure | None = error.failure
-    elif error.__cause__ is not None and depth < _DEPTH_MAX:
-        cause = failure_of(error.__cause__, depth + 1)
-    else:
-        cause = None
-    stack = "".join(traceback.format_tb(error.__traceback__))
-    return Failure(_name(type(error)), _text(error), _plain(stack), cause, bases=_bases(type(error)))
+def failure_of(error: BaseException) -> Failure:
+    """The error's type, message, stack, cause and members, as text."""
+    return _Keeping().keep(error)
+
+
+class _Keeping:
+    """Turns an error and those that belong to it into one failure, as far as there is room."""
+
+    def __init__(self) -> None:
+        self._room = _ERRORS_MAX
+
+    def keep(self, error: BaseException, depth: int = 0) -> Failure:
+        self._room -= 1
+        cause = self._cause(error, depth)
+        members = self._members(error, depth)
+        text = _text(error) + _in_short(members)
+        stack = _plain("".join(traceback.format_tb(error.__traceback__)))
+        return Failure(_name(type(error)), text, stack, cause, bases=_bases(type(error)), members=members)
+
+    def _cause(self, error: BaseException, depth: int) -> Failure | None:
+        if isinstance(error, TaskFailedError):
+            return error.failure
+        if error.__cause__ is None or depth >= _DEPTH_MAX or not self._room:
+            return None
+        return self.keep(error.__cause__, depth + 1)
+
+    def _members(self, error: BaseException, depth: int) -> tuple[Failure, ...]:
+        if not isinstance(error, BaseExceptionGroup) or depth >= _DEPTH_MAX:
+            return ()
+        members: tuple[BaseException, ...] = error.exceptions
+        return tuple(self.keep(member, depth + 1) for member in members if self._room)
+
+
+def _in_short(members: tuple[Failure, ...]) -> str:
+    """What a group's own text does not say: which errors it has."""
+    if not members:
+        return ""
+    shown = [f"{member.type}: {member.message}"[:_SHOWN_CHARS] for member in members[:_SHOWN]]
+    return f": {'; '.join(shown)}{'; ...' if len(members) > _SHOWN else ''}"
 
 
 def _bases(kind: type[BaseException]) -> tuple[str, ...]:
@@ -47,7 +79,8 @@ def _name(kind: type) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return _plain(str(error))
+        notes: list[str] = getattr(error, "__notes__", [])
+        return _plain("\n".join([str(error), *notes]))
     except BaseException as broken:  # an error that cannot be described is an error still
         if from_outside(broken):
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from textwrap import indent
 from typing import Any, TypeAlias
 
 from bide.clock import to_datetime
@@ -105,4 +106,18 @@ class _Folding:
 
 
 def _failure(failure: Failure) -> Event:
-    return {"Reason": failure.message, "Details": failure.stack or failure.type}
+    return {"Reason": failure.message, "Details": _details(failure)}
+
+
+def _details(failure: Failure) -> str:
+    """Where it was raised; below it, the members of a group, and what caused it."""
+    parts = [failure.stack or failure.type]
+    for number, member in enumerate(failure.members, 1):
+        parts.append(f"{number}. {_told(member)}")
+    if failure.cause is not None:
+        parts.append(f"Caused by {_told(failure.cause)}")
+    return "\n".join(parts)
+
+
+def _told(failure: Failure) -> str:
+    return indent(f"{failure.type}: {failure.message}\n{_details(failure)}", "  ").lstrip()

@@ -57,6 +57,7 @@ const copied = (steps, names, status, types) =>
 
 const Failure = ({ failure }) => html`<p class="error">${failure.type}: ${failure.message}</p>
   ${failure.stack && html`<details><summary>Where</summary><pre>${failure.stack}</pre></details>`}
+  ${failure.members && html`<ol>${failure.members.map((member) => html`<li><${Failure} failure=${member} /></li>`)}</ol>`}
   ${failure.cause && html`<p class="muted">caused by</p><${Failure} failure=${failure.cause} />`}`;
 
 const PAYLOADS = new Set(["input", "result"]);
