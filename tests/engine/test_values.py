@@ -155,3 +155,31 @@ def test_none_is_none_and_nothing_is_the_default(app: App, durable: Durable) -> 
     assert durable.output(durable.start(again)) is None
     assert durable.output(durable.start(anew, None)) == 10
     durable.replay_all()
+
+
+@pytest.mark.parametrize(
+    ("status", "size"),
+    [
+        ("x" * 16_382, 16_384),
+        ("x" * 16_383, 16_385),
+        ("ü" * 8_191, 16_384),
+        ("ü" * 8_192, 16_386),
+        ([0] * 9_000, 18_001),
+    ],
+)
+def test_a_custom_status_is_a_summary(app: App, durable: Durable, status: Any, size: int) -> None:
+    @app.orchestrator
+    async def shows(ctx: OrchestrationContext) -> str:
+        ctx.set_custom_status("before")
+        try:
+            ctx.set_custom_status(status)
+        except PayloadError as error:
+            return str(error)
+        return ""
+
+    instance = durable.status(durable.start(shows))
+    if size <= 16_384:
+        assert (instance.custom_status, instance.output) == (status, "")
+    else:
+        assert instance.custom_status == "before"
+        assert f"This custom status has {size:,} bytes of JSON; up to 16,384 are possible" in str(instance.output)

@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from bide.clock import Timestamp, check_span, to_datetime, to_micros, to_timestamp
 from bide.core.registry import Function, Registry, Signature
 from bide.core.tasks import DurableTimer, ExternalEvent, Task
-from bide.errors import ContinueAsNew
+from bide.errors import ContinueAsNew, PayloadError
 from bide.history import NULL, Parent
 from bide.instance import check_event_name, check_instance_id
 from bide.payload import decoder, encode
@@ -27,6 +27,9 @@ from bide.retry import RetryPolicy
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+MAX_CUSTOM_STATUS = 16 * 1024
+"""How many bytes of JSON a custom status has at most."""
 
 _LAST = to_timestamp(datetime.max.replace(tzinfo=UTC))
 _NAMESPACE = UUID("6f0b2f52-6c1c-4f6e-9d3a-4c1c5d0a7b11")
@@ -312,8 +315,19 @@ class OrchestrationContext(Calls):
         self._execution.send_event(check_instance_id(instance_id), check_event_name(name), encode(data))
 
     def set_custom_status(self, status: object) -> None:
-        """Show `status` (JSON) to whoever asks for this instance's status."""
-        self._execution.set_custom_status(encode(status))
+        """Show `status` to whoever asks for this instance's status: up to 16 KiB of JSON.
+
+        Every later step writes it anew, so it is for a summary. Raises `PayloadError` for what is larger, and for
+        what is no JSON.
+        """
+        text = encode(status)
+        size = len(text)
+        if size > MAX_CUSTOM_STATUS:
+            raise PayloadError(
+                f"This custom status has {size:,} bytes of JSON; up to {MAX_CUSTOM_STATUS:,} are possible, because "
+                "every later step writes it anew. Show a summary, and keep the rest where an activity can put it."
+            )
+        self._execution.set_custom_status(text)
 
     def continue_as_new(self, input: object = UNSET, *, keep_events: bool = True) -> NoReturn:
         """End this run, and start again with a new input and an empty history.
