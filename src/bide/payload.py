@@ -60,6 +60,10 @@ def _is_model(of: object) -> TypeGuard[_PydanticModel]:
 
 def _write_other(value: object) -> object:
     """A Pydantic model, by its own JSON. It is read back by its own JSON, too: both sides speak its names."""
+    if hasattr(value, "__await__"):
+        raise NotImplementedError(
+            f"a {type(value).__qualname__} has its value once it is awaited. Write await before it"
+        )
     if not _is_model(value):
         raise NotImplementedError(f"a {type(value).__qualname__} cannot be written as JSON")
     how = {"by_alias": _reads_what_it_writes(type(value)), "round_trip": True, "warnings": False}

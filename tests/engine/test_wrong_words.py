@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bide import App, OrchestrationContext, RetryPolicy, RuntimeStatus
 from bide.client import AsyncClient, Client
+from bide.errors import FunctionNotFoundError
 from bide.testing.harness import Durable
+
+if TYPE_CHECKING:
+    from bide import OrchestrationContext as KnownToCheckersOnly
 
 Ask = Callable[[OrchestrationContext], Any]
 
@@ -117,3 +121,96 @@ def test_clients_take_spans_too(app: App, durable: Durable, timeout: Any) -> Non
 
     with pytest.raises(TypeError, match="timeout is a span of time"):
         asyncio.run(wait())
+
+
+@pytest.fixture
+def mail(app: App) -> Callable[..., Any]:
+    @app.activity
+    async def mail(to: str) -> str:
+        return f"sent to {to}"
+
+    return mail
+
+
+@pytest.mark.parametrize(
+    "value",
+    [lambda task: task, lambda task: [task], lambda task: {"a": task}],
+    ids=["itself", "in a list", "in a dict"],
+)
+def test_a_forgotten_await_is_named(
+    app: App, durable: Durable, mail: Callable[..., Any], value: Callable[[Any], Any]
+) -> None:
+    async def nothing(ctx: OrchestrationContext) -> Any:
+        return value(ctx.call_activity("mail", "a"))
+
+    said = failure_of(app, durable, nothing)
+    assert "a Task has its value once it is awaited. Write await before it" in said
+
+
+def test_an_activity_that_forgets_to_await_is_told_too(app: App, durable: Durable) -> None:
+    @app.activity
+    async def forgets() -> Any:
+        return asyncio.get_running_loop().create_future()
+
+    said = failure_of(app, durable, lambda ctx: ctx.call_activity(forgets))
+    assert "a Future has its value once it is awaited" in said
+
+
+def test_a_call_of_the_wrong_kind_says_which_is_right(app: App, durable: Durable, mail: Callable[..., Any]) -> None:
+    @app.orchestrator
+    async def other(ctx: OrchestrationContext) -> None: ...
+
+    asks: list[Ask] = [lambda ctx: ctx.call_activity(other), lambda ctx: ctx.call_activity("Other")]
+    for ask in asks:
+        app_ = App()
+        app_.orchestrator(other)
+        with Durable(app_) as apart:
+            said = failure_of(app_, apart, ask)
+        assert "It is an orchestrator: call it by ctx.call_sub_orchestrator." in said
+    said = failure_of(app, durable, lambda ctx: ctx.call_sub_orchestrator(mail, "a"))
+    assert "It is an activity: orchestrators call it, by ctx.call_activity." in said
+    with pytest.raises(FunctionNotFoundError, match="It is an activity"):
+        durable.start("mail", "a")
+    with pytest.raises(FunctionNotFoundError, match="It is an activity"):
+        durable.start(mail, "a")
+
+
+async def _coroutine() -> None: ...
+
+
+@pytest.mark.parametrize("wanted", [_coroutine, lambda: 5, lambda: None, lambda: ["mail"]])
+def test_what_is_no_function_is_told_so(app: App, durable: Durable, wanted: Callable[[], Any]) -> None:
+    said = failure_of(app, durable, lambda ctx: ctx.call_activity(wanted()))
+    assert "Give the function itself and then its arguments" in said
+    with pytest.raises(TypeError, match="Give the function itself"):
+        durable.start(wanted())
+
+
+def test_an_orchestrator_has_a_context(app: App) -> None:
+    async def nothing() -> None: ...
+
+    async def by_name(*, ctx: OrchestrationContext) -> None: ...
+
+    for function in (nothing, by_name):
+        with pytest.raises(TypeError, match="The first parameter of an orchestrator is its context"):
+            app.orchestrator(function)
+
+    @app.orchestrator
+    async def any_arguments(*context: Any) -> None: ...
+
+
+def test_await_and_yield_do_not_mix(app: App) -> None:
+    async def mixed(ctx: OrchestrationContext) -> Any:
+        yield ctx.create_timer(timedelta(seconds=1))
+
+    for declare in (app.orchestrator, app.activity):
+        with pytest.raises(TypeError, match="Write await in its place"):
+            declare(mixed)
+
+
+def test_the_type_of_the_context_need_not_be_imported(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def author(ctx: KnownToCheckersOnly, number: int) -> int:
+        return number
+
+    assert durable.output(durable.start(author, 5)) == 5

@@ -7,10 +7,11 @@ their names. So the same activity can be called from Python, by name, and over H
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Generic, Never, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -46,8 +47,10 @@ class Signature:
 
     def __init__(self, function: Function, skip: int) -> None:
         """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
-        hints = get_type_hints(function, include_extras=True)
-        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        own = list(inspect.signature(function).parameters.values())
+        _check_form(function, own, skip)
+        parameters = own[skip:]
+        hints = _hints(function, {parameter.name for parameter in own[:skip]})
         for parameter in parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise TypeError(
@@ -157,6 +160,26 @@ class Signature:
         return msgspec.defstruct(f"{function.__name__}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
 
+def _check_form(function: Function, parameters: list[inspect.Parameter], skip: int) -> None:
+    """Raises `TypeError` for what cannot be called as it would be."""
+    if inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function.__qualname__} is `async def` and has a yield. Write await in its place.")
+    first = parameters[:skip]
+    if len(first) < skip or any(each.kind in (each.KEYWORD_ONLY, each.VAR_KEYWORD) for each in first):
+        raise TypeError(
+            f"The first parameter of an orchestrator is its context. Write: def {function.__name__}(ctx, ...)"
+        )
+
+
+def _hints(function: Function, skipped: set[str]) -> dict[str, Any]:
+    """The types of what travels. Those of the others may be names that only type checkers know."""
+    if not skipped:
+        return get_type_hints(function, include_extras=True)
+    named = {name: hint for name, hint in function.__annotations__.items() if name not in skipped}
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    return get_type_hints(SimpleNamespace(__annotations__=named), names, include_extras=True)
+
+
 def _same(default: Any) -> Any:
     return default
 
@@ -249,17 +272,16 @@ class _Functions(Generic[Definition]):
         self._found.update(dict.fromkeys((name, *called), definition))
 
     def find(self, wanted: str | Function) -> Definition | None:
-        found = self._found.get(wanted)
+        found = self._found.get(wanted) if isinstance(wanted, Hashable) else None
         return self._folded.get(wanted.casefold()) if found is None and isinstance(wanted, str) else found
 
-    def get(self, wanted: str | Function) -> Definition:
-        """Raises `FunctionNotFoundError`."""
-        found = self.find(wanted)
-        if found is not None:
-            return found
+    def unknown(self, wanted: str | Function, instead: str) -> FunctionNotFoundError:
+        """The error for what is not here; `instead` says what it is. Raises `TypeError` for what is no function."""
+        if not isinstance(wanted, str) and not callable(wanted):
+            raise _no_function(self._kind, wanted)
         shown = wanted if isinstance(wanted, str) else getattr(wanted, "__qualname__", repr(wanted))
-        known = ", ".join(sorted(self.named)) or "none"
-        raise FunctionNotFoundError(f"There is no {self._kind} '{shown}'. Registered: {known}.")
+        said = instead or f"Registered: {', '.join(sorted(self.named)) or 'none'}."
+        return FunctionNotFoundError(f"There is no {self._kind} '{shown}'. {said}")
 
     def _check_name(self, name: str) -> None:
         if not can_name(name, MAX_NAME):
@@ -276,6 +298,21 @@ class _Functions(Generic[Definition]):
             f"The name '{name}' is taken by '{taken.name}' ({taken.function.__qualname__}): "
             "names of functions compare without regard to case. Choose another one."
         )
+
+
+_AN_ACTIVITY = "It is an activity: orchestrators call it, by ctx.call_activity."
+_AN_ORCHESTRATOR = "It is an orchestrator: call it by ctx.call_sub_orchestrator."
+
+
+def _no_function(kind: str, wanted: object) -> TypeError:
+    """For who calls the function where the function itself belongs."""
+    shown = getattr(wanted, "__qualname__", type(wanted).__qualname__)
+    if inspect.iscoroutine(wanted):
+        wanted.close()
+    return TypeError(
+        f"This is no {kind}, but a {type(wanted).__qualname__} ({shown}). "
+        "Give the function itself and then its arguments, as call_activity(mail, to), or the function's name."
+    )
 
 
 class Registry:
@@ -308,11 +345,17 @@ class Registry:
 
     def orchestrator(self, wanted: str | Function) -> OrchestratorDefinition:
         """Raises `FunctionNotFoundError`."""
-        return self._orchestrators.get(wanted)
+        found = self._orchestrators.find(wanted)
+        if found is None:
+            raise self._orchestrators.unknown(wanted, _AN_ACTIVITY if self._activities.find(wanted) else "")
+        return found
 
     def activity(self, wanted: str | Function) -> ActivityDefinition:
         """Raises `FunctionNotFoundError`."""
-        return self._activities.get(wanted)
+        found = self._activities.find(wanted)
+        if found is None:
+            raise self._activities.unknown(wanted, _AN_ORCHESTRATOR if self._orchestrators.find(wanted) else "")
+        return found
 
     def orchestrator_if_known(self, name: str) -> OrchestratorDefinition | None:
         """Other workers may have more functions than this one."""
