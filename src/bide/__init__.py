@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bide.config import Settings
     from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, current_call
     from bide.core.context import OrchestrationContext
-    from bide.core.tasks import DurableTimer, ExternalEvent, Task, when_all, when_any
+    from bide.core.tasks import DurableTimer, ExternalEvent, SubOrchestration, Task, when_all, when_any
     from bide.engine.client import Client
     from bide.errors import (
         ActivityFailedError,
@@ -88,6 +88,7 @@ __all__ = [
     "Secret",
     "ServerSentEvent",
     "Settings",
+    "SubOrchestration",
     "SubOrchestrationFailedError",
     "SystemClock",
     "Task",
@@ -111,7 +112,7 @@ _HOMES = {
     "config": ("Settings",),
     "core.calls": ("ActivityCall", "Done", "NotDone", "Outcome", "Unknown", "current_call"),
     "core.context": ("OrchestrationContext",),
-    "core.tasks": ("DurableTimer", "ExternalEvent", "Task", "when_all", "when_any"),
+    "core.tasks": ("DurableTimer", "ExternalEvent", "SubOrchestration", "Task", "when_all", "when_any"),
     "engine.client": ("Client",),
     "history": ("Failure", "Parent"),
     "http.development": ("DevelopmentRoute",),

@@ -239,6 +239,14 @@ class SubOrchestrationInstanceCreated(_Fact, frozen=True):
     call_id: int = 0
 
 
+class SubOrchestrationInstanceCancelled(_Fact, frozen=True):
+    """The call was given up: its child, an instance with that id, is terminated, and its own children too."""
+
+    id: int
+    instance_id: str
+    reason: str = ""
+
+
 class SubOrchestrationInstanceCompleted(_Fact, frozen=True):
     id: int
     result: Raw = NULL
@@ -271,6 +279,7 @@ Fact: TypeAlias = (
     | EventSent
     | ResponseLinkCreated
     | SubOrchestrationInstanceCreated
+    | SubOrchestrationInstanceCancelled
     | SubOrchestrationInstanceCompleted
     | SubOrchestrationInstanceFailed
 )

@@ -224,6 +224,16 @@ def encode(value: object) -> Raw:
         raise PayloadError(f"A {kind.__qualname__} cannot be sent as JSON: {_said(error)}") from error
 
 
+def check_text(text: object, what: str) -> str:
+    """The text itself, if it is one that every database can keep. Raises `PayloadError`."""
+    if not isinstance(text, str):
+        raise PayloadError(f"{what} is a text; this one is a {type(text).__qualname__}.")
+    if "\0" in text:
+        raise PayloadError(f"{what} cannot have a NUL character in it.")
+    encode(text)
+    return text
+
+
 def _said(error: BaseException) -> str:
     """What the error says, if it is of those whose texts are made for this."""
     if isinstance(error, (*_CANNOT_WRITE, PayloadError)):

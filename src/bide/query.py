@@ -69,6 +69,10 @@ class WaitFilter(Struct, frozen=True, kw_only=True):
     """Only those whose deadline lies before this instant."""
     name: str = ""
     """The event's name, compared case-insensitively."""
+    orchestrator: str = ""
+    """The name of the instance's function."""
+    tags: dict[str, str] = {}
+    """Tags that the instance has, all of them."""
 
 
 def instance_cursor(instance: Instance) -> InstanceCursor:

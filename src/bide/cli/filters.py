@@ -56,6 +56,14 @@ def _now() -> datetime:
 tag_option = click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, callback=tags_of, help="A tag.")
 
 
+only_tag_option = click.option(
+    "--tag", "tags", metavar="NAME=VALUE", multiple=True, callback=tags_of, help="Only with this tag."
+)
+name_option = click.option(
+    "--name", metavar="NAME", default="", shell_complete=orchestrator_names, help="Only of this orchestrator."
+)
+
+
 def filter_options(command: F) -> F:
     """`--status`, `--name`, `--prefix`, `--tag`, `--created-after` and `--created-before`."""
     for option in (
@@ -63,17 +71,9 @@ def filter_options(command: F) -> F:
             "--created-before", metavar="TIME", callback=moment, help="Only older ones: a time, or a span (2h)."
         ),
         click.option("--created-after", metavar="TIME", callback=moment, help="Only newer ones."),
-        click.option(
-            "--tag", "tags", metavar="NAME=VALUE", multiple=True, callback=tags_of, help="Only with this tag."
-        ),
+        only_tag_option,
         click.option("--prefix", metavar="TEXT", default="", help="Only with ids that begin so."),
-        click.option(
-            "--name",
-            metavar="NAME",
-            default="",
-            shell_complete=orchestrator_names,
-            help="Only of this orchestrator.",
-        ),
+        name_option,
         click.option(
             "--status",
             "statuses",

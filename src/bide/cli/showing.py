@@ -12,7 +12,7 @@ import click
 from bide.cli.completion import instance_ids
 from bide.cli.connection import connect, server_options, whole_id
 from bide.cli.faults import OrchestrationFault, plain_errors
-from bide.cli.filters import filter_of, filter_options, limit_option
+from bide.cli.filters import filter_of, filter_options, limit_option, name_option, only_tag_option
 from bide.cli.options import output_option, to_span
 from bide.cli.output import first, print_json, print_rows, short, status_text, when
 from bide.cli.values import wanted
@@ -129,20 +129,30 @@ def wait(instance_id: str, timeout: timedelta | None, url: str | None, key: str 
 @click.command()
 @click.option("--overdue", is_flag=True, help="Only those whose deadline has passed.")
 @click.option("--event", metavar="NAME", default="", help="Only for this event.")
+@name_option
+@only_tag_option
 @limit_option(50)
 @output_option("table", "json", "jsonl")
 @server_options
 def waiting(
-    overdue: bool, event: str, limit: int, output: str, url: str | None, key: str | None, debug: bool
+    overdue: bool,
+    event: str,
+    name: str,
+    tags: dict[str, str],
+    limit: int,
+    output: str,
+    url: str | None,
+    key: str | None,
+    debug: bool,
 ) -> None:
     """Show who waits for what, the most urgent first.
 
     \b
     Example:
-      bide waiting --overdue
+      bide waiting --overdue --tag team=blue
     """
     with plain_errors(debug), connect(url, key) as client:
-        found = first(client.shown_waits(overdue=overdue, name=event), limit)
+        found = first(client.shown_waits(overdue=overdue, name=event, orchestrator=name, tags=tags), limit)
         now = _now()
         rows = (
             (

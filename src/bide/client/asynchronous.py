@@ -202,15 +202,30 @@ class AsyncClient:
         async for shown in self.statuses(where):
             yield wire.instance_of(shown)
 
-    async def shown_waits(self, *, overdue: bool = False, name: str = "") -> AsyncIterator[WaitObject]:
+    async def shown_waits(
+        self,
+        *,
+        overdue: bool = False,
+        name: str = "",
+        orchestrator: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[WaitObject]:
         """All open waits as the server shows them: also whether they are overdue."""
-        async for found in self._pages(lambda token: wire.open_waits(overdue, name, _PAGE, token)):
+        async for found in self._pages(lambda token: wire.open_waits(overdue, name, orchestrator, tags, _PAGE, token)):
             for shown in found:
                 yield shown
 
-    async def open_waits(self, *, overdue: bool = False, name: str = "") -> AsyncIterator[Wait]:
-        """All open waits, the most urgent first; with `overdue`, those whose deadline has passed."""
-        async for shown in self.shown_waits(overdue=overdue, name=name):
+    async def open_waits(
+        self,
+        *,
+        overdue: bool = False,
+        name: str = "",
+        orchestrator: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Wait]:
+        """All open waits, the most urgent first; with `overdue`, those whose deadline has passed. `name` is the
+        event's."""
+        async for shown in self.shown_waits(overdue=overdue, name=name, orchestrator=orchestrator, tags=tags):
             yield wire.wait_of(shown)
 
     async def audit(self, instance_id: str | None = None) -> AsyncIterator[AuditEntry]:

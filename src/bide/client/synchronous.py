@@ -199,14 +199,29 @@ class Client:
         for shown in self.statuses(where):
             yield wire.instance_of(shown)
 
-    def shown_waits(self, *, overdue: bool = False, name: str = "") -> Iterator[WaitObject]:
+    def shown_waits(
+        self,
+        *,
+        overdue: bool = False,
+        name: str = "",
+        orchestrator: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[WaitObject]:
         """All open waits as the server shows them: also whether they are overdue."""
-        for found in self._pages(lambda token: wire.open_waits(overdue, name, _PAGE, token)):
+        for found in self._pages(lambda token: wire.open_waits(overdue, name, orchestrator, tags, _PAGE, token)):
             yield from found
 
-    def open_waits(self, *, overdue: bool = False, name: str = "") -> Iterator[Wait]:
-        """All open waits, the most urgent first; with `overdue`, those whose deadline has passed."""
-        for shown in self.shown_waits(overdue=overdue, name=name):
+    def open_waits(
+        self,
+        *,
+        overdue: bool = False,
+        name: str = "",
+        orchestrator: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[Wait]:
+        """All open waits, the most urgent first; with `overdue`, those whose deadline has passed. `name` is the
+        event's."""
+        for shown in self.shown_waits(overdue=overdue, name=name, orchestrator=orchestrator, tags=tags):
             yield wire.wait_of(shown)
 
     def audit(self, instance_id: str | None = None) -> Iterator[AuditEntry]:

@@ -217,8 +217,16 @@ def instances(where: InstanceFilter, top: int, token: str) -> Request[tuple[Stat
     return _page(f"{BASE}/instances", tuple[StatusObject, ...], {**_filter(where), "top": top}, token)
 
 
-def open_waits(overdue: bool, name: str, top: int, token: str) -> Request[tuple[WaitObject, ...]]:
-    parameters = {"overdue": overdue, "event": name or None, "top": top}
+def open_waits(
+    overdue: bool, event: str, orchestrator: str, tags: Mapping[str, str] | None, top: int, token: str
+) -> Request[tuple[WaitObject, ...]]:
+    parameters = {
+        "overdue": overdue,
+        "event": event or None,
+        "name": orchestrator or None,
+        "tag": [f"{name}:{value}" for name, value in (tags or {}).items()],
+        "top": top,
+    }
     return _page(f"{BASE}/waits", tuple[WaitObject, ...], parameters, token)
 
 

@@ -37,6 +37,7 @@ from bide.history import (
     Fact,
     Parent,
     Request,
+    SubOrchestrationInstanceCancelled,
     SubOrchestrationInstanceCreated,
     TaskCompleted,
     TaskFailed,
@@ -183,16 +184,23 @@ class Changes:
         self._close_timer(instance.id, instance.generation, instance.birth, fact)
 
     def end_child(
-        self, instance: Instance, request: SubOrchestrationInstanceCreated, fact: ExecutionTerminated
+        self,
+        instance: Instance,
+        request: SubOrchestrationInstanceCreated | SubOrchestrationInstanceCancelled,
+        fact: ExecutionTerminated,
     ) -> None:
         """End the child that this request started, and no other that has its id by now."""
         parent = Parent(instance.id, instance.generation, request.id, instance.birth)
         self.send(request.instance_id, fact, birth=birth_of_child(parent))
 
     def _start_child(self, instance: Instance, fact: SubOrchestrationInstanceCreated) -> None:
+        """A child has its parent's tags: whoever looks for all that belongs to somebody finds it, too."""
         parent = Parent(instance.id, instance.generation, fact.id, instance.birth)
-        start = ExecutionStarted(fact.name, fact.input, parent, birth=birth_of_child(parent))
+        start = ExecutionStarted(fact.name, fact.input, parent, instance.tags, birth_of_child(parent))
         self.send(fact.instance_id, start)
+
+    def _end_cancelled(self, instance: Instance, fact: SubOrchestrationInstanceCancelled) -> None:
+        self.end_child(instance, fact, ExecutionTerminated(fact.reason, recurse=True))
 
     def _send_event(self, instance: Instance, fact: EventSent) -> None:
         self.send(fact.instance_id, EventRaised(fact.name, fact.input))
@@ -238,6 +246,7 @@ class Changes:
         TimerCreated: _set_timer,
         TimerCancelled: _cancel_timer,
         SubOrchestrationInstanceCreated: _start_child,
+        SubOrchestrationInstanceCancelled: _end_cancelled,
         EventSent: _send_event,
         EventDiscarded: _note_discarded,
     }

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw
 
 from bide.clock import Timestamp, check_span, to_datetime, to_micros, to_timestamp
 from bide.core.registry import Function, Registry, Signature
-from bide.core.tasks import DurableTimer, ExternalEvent, Task
+from bide.core.tasks import DurableTimer, ExternalEvent, SubOrchestration, Task
 from bide.errors import ContinueAsNew, PayloadError
 from bide.history import NULL, Parent
 from bide.instance import check_event_name, check_instance_id
@@ -68,8 +68,10 @@ class Execution(Protocol):
     @property
     def name(self) -> str: ...
     def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
-    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
-    def create_timer(self, fire_at: Timestamp) -> DurableTimer: ...
+    def call_child(
+        self, name: str, input_json: Raw, result: Any, options: CallOptions
+    ) -> SubOrchestration[Any]: ...
+    def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer: ...
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]: ...
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None: ...
     def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str: ...
@@ -118,7 +120,7 @@ class Calls:
         )
 
     @overload
-    def call_sub_orchestrator(self, orchestrator: str, input: object = UNSET, /) -> Task[Any]: ...
+    def call_sub_orchestrator(self, orchestrator: str, input: object = UNSET, /) -> SubOrchestration[Any]: ...
     @overload
     def call_sub_orchestrator(
         self,
@@ -126,7 +128,7 @@ class Calls:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Task[T]: ...
+    ) -> SubOrchestration[T]: ...
     @overload
     def call_sub_orchestrator(
         self,
@@ -134,14 +136,16 @@ class Calls:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Task[T]: ...
-    def call_sub_orchestrator(self, orchestrator: str | Function, /, *args: Any, **kwargs: Any) -> Task[Any]:
+    ) -> SubOrchestration[T]: ...
+    def call_sub_orchestrator(
+        self, orchestrator: str | Function, /, *args: Any, **kwargs: Any
+    ) -> SubOrchestration[Any]:
         """Run another orchestrator as an instance of its own, and give its result.
 
         The child's id is derived from this instance, unless `with_options(instance_id=...)` chose one; then each
         attempt of a retried child has that one. An instance that has the id and has ended makes way: it is deleted.
-        The task fails with `SubOrchestrationFailedError` if the child fails, is terminated, or its id belongs to an
-        instance that has not ended.
+        It has this instance's tags. The task fails with `SubOrchestrationFailedError` if the child fails, is
+        terminated, or its id belongs to an instance that has not ended; `cancel()` gives it up.
         """
         if isinstance(orchestrator, str):
             known = self._execution.registry.orchestrator_if_known(orchestrator)
@@ -260,18 +264,21 @@ class OrchestrationContext(Calls):
 
     # --- waiting
 
-    def create_timer(self, due: timedelta | datetime) -> DurableTimer:
+    def create_timer(self, due: timedelta | datetime, *, reminder: bool = False) -> DurableTimer:
         """A timer that is due after a span, or at a moment (with a time zone). Any length; survives restarts.
+
+        A wait that is raced against timers is shown as due when the last of them is, which is taken for its end.
+        One that is a `reminder` ends nothing, and is not shown as a deadline.
 
         Raises `TypeError` for anything else, as a number of seconds, `ValueError` for a moment without a time
         zone, and `OverflowError` for one after the year 9999.
         """
         if isinstance(due, datetime):
-            return self._execution.create_timer(_last_checked(to_timestamp(due), due))
+            return self._execution.create_timer(_last_checked(to_timestamp(due), due), reminder)
         span = check_span(
             "The argument of create_timer", due, " (timedelta), or a moment (datetime with a time zone)"
         )
-        return self._execution.create_timer(self._after(span))
+        return self._execution.create_timer(self._after(span), reminder)
 
     @overload
     def wait_for_external_event(

@@ -22,6 +22,7 @@ from bide.history import (
     Fact,
     Request,
     Step,
+    SubOrchestrationInstanceCancelled,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
@@ -138,8 +139,8 @@ class OpenWork(Record):
             self.requests[fact.id] = EventAwaited(fact.id, fact.name)
             self._waiting.setdefault(key, []).insert(0, fact.id)
 
-    def give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
-        """A timer or a wait. Does nothing if it is closed already."""
+    def give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:
+        """A timer, a wait or a sub-orchestration. Does nothing if it is closed already."""
         request = self.requests.pop(fact.id, None)
         if type(request) is EventAwaited:
             self._waiting[request.name.lower()].remove(request.id)
@@ -152,6 +153,7 @@ class OpenWork(Record):
         EventDiscarded: discard,
         TimerCancelled: give_up,
         EventWaitCancelled: give_up,
+        SubOrchestrationInstanceCancelled: give_up,
     }
 
     def next_wait(self, name: str) -> int | None:

@@ -22,7 +22,7 @@ from bide.core.isolation import Wall, own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
-from bide.core.tasks import DurableTimer, ExternalEvent, Task, cancelled, race, settle
+from bide.core.tasks import DurableTimer, ExternalEvent, SubOrchestration, Task, cancelled, race, settle
 from bide.errors import (
     ContinueAsNew,
     EventTimeoutError,
@@ -52,6 +52,7 @@ from bide.history import (
     Request,
     ResponseLinkCreated,
     Step,
+    SubOrchestrationInstanceCancelled,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
@@ -70,8 +71,21 @@ from bide.retry import RetryPolicy
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
 
-Asked = TypeVar("Asked", TaskScheduled | SubOrchestrationInstanceCreated, TimerCreated, EventSent)
-_NAMED = (TaskScheduled, SubOrchestrationInstanceCreated, TimerCreated, EventSent, ResponseLinkCreated)
+Asked = TypeVar(
+    "Asked",
+    TaskScheduled | SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceCancelled,
+    TimerCreated,
+    EventSent,
+)
+_NAMED = (
+    TaskScheduled,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceCancelled,
+    TimerCreated,
+    EventSent,
+    ResponseLinkCreated,
+)
 """What has more to it than its kind, id and name."""
 
 _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
@@ -470,18 +484,19 @@ class Execution(Record):
         request = TaskScheduled(self._next_id(), name, input_json)
         return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
 
-    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> SubOrchestration[Any]:
         self._check_sent_on()
         task_id = self._next_id()
         child_id = options.instance_id or self._child_id(task_id)
         request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
-        call = _Call(request, Task(), decoder(result), options.retry, self.at, options.instance_id)
-        return self._schedule(call)
+        child: SubOrchestration[Any] = SubOrchestration(self)
+        self._schedule(_Call(request, child, decoder(result), options.retry, self.at, options.instance_id))
+        return child
 
-    def create_timer(self, fire_at: Timestamp) -> DurableTimer:
+    def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer:
         self._check_sent_on()
         request = self._as_recorded(TimerCreated(self._next_id(), fire_at))
-        timer = DurableTimer(self, request.id, request.fire_at)
+        timer = DurableTimer(self, request.id, request.fire_at, reminder)
         self._open_request(request, timer)
         return timer
 
@@ -556,6 +571,20 @@ class Execution(Record):
             self._cancel_timeout(target)
             settle(target.event, None, cancelled(f"This wait for '{target.event.name}'"))
 
+    def cancel_call(self, open_id: int, reason: str) -> None:
+        """Give up a sub-orchestration: its child, or its next attempt. Does nothing if it is done already."""
+        self._check_sent_on()
+        call = self._open.pop(open_id, None)
+        if not isinstance(call, _Call):
+            return
+        request, waits = call.request, self.work.requests[open_id]
+        if isinstance(waits, TimerCreated):  # the one before the next attempt
+            self._give_up(TimerCancelled(open_id, waits.fire_at))
+        elif isinstance(request, SubOrchestrationInstanceCreated):
+            given_up = SubOrchestrationInstanceCancelled(open_id, request.instance_id, reason)
+            self._give_up(self._as_recorded(given_up))
+        settle(call.task, None, cancelled(f"This call of '{request.name}'"))
+
     def _cancel_timeout(self, wait: _OpenWait) -> None:
         if wait.timeout_at is not None:
             del self._open[wait.timer_id]
@@ -587,8 +616,10 @@ class Execution(Record):
         self._asked.append(request)
         self.work.open(request)
         self._open[request.id] = target
+        if isinstance(target, _Call) and isinstance(target.task, SubOrchestration):
+            target.task.open_id_ = request.id
 
-    def _give_up(self, fact: TimerCancelled | EventWaitCancelled) -> None:
+    def _give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:
         self._asked.append(fact)
         self.work.give_up(fact)
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from bide.clock import Timestamp, to_datetime
 from bide.errors import TaskCancelledError
 from bide.history import Failure
+from bide.payload import check_text
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -81,13 +82,14 @@ class Canceller(Protocol):
 class DurableTimer(Task[None]):
     """A timer that survives restarts. It never fires early, and fires once (G3)."""
 
-    __slots__ = ("fire_at_", "id_", "owner_")
+    __slots__ = ("fire_at_", "id_", "owner_", "reminder_")
 
-    def __init__(self, owner: Canceller, task_id: int, fire_at: Timestamp) -> None:
+    def __init__(self, owner: Canceller, task_id: int, fire_at: Timestamp, reminder: bool = False) -> None:
         super().__init__()
         self.owner_ = owner
         self.id_ = task_id
         self.fire_at_ = fire_at
+        self.reminder_ = reminder
 
     @property
     def fire_at(self) -> datetime:
@@ -119,6 +121,31 @@ class ExternalEvent(Task[T]):
         Awaiting it raises `TaskCancelledError`. Does nothing if it is done or cancelled.
         """
         self.owner_.cancel(self.id_)
+
+
+class CallCanceller(Protocol):
+    """What a sub-orchestration needs of the execution it belongs to."""
+
+    def cancel_call(self, open_id: int, reason: str) -> None: ...
+
+
+class SubOrchestration(Task[T]):
+    """A sub-orchestration that is under way, through all its attempts."""
+
+    __slots__ = ("open_id_", "owner_")
+
+    def __init__(self, owner: CallCanceller) -> None:
+        super().__init__()
+        self.owner_ = owner
+        self.open_id_ = 0
+
+    def cancel(self, reason: str = "") -> None:
+        """Give it up: the child is terminated for that reason, with all its own children, and nobody is asked any
+        more. There is no further attempt, and awaiting it raises `TaskCancelledError`.
+
+        Does nothing if it is done or cancelled.
+        """
+        self.owner_.cancel_call(self.open_id_, check_text(reason, "A reason"))
 
 
 class _Combination(Task[T]):
@@ -257,7 +284,8 @@ def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:
 def race(task: Task[Any]) -> tuple[list[int], Timestamp | None]:
     """The open waits that are awaited, and the latest of the timers that they are raced against.
 
-    With a reminder and an end in one race, the end is the later one: people are told no end that is a reminder.
+    With a reminder and an end in one race, the end is the later one: people are told no end that is a reminder. A
+    timer that says that it is a reminder is never an end.
     """
     if isinstance(task, ExternalEvent):
         return [task.id_], None
@@ -270,6 +298,6 @@ def race(task: Task[Any]) -> tuple[list[int], Timestamp | None]:
             continue
         if isinstance(child, ExternalEvent):
             waits.append(child.id_)
-        elif isinstance(child, DurableTimer) and (until is None or child.fire_at_ > until):
-            until = child.fire_at_
+        elif isinstance(child, DurableTimer) and not child.reminder_:
+            until = child.fire_at_ if until is None else max(until, child.fire_at_)
     return waits, until

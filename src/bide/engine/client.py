@@ -46,7 +46,7 @@ from bide.instance import (
     check_tags,
 )
 from bide.metrics import Metrics
-from bide.payload import decoder, encode
+from bide.payload import check_text, decoder, encode
 from bide.presence import Presence
 from bide.query import (
     NEVER,
@@ -416,11 +416,22 @@ class Client:
         return await self._store.counts(where or InstanceFilter())
 
     async def open_waits(
-        self, *, overdue: bool = False, name: str = "", after: WaitCursor | None = None, limit: int = 100
+        self,
+        *,
+        overdue: bool = False,
+        name: str = "",
+        orchestrator: str = "",
+        tags: Mapping[str, str] | None = None,
+        after: WaitCursor | None = None,
+        limit: int = 100,
     ) -> list[Wait]:
-        """Up to `limit` open waits of all instances, the most urgent first; with `overdue`, those whose deadline
-        has passed (G9)."""
-        where = WaitFilter(due_before=self._clock.now() if overdue else None, name=name)
+        """Up to `limit` open waits of all instances, the most urgent first (G9).
+
+        With `overdue`, those whose deadline has passed; otherwise narrowed by the event's `name`, the instance's
+        `orchestrator` and its `tags`.
+        """
+        due_before = self._clock.now() if overdue else None
+        where = WaitFilter(due_before=due_before, name=name, orchestrator=orchestrator, tags=dict(tags or {}))
         return await self._store.open_waits(where, after, limit)
 
     async def failures(
@@ -507,8 +518,7 @@ def _payload(value: object) -> Raw:
 
 
 def _text(reason: str) -> str:
-    encode(reason)  # raises PayloadError for what no database can keep
-    return reason
+    return check_text(reason, "A reason")
 
 
 def _settle(future: asyncio.Future[None], error: BideError | None) -> None:

@@ -75,7 +75,14 @@ async def purge(call: Call[PurgeQuery]) -> Response:
 async def waits(call: Call[WaitsQuery]) -> Response:
     """Who waits for what: all open waits, the most urgent first."""
     query, after = call.query, read_cursor(call.header(CONTINUATION, 2_000), WaitCursor)
-    found = await call.client.open_waits(overdue=query.overdue, name=query.event, after=after, limit=query.top + 1)
+    found = await call.client.open_waits(
+        overdue=query.overdue,
+        name=query.event,
+        orchestrator=query.name,
+        tags=tags_of(query.tag),
+        after=after,
+        limit=query.top + 1,
+    )
     shown, headers = page(found, query.top, wait_cursor)
     return call.answer(200, [wait_object(wait, call.now) for wait in shown], headers)
 

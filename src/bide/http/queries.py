@@ -172,6 +172,8 @@ class PurgeQuery(_MeantQuery, frozen=True, kw_only=True):
 class WaitsQuery(Query, frozen=True, kw_only=True):
     overdue: Annotated[bool, Meta(description="Only those whose deadline has passed.")] = False
     event: Annotated[str, Meta(description="The event's name.")] = ""
+    name: Name = ""
+    tag: Tags = ()
     top: Top = 100
 
 

@@ -110,6 +110,14 @@ def waits(where: WaitFilter, after: WaitCursor | None, limit: int, dialect: Dial
         conditions.add(f"{due} < ?", where.due_before)
     if where.name:
         conditions.add(f"{dialect.wait_name} = ?", where.name.lower())
+    if where.orchestrator:
+        conditions.add("instances.name = ?", where.orchestrator)
+    for tag in where.tags.items():
+        conditions.add(
+            "EXISTS (SELECT 1 FROM tags WHERE tags.name = ? AND tags.value = ? "
+            "AND tags.created_at = instances.created_at AND tags.instance_id = instances.id)",
+            *tag,
+        )
     if after is not None:
         conditions.add(f"{due} >= ?", after.due)  # this one finds the place in the index
         conditions.add(f"({due}, waits.instance_id, waits.id) > (?, ?, ?)", *after)

@@ -283,6 +283,8 @@ class MemoryStore:
             for wait in self._waits.values()
             if (where.due_before is None or wait_cursor(wait).due < where.due_before)
             and (not where.name or wait.name.lower() == where.name.lower())
+            and (not where.orchestrator or wait.orchestrator == where.orchestrator)
+            and where.tags.items() <= self._tags_of(wait.instance_id).items()
         ]
         meant.sort(key=wait_cursor)
         return [wait for wait in meant if after is None or wait_cursor(wait) > after][:limit]
@@ -311,6 +313,10 @@ class MemoryStore:
         meant = sorted((each for each in self._timers.values() if each.fire_at < due_before), key=timer_cursor)
         shown = [each for each in meant if after is None or timer_cursor(each) > after][:limit]
         return [replace(each, orchestrator=self._name_of(each.instance_id)) for each in shown]
+
+    def _tags_of(self, instance_id: str) -> dict[str, str]:
+        instance = self._instances.get(instance_id)
+        return {} if instance is None else instance.tags
 
     def _name_of(self, instance_id: str) -> str:
         instance = self._instances.get(instance_id)

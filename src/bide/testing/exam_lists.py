@@ -187,6 +187,28 @@ class ListExam:
 
         self.ask(tmp_path, question)
 
+    def test_waits_are_found_by_what_their_instances_are(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            rows = {
+                "a": instance("a", name="order", tags={"team": "blue", "city": "Rome"}),
+                "b": instance("b", name="order", tags={"team": "red", "city": "Rome"}),
+                "c": instance("c", name="other", tags={"team": "blue"}),
+            }
+            waits = {(name, 1): Wait(name, 1, "Answer", NOW, orchestrator=row.name) for name, row in rows.items()}
+            await put(store, epochs, instances=rows, waits=waits)
+
+            async def found(**where: Any) -> list[str]:
+                return [wait.instance_id for wait in await store.open_waits(WaitFilter(**where), None, 100)]
+
+            assert await found(orchestrator="order") == ["a", "b"]
+            assert await found(tags={"team": "blue"}) == ["a", "c"]
+            assert await found(tags={"team": "blue", "city": "Rome"}) == ["a"]
+            assert await found(tags={"team": "red"}, orchestrator="other") == []
+            assert await found(tags={"city": "Rome"}, name="answer", due_before=NOW) == []
+
+        self.ask(tmp_path, question)
+
     # --- requests
 
     def test_ended_ones_come_in_pages_and_only_from_the_partitions_asked_for(self, tmp_path: Path) -> None:

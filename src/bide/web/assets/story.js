@@ -155,6 +155,10 @@ class Folding {
   SubOrchestrationInstanceFailed(fact, place) {
     this.settle(fact, place);
   }
+  SubOrchestrationInstanceCancelled({ id }, place) {
+    const row = this.byId.get(id);
+    if (row) this.close(row, "cancelled", place);
+  }
   TimerCreated({ id, fire_at: deadline }, { seq, at }) {
     this.timers.set(id, this.add("timer", { id, seq, at, label: "Timer", deadline }));
   }
@@ -313,6 +317,7 @@ const WORDS = {
   ResponseLinkCreated: ({ name }) => [`Made a link to answer ${name}`],
   SubOrchestrationInstanceCreated: ({ name, instance_id }) => [`Started ${name}`, instance_id],
   SubOrchestrationInstanceCompleted: ({ id }) => ["Sub-orchestration completed", `task ${id}`],
+  SubOrchestrationInstanceCancelled: ({ instance_id, reason }) => [`Gave up ${instance_id}`, reason],
   SubOrchestrationInstanceFailed: ({ failure }) => ["Sub-orchestration failed", failure.message],
 };
 
