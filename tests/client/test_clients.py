@@ -102,6 +102,9 @@ def test_lists_go_over_all_pages(client: Client) -> None:
     client.start("Approve")
     assert [wait.orchestrator for wait in client.open_waits()] == ["Approve"]
     assert list(client.open_waits(overdue=True)) == []
+    assert len(list(client.open_waits(orchestrator="Approve"))) == 1
+    assert list(client.open_waits(orchestrator="Echo")) == []
+    assert list(client.open_waits(tags={"team": "nobody's"})) == []
     assert client.purge_many(odd, 2) == 2
     assert client.purge_many(odd) == 1
     assert client.purge_many(odd) == 0

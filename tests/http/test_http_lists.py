@@ -133,6 +133,9 @@ def test_open_waits(filled: Api) -> None:
     assert filled.get(f"{INSTANCES}/y1/waits").json() == [waits[2]] == filled.status("y1")["waits"]
     assert filled.get(f"{BASE}/waits?overdue=true").json() == []
     assert filled.get(f"{BASE}/waits?event=ANSWER&top=2").json() == waits[:2]
+    assert filled.get(f"{BASE}/waits?name=YesOrNo").json() == waits[2:]
+    assert [each["instanceId"] for each in filled.get(f"{BASE}/waits?tag=team:red").json()] == ["a2"]
+    assert filled.get(f"{BASE}/waits?tag=team:red&name=YesOrNo").json() == []
     token = filled.get(f"{BASE}/waits?top=2").headers["x-ms-continuation-token"]
     rest = filled.get(f"{BASE}/waits?top=2", headers={"x-ms-continuation-token": token})
     assert rest.json() == waits[2:]

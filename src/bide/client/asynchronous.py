@@ -211,7 +211,9 @@ class AsyncClient:
         tags: Mapping[str, str] | None = None,
     ) -> AsyncIterator[WaitObject]:
         """All open waits as the server shows them: also whether they are overdue."""
-        async for found in self._pages(lambda token: wire.open_waits(overdue, name, orchestrator, tags, _PAGE, token)):
+        async for found in self._pages(
+            lambda token: wire.open_waits(overdue, name, orchestrator, tags, _PAGE, token)
+        ):
             for shown in found:
                 yield shown
 

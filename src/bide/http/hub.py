@@ -22,6 +22,7 @@ from bide.http.queries import (
     WaitsQuery,
     meant_by,
     span_of,
+    tags_of,
 )
 from bide.http.shapes import (
     CONTINUATION,
