@@ -27,6 +27,7 @@ VIEWS = (
     "/workers",
     "/metrics",
     "/audit",
+    "/docs",
 )
 BUDGET_BYTES = 120_000
 
@@ -51,6 +52,23 @@ def test_every_view_is_the_page_and_finds_its_files(page: Api, view: str) -> Non
     found = assets_of(view, answer.text)
     assert len(found) > 20
     assert {page.get(each).status_code for each in found} == {200}
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_who_looks_in_a_browser_for_what_is_not_there_finds_a_page(page: Api) -> None:
+    for path in ("/nosuch", "/nosuch/page", "/timers/x", "/runtime/nosuch"):
+        answer = page.get(path, headers=BROWSER)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert {page.get(each).status_code for each in assets_of(path, answer.text)} == {200}
+
+
+def test_programs_and_the_api_answer_as_json_what_is_not_there(page: Api) -> None:
+    of_api = page.get("/runtime/webhooks/durabletask/instances/nosuch", headers=BROWSER)
+    for answer in (page.get("/nosuch"), page.post("/nosuch", b"", headers=BROWSER), of_api):
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_it_works_below_a_prefix() -> None:

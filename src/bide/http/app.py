@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
@@ -67,7 +69,7 @@ class DurableApi(Starlette):
         self._operations = _operations()
         super().__init__(
             routes=[self._operations, *_routes(app)],
-            exception_handlers={BideError: refuse_error, HTTPException: refuse_request},
+            exception_handlers={BideError: refuse_error, HTTPException: _refuse_request},
             lifespan=self.lifespan,
         )
         self._guard = Guard(self._serve, settings)
@@ -146,6 +148,14 @@ class _Kept(BaseRoute):
 def create_app(app: App, settings: Settings) -> DurableApi:
     """The management API of an app. Raises `DevelopmentOnlyError`."""
     return DurableApi(app, settings)
+
+
+async def _refuse_request(request: Request, error: Exception) -> Response:
+    """As JSON; but whoever looks in a browser for what is not there finds a page, with a way home."""
+    looks = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if looks and isinstance(error, HTTPException) and error.detail == HTTPStatus.NOT_FOUND.phrase:
+        return web.page(request, 404)
+    return await refuse_request(request, error)
 
 
 def _routes(app: App) -> list[BaseRoute]:

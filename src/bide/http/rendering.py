@@ -18,11 +18,10 @@ def html(
     template: str,
     content: Mapping[str, object],
     headers: Mapping[str, str] | None = None,
-    styles: tuple[str, ...] = ("page.css",),
 ) -> Response:
-    """A page out of `pages/`. `styles` are the style sheets that it has in it."""
+    """A page out of `pages/`."""
     body = _pages().get_template(template).render(content)
-    return HTMLResponse(body, status, {**HEADERS, **_headers(styles), **(headers or {})})
+    return HTMLResponse(body, status, {**HEADERS, **_headers(), **(headers or {})})
 
 
 @cache
@@ -37,12 +36,12 @@ def _pages() -> Environment:
 
 
 @cache
-def _headers(styles: tuple[str, ...]) -> dict[str, str]:
+def _headers() -> dict[str, str]:
     """What the browser may do with a page: show it, style it as we do, and send its form back."""
-    sources = " ".join(f"'sha256-{_digest(name)}'" for name in styles)
+    style = b64encode(sha256(_pages().get_template("page.css").render().encode()).digest()).decode()
     policy = (
         "default-src 'none'",
-        f"style-src {sources}",
+        f"style-src 'sha256-{style}'",
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -54,8 +53,3 @@ def _headers(styles: tuple[str, ...]) -> dict[str, str]:
         "X-Frame-Options": "DENY",
         "X-Robots-Tag": "noindex",
     }
-
-
-def _digest(style: str) -> str:
-    text = _pages().get_template(style).render()
-    return b64encode(sha256(text.encode()).digest()).decode()

@@ -30,6 +30,7 @@ _VIEWS = (
     "/workers",
     "/metrics",
     "/audit",
+    "/docs",
 )
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -70,9 +71,14 @@ async def dashboard_page(request: Request) -> Response:
     A route of one's own below the same app may answer with it too: the dev phone does. Links in it are relative to
     the app's root, however deep the request's path is, so it works under any prefix and behind any proxy.
     """
+    return page(request, 200)
+
+
+def page(request: Request, status: int) -> Response:
+    """The dashboard's page, with a status; its script says so where there is no view."""
     below = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     root = "../" * (below.count("/") - 1) or "./"
-    return HTMLResponse(_page().render(root=root, digest=_digest(), modules=_modules()), headers=_HEADERS)
+    return HTMLResponse(_page().render(root=root, digest=_digest(), modules=_modules()), status, _HEADERS)
 
 
 async def _asset(request: Request) -> Response:

@@ -106,8 +106,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 class Served:
     """`bide serve` over an app, and shorthands for its API."""
 
-    def __init__(self, directory: Path, app: Path, **environ: str) -> None:
-        self._command = Command(directory, "serve", str(app), "--port", "0", "--db", "office.db", **environ)
+    def __init__(self, directory: Path, app: Path, port: int = 0, **environ: str) -> None:
+        self._command = Command(directory, "serve", str(app), "--port", str(port), "--db", "office.db", **environ)
         self.base = self._command.base
 
     def stop(self) -> None:

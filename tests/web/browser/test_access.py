@@ -100,6 +100,8 @@ VIEWS = (
     "workers",
     "metrics",
     "audit",
+    "docs",
+    "nosuch/page",
 )
 LOOKS = [
     pytest.param(1280, False, id="wide"),
@@ -124,6 +126,7 @@ def test_dialogs_too(filled: Served, open_page: Open, width: int, dark: bool) ->
     expect(page.get_by_role("dialog")).to_be_visible()
     judge(page)
     page.goto(f"{filled.base}/instances")
+    page.get_by_text("Act on all…").click()
     page.get_by_role("button", name="Purge all…").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     judge(page)

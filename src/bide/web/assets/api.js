@@ -7,14 +7,30 @@ const base = new URL("runtime/webhooks/durabletask/", root);
 const KEY = "bide.key";
 const TOKEN = "x-ms-continuation-token";
 
-/** A refused request: `status`, `message`, and where in the data the fault lies (`path`). */
+/** A refused request: `status`, `message`, where in the data the fault lies (`path`), and the whole `response`. */
 export class Refused extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, response = null) {
     super(problem.Message ?? problem.detail ?? `The server answered ${status}.`);
     this.status = status;
+    this.response = response;
     this.path = problem.path;
   }
 }
+
+/** Nobody answered: the server is gone, or the way to it. */
+export class Unanswered extends Error {
+  status = 0;
+  constructor(method) {
+    super(method === "GET" ? "The server does not answer."
+      : "The server does not answer. Whether it has got this is not certain: when it is back, look before you send it again.");
+  }
+}
+
+/** What a promise of `fetch` gives. Throws `Unanswered`, or if `signal` was aborted what it said. */
+const answered = (promise, method, signal) =>
+  promise.catch((error) => {
+    throw signal?.aborted ? error : new Unanswered(method);
+  });
 
 let needKey = () => {};
 export const onKeyNeeded = (listener) => (needKey = listener);
@@ -40,7 +56,7 @@ function address(path, query, from) {
 
 async function send(method, path, { query, body, headers, signal, from = base } = {}) {
   const key = sessionStorage.getItem(KEY);
-  const response = await fetch(address(path, query, from), {
+  const asked = fetch(address(path, query, from), {
     method,
     body,
     signal,
@@ -51,13 +67,14 @@ async function send(method, path, { query, body, headers, signal, from = base } 
       ...headers,
     },
   });
+  const response = await answered(asked, method, signal);
   if (response.ok) return response;
   if (response.status === 401) needKey();
-  throw new Refused(response.status, await response.json().catch(() => ({})));
+  throw new Refused(response.status, await response.clone().json().catch(() => ({})), response);
 }
 
 async function content(response) {
-  const text = await response.text();
+  const text = await answered(response.text(), "GET");
   return text === "" ? null : JSON.parse(text);
 }
 
@@ -65,6 +82,24 @@ export const get = async (path, query, options) => content(await send("GET", pat
 /** `body` is JSON text. */
 export const post = async (path, query, body, options) => content(await send("POST", path, { query, body, ...options }));
 export const remove = async (path, query) => content(await send("DELETE", path, { query }));
+
+/** Any answer, also a refusal, as it came: its `status`, the `words` for that, and its `text`. */
+export async function ask(method, path, options) {
+  const response = await send(method, path, options).catch((error) => {
+    if (error instanceof Refused && error.response) return error.response;
+    throw error;
+  });
+  const text = await answered(response.text(), "GET");
+  return { status: response.status, words: response.statusText, text: pretty(text) };
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text; // it is none
+  }
+}
 
 /** One page of a list: `items`, and the token of the `next` one, if there is one. */
 export async function page(path, query, token) {
@@ -170,6 +205,7 @@ export function sleep(ms, signal) {
 const watchers = new Set();
 let listening = null;
 let connection = "lost";
+let heard = Date.now();
 const told = new Set();
 
 /** Call `changed` soon after anything in the hub has changed, and after a lost connection is back. */
@@ -178,9 +214,10 @@ export function watchHub(changed) {
   return () => watchers.delete(changed);
 }
 
+/** Hear how the connection is ("live", "lost" or "gone"), and when the hub was last heard of (in milliseconds). */
 export function onConnection(listener) {
   told.add(listener);
-  listener(connection);
+  listener(connection, heard);
   return () => told.delete(listener);
 }
 
@@ -196,13 +233,16 @@ function listenToHub() {
     query: { every: "500ms" },
     signal: abort.signal,
     on: ({ type, data }) => {
+      heard = Date.now();
       if (type !== "changed") return;
       setNow(data.now);
       watchers.forEach((changed) => changed()); // the first time too: something may have changed before we listened
     },
     state: (state) => {
+      // A stream that breaks was alive until then.
+      if (state === "live" || (state === "lost" && connection === "live")) heard = Date.now();
       connection = state;
-      told.forEach((listener) => listener(state));
+      told.forEach((listener) => listener(state, heard));
     },
   });
   return abort;

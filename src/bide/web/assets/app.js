@@ -2,6 +2,7 @@
 
 import { Audit } from "./audit.js";
 import { forgetKey, get, hasKey, mayAct, onConnection, onKeyNeeded, reconnect, setKey, setRole } from "./api.js";
+import { Docs } from "./docs.js";
 import { Home } from "./home.js";
 import { Instances, search } from "./instances.js";
 import { InstanceView, TAB_NAMES } from "./instance.js";
@@ -10,7 +11,7 @@ import { Phone } from "./phone.js";
 import { go, href, place, usePlace } from "./router.js";
 import { Start } from "./start.js";
 import { Timers } from "./timers.js";
-import { Boundary, Dialog, html, Link, nextTimeMode, render, Strip, timeMode, useEffect, useState } from "./ui.js";
+import { Boundary, Dialog, Empty, html, Link, nextTimeMode, render, Strip, Time, timeMode, useEffect, useRef, useState } from "./ui.js";
 import { Workers } from "./workers.js";
 import { setNow } from "./time.js";
 
@@ -22,44 +23,47 @@ const VIEWS = [
   ["workers", "Workers", Workers, "w"],
   ["metrics", "Metrics", Metrics, "m"],
   ["audit", "Audit", Audit, "a"],
+  ["docs", "API", Docs, "d"],
 ];
 const PHONE = ["dev", "phone"];
 const THEMES = ["system", "light", "dark"];
 
 function App() {
-  const { parts } = usePlace();
-  const [locked, lock] = useState(false);
+  const { parts, query } = usePlace();
+  const [locked, lock] = useState(null);
+  const heard = useLost();
   const [epoch, renew] = useState(0);
   const [hub, setHub] = useState(null);
   const phone = hub?.development.includes("/dev/phone") ?? false;
   const [help, showHelp] = useState(false);
   const [, draw] = useState(0);
   const redraw = () => draw((old) => old + 1);
-  useEffect(() => (onKeyNeeded(() => lock(true)), reconnect()), []);
+  useEffect(() => (onKeyNeeded(() => lock((old) => old ?? (hasKey() ? OLD_KEY : NO_KEY))), reconnect()), []);
   useEffect(() => {
     get("hub").then((found) => (setNow(found.now), setRole(found.role), setHub(found)), () => {});
   }, [epoch]);
   useEffect(() => keyboard({ help: () => showHelp(true), redraw, phone }), [phone]);
   useEffect(() => void (document.title = title(parts)), [parts.join("/")]);
-  const unlock = (key) => {
-    setKey(key);
-    lock(false);
+  const unlock = () => {
+    lock(null);
     reconnect();
     renew(epoch + 1);
   };
   return html`<a class="skip" href="#main">To the content</a>
     <${Bar} parts=${parts} hub=${hub} phone=${phone} redraw=${redraw} help=${() => showHelp(true)} />
-    <main id="main" tabindex="-1">${locked ? html`<${Lock} unlock=${unlock} />`
+    ${heard !== null && !locked && !(parts[0] === "dev" && query.has("instance")) && html`<${Gone} heard=${heard} />`}
+    <main id="main" tabindex="-1" class=${heard !== null ? "stale" : ""}>${locked ? html`<${Lock} why=${locked} unlock=${unlock} />`
       : html`<${Boundary} at=${parts.join("/")} key=${epoch}><${View} parts=${parts} hub=${hub} /></${Boundary}>`}</main>
     ${help && html`<${Help} close=${() => showHelp(false)} phone=${phone} />`}`;
 }
 
 function View({ parts, hub }) {
   const [first = "", second, third] = parts;
-  if (first === "dev" && second === "phone") return hub && html`<${Phone} hub=${hub} />`;
-  if (first === "instances" && second) return html`<${InstanceView} key=${second} id=${second} tab=${third} />`;
-  const [, , Found] = VIEWS.find(([path]) => path === first) ?? [];
-  return Found ? html`<${Found} />` : html`<h1>There is no such page</h1><p><${Link} to="">Home</${Link}></p>`;
+  if (first === "dev" && second === "phone" && parts.length === 2) return hub && html`<${Phone} hub=${hub} />`;
+  if (first === "instances" && second && parts.length <= 3) return html`<${InstanceView} key=${second} id=${second} tab=${third} />`;
+  const [, , Found] = VIEWS.find(([path]) => path === parts.join("/")) ?? [];
+  return Found ? html`<${Found} />` : html`<${Empty} as="h1" title="There is no such page"><p>Nothing is under <span class="id">/${parts.join("/")}</span>.</p>
+    <p><${Link} to="" class="button primary">Home</${Link}></p></${Empty}>`;
 }
 
 const title = ([first = "", second, third]) =>
@@ -95,14 +99,58 @@ function Search() {
 function Connection() {
   const [state, set] = useState("live");
   useEffect(() => onConnection(set), []);
+  if (state === "gone") return null;
   return html`<span class=${`connection ${state}`} role="status"><span class=${`dot ${state === "live" ? "ok" : "bad"}`}></span><span>${state === "live" ? "live" : "reconnecting"}</span></span>`;
 }
 
-function Lock({ unlock }) {
+const PATIENCE = 1500;
+
+/** Since when (in milliseconds) nothing was heard of the hub, or null: a short break is not worth a word. */
+function useLost() {
+  const [since, set] = useState(null);
+  useEffect(() => {
+    let timer = null;
+    const forget = onConnection((state, heard) => {
+      if (state === "lost") timer ??= setTimeout(() => set(heard), PATIENCE);
+      else (clearTimeout(timer), (timer = null), set(null));
+    });
+    return () => (clearTimeout(timer), forget());
+  }, []);
+  return since;
+}
+
+const Gone = ({ heard }) => html`<div class="banner gone" role="alert"><b>The server does not answer.</b> What you see is
+  what it said until <${Time} at=${heard} />, and may be old. This page goes on by itself when the server is back.</div>`;
+
+const NO_KEY = "no key";
+const OLD_KEY = "The key that this tab had is not valid any more.";
+const WRONG_KEY = "This key is not valid here. It may be mistyped, of another hub, revoked, or expired.";
+
+function Lock({ why, unlock }) {
   const [key, setKeyText] = useState("");
+  const [wrong, tell] = useState(why === NO_KEY ? null : why);
+  const input = useRef();
+  useEffect(() => input.current.focus(), []);
+  const submit = async (event) => {
+    event.preventDefault();
+    if (!key.trim()) return input.current.focus();
+    tell(null);
+    setKey(key.trim());
+    try {
+      await get("hub");
+      return unlock();
+    } catch (error) {
+      forgetKey();
+      tell(error.status === 401 ? WRONG_KEY : error.message);
+    }
+    input.current.focus();
+    input.current.select();
+  };
   return html`<section class="card lock"><h1>A key, please</h1><p>This hub is open to callers with a key only. It stays in this tab until it is closed.</p>
-    <form onSubmit=${(event) => (event.preventDefault(), key.trim() && unlock(key.trim()))}>
-      <label class="field"><span>Key</span><input type="password" autocomplete="off" autofocus value=${key} onInput=${(event) => setKeyText(event.target.value)} /></label>
+    <form onSubmit=${submit}>
+      <div class=${`field ${wrong ? "wrong" : ""}`}><label for="key"><span>Key</span></label><input id="key" ref=${input} type="password" autocomplete="off" value=${key} aria-invalid=${wrong !== null}
+        aria-describedby="key-wrong" onInput=${(event) => setKeyText(event.target.value)} />
+        <p id="key-wrong" class="wrong" role="alert">${wrong}</p></div>
       <footer><button class="primary">Go on</button></footer></form>
     <p class="muted">On the server, <code>bide keys create NAME --role viewer</code> makes one.</p></section>`;
 }
@@ -172,4 +220,16 @@ function move(by) {
   next?.focus();
 }
 
+/** Focus that has nowhere to be, because what had it has gone, goes to the content, and never back to the top. */
+function keepFocus(app) {
+  let last = null;
+  addEventListener("focusin", ({ target }) => (last = target));
+  new MutationObserver(() => {
+    if (document.activeElement !== document.body || !last || last.isConnected) return;
+    last = null;
+    document.getElementById("main").focus({ preventScroll: true });
+  }).observe(app, { childList: true, subtree: true });
+}
+
 render(html`<${App} />`, document.getElementById("app"));
+keepFocus(document.getElementById("app"));

@@ -14,13 +14,15 @@ const ACTIONS = {
 
 /** The buttons above the list: about the selected instances, or all that the filter means. */
 export function Bulk({ filter, counts, selected, clear, done }) {
+  const whole = !selected.size && !Object.values(filter).flat().some(Boolean);
   const [action, choose] = useState(null);
   const total = Object.values(counts).reduce((sum, each) => sum + each, 0);
   const some = selected.size > 0;
+  const actions = html`<span class="actions">${Object.entries(ACTIONS).map(([verb, { label, on, danger }]) => html`<button key=${verb} class=${danger ? "danger-quiet" : ""}
+    disabled=${!some && !on.some((state) => counts[state])} onClick=${() => choose(verb)}>${label}${some ? "" : " all"}…</button>`)}</span>`;
   return html`<div class="bulk"><span>${some ? html`<b>${selected.size}</b> selected <button class="quiet" onClick=${clear}>Clear</button>`
       : html`<b>${total.toLocaleString()}</b> ${total === 1 ? "instance" : "instances"}`}</span>
-    ${(some || total > 0) && mayAct() && html`<span class="actions">${Object.entries(ACTIONS).map(([verb, { label, on }]) => html`<button key=${verb}
-      disabled=${!some && !on.some((state) => counts[state])} onClick=${() => choose(verb)}>${label}${some ? "" : " all"}…</button>`)}</span>`}
+    ${(some || total > 0) && mayAct() && (whole ? html`<details class="menu"><summary class="button">Act on all…</summary>${actions}</details>` : actions)}
     ${action && html`<${Run} verb=${action} ...${{ filter, counts, selected }} close=${() => (choose(null), clear(), done())} />`}
   </div>`;
 }

@@ -20,6 +20,7 @@ export function SchemaForm({ schema, initial, send, action, what = "Value", chil
   };
   const submit = async (event) => {
     event.preventDefault();
+    if (state.busy) return;
     setState({ busy: true });
     try {
       await send(json ? parsedJson(text.trim() || "null", "$") : written(draft, schema, schema));
@@ -37,7 +38,7 @@ export function SchemaForm({ schema, initial, send, action, what = "Value", chil
     ${error && (json || !error.path || error.path === "$") && html`<${Problem} error=${error} />`}
     ${children}
     <footer>${!plain && html`<button type="button" class="quiet" onClick=${toggle}>${json ? "As a form" : "As JSON"}</button>`}
-      <button class="primary" disabled=${state.busy}>${action}</button></footer>
+      <button class="primary" aria-disabled=${state.busy}>${action}</button></footer>
   </form>`;
 }
 

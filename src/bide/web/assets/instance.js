@@ -2,7 +2,7 @@
 
 import { Answer } from "./answer.js";
 import { Audit } from "./audit.js";
-import { get, instance as at, listen, post, remove } from "./api.js";
+import { get, instance as at, listen, post, remove, sleep } from "./api.js";
 import { History } from "./history.js";
 import { Sequence } from "./sequence.js";
 import { storyOf } from "./story.js";
@@ -24,6 +24,7 @@ const TABS = [
 ];
 export const TAB_NAMES = TABS.map(([name]) => name);
 const LOOK = 3000;
+const RETRY = 2000;
 const LONG = 10_000; // as the worker warns
 const NONE = [];
 const ENDED = new Set(["Completed", "Failed", "Terminated"]);
@@ -97,6 +98,7 @@ function useHistory(id, changed) {
     };
     const begin = async () => {
       try {
+        if (abort.signal.aborted) return;
         const first = await get(at(id, "history"));
         ({ generation, steps } = first);
         birth = steps[0]?.facts[0].birth ?? "";
@@ -108,7 +110,9 @@ function useHistory(id, changed) {
         };
         await listen(at(id, "events"), { signal: abort.signal, lastId, on: take, state });
       } catch (error) {
-        if (!abort.signal.aborted) set({ id, error, connection: "gone" });
+        if (abort.signal.aborted) return;
+        set({ id, error, connection: error.status ? "gone" : "lost" });
+        if (!error.status) sleep(RETRY, abort.signal).then(begin);
       }
     };
     begin();

@@ -86,6 +86,49 @@ export function shapeOf(schema, top) {
 const titles = ({ title, description, default: preset }) =>
   Object.fromEntries(Object.entries({ title, description, default: preset }).filter(([, value]) => value !== undefined));
 
+/**
+ * A value that fits a type for certain, as JSON text: declared examples and defaults first. Undefined where only its
+ * author knows one: a pattern or a format that is not known here, a list of what has no example.
+ */
+export function writtenExample(schema, top) {
+  const found = resolved(schema, top);
+  const given = [...(found.examples ?? []), ...[found.default, found.const, found.enum?.[0]]].find((each) => each !== undefined && each !== null);
+  if (given !== undefined) return JSON.stringify(given);
+  const options = found.anyOf ?? found.oneOf;
+  if (options) return first(options.map((each) => writtenExample(each, top)).filter((text) => text !== "null")) ?? "null";
+  return EXAMPLES[found.type]?.(found, top);
+}
+
+const first = (texts) => texts.find((text) => text !== undefined);
+
+const EXAMPLES = {
+  null: () => "null",
+  boolean: () => "true",
+  integer: number,
+  number,
+  string: ({ pattern, format, contentEncoding, minLength = 0, maxLength = 4 }) => {
+    if (pattern || format || contentEncoding) return DATES[format] && JSON.stringify(DATES[format]);
+    return JSON.stringify("text".padEnd(minLength, "t").slice(0, Math.max(minLength, maxLength)));
+  },
+  array: ({ minItems = 0, prefixItems }) => (minItems || prefixItems ? undefined : "[]"),
+  object: ({ properties = {}, required = [] }, top) => {
+    const parts = required.map((name) => [name, writtenExample(properties[name], top)]);
+    if (parts.some(([, text]) => text === undefined)) return undefined;
+    return `{${parts.map(([name, text]) => `${JSON.stringify(name)}: ${text}`).join(", ")}}`;
+  },
+};
+
+const DATES = { date: "2026-11-27", "date-time": "2026-11-27T09:30:00Z", duration: "PT90S", email: "ada@example.com", password: "secret" };
+
+/** A number that is allowed, 1 if it is. */
+function number({ type, minimum = -Infinity, maximum = Infinity, exclusiveMinimum: over = -Infinity, exclusiveMaximum: under = Infinity, multipleOf }) {
+  const fits = (value) =>
+    Number.isFinite(value) && value >= minimum && value <= maximum && value > over && value < under &&
+    (type !== "integer" || Number.isInteger(value)) && (!multipleOf || value % multipleOf === 0);
+  const found = [1, minimum, over + 1, maximum, under - 1, multipleOf, 0, (over + under) / 2].find(fits);
+  return found === undefined ? undefined : String(found);
+}
+
 /** The value with dots in place of each secret. */
 export function withoutSecrets(value, schema, top = schema) {
   if (value === null || value === undefined) return value;

@@ -15,7 +15,7 @@ export const html = htm.bind(h);
 
 /**
  * What `load` gives, again whenever `key` changes, and with `live` soon after anything in the hub has changed. What
- * was shown stays until the new is there, so nothing flickers.
+ * was shown stays until the new is there, so nothing flickers. What failed is loaded again when the hub is heard from.
  */
 export function useData(load, key, { live = false } = {}) {
   const [state, set] = useState({ data: undefined, error: null, key: undefined });
@@ -26,6 +26,7 @@ export function useData(load, key, { live = false } = {}) {
     let running = false;
     let again = false;
     let gone = false;
+    let failed = false;
     const now = async () => {
       if (running) return void (again = true);
       running = true;
@@ -34,8 +35,10 @@ export function useData(load, key, { live = false } = {}) {
         const begun = performance.now();
         try {
           const data = await latest.current();
+          failed = false;
           if (!gone) set({ data, error: null, key });
         } catch (error) {
+          failed = true;
           if (!gone) set((old) => ({ ...(old.key === key ? old : { data: undefined, key }), error }));
         }
         // A busy hub changes all the time: looking again takes a tenth of it at most.
@@ -45,7 +48,7 @@ export function useData(load, key, { live = false } = {}) {
     };
     run.current = now;
     now();
-    const forget = live ? watchHub(now) : () => {};
+    const forget = watchHub(() => (live || failed) && now());
     return () => ((gone = true), forget());
   }, [key, live]);
   return { data: state.key === key ? state.data : undefined, error: state.error, reload: () => run.current?.() };
@@ -112,7 +115,7 @@ export function Countdown({ since, until, size = 48 }) {
 export const Link = ({ to, query, children, ...rest }) =>
   html`<a data-link href=${href(to, query)} ...${rest}>${children}</a>`;
 
-export const Empty = ({ title, children }) => html`<div class="empty"><h3>${title}</h3>${children}</div>`;
+export const Empty = ({ title, as = "h3", children }) => html`<div class="empty"><${as}>${title}</${as}>${children}</div>`;
 
 export function Problem({ error, retry }) {
   if (!error || error.status === 401) return null;
@@ -192,6 +195,7 @@ export function Confirm({ title, text, action, danger, withReason, run, close, c
   const [state, set] = useState({ busy: false, error: null });
   const submit = async (event) => {
     event.preventDefault();
+    if (state.busy) return;
     set({ busy: true, error: null });
     try {
       await run(reason.trim());
@@ -207,7 +211,7 @@ export function Confirm({ title, text, action, danger, withReason, run, close, c
     </label>`}
     <${Problem} error=${state.error} />
     <footer><button type="button" onClick=${close}>Cancel</button>
-      <button class=${danger ? "danger" : "primary"} disabled=${state.busy}>${action}</button></footer>
+      <button class=${danger ? "danger" : "primary"} aria-disabled=${state.busy}>${action}</button></footer>
   </form></${Dialog}>`;
 }
 
