@@ -11,6 +11,9 @@ Names are those of the Azure Durable Functions sample of the same purpose.
 
 import asyncio
 from datetime import timedelta
+from typing import Annotated
+
+from msgspec import Meta
 
 from bide import (
     ActivityCall,
@@ -39,6 +42,9 @@ from bide.phone import (
     same_code,
     twilio_status_routes,
 )
+
+PhoneNumber = Annotated[str, Meta(title="Phone number", examples=["+12025550123"])]
+"""What forms call it, and one to try: out of the range that is kept for fiction."""
 
 NO_CODE = "A code is 4 digits. The last answer was none, and cost no try."
 
@@ -81,7 +87,7 @@ async def send_sms_challenge(phone_number: str) -> Secret[str]:
 
 
 @app.orchestrator(name="E4_SmsPhoneVerification")
-async def sms_phone_verification(ctx: OrchestrationContext, phone_number: str | None = None) -> bool:
+async def sms_phone_verification(ctx: OrchestrationContext, phone_number: PhoneNumber | None = None) -> bool:
     """True if the right code comes within 90 seconds, at the first try or one of three more.
 
     What cannot be a code at all is a slip of the fingers, and no try.

@@ -173,9 +173,11 @@ class App:
 
         On leaving, it takes no more messages, lets activities end (`Settings.drain_s`), and closes the database.
         Python's search for cycles is set to look less often (`gc.set_threshold`), unless you have set it yourself.
-        Raises `StoreError` if the database cannot be used.
+        Nothing is served: links of `response_url` need the setting `public_url`, the address of the server that
+        people reach; without it, an instance that asks for one is held. Raises `StoreError` if the database cannot
+        be used.
         """
-        async with run(self, settings or Settings(), clock or self.clock, options) as hub:
+        async with run(self, settings or Settings(), clock or self.clock, options, address_known=False) as hub:
             yield hub.client
 
 

@@ -255,7 +255,8 @@ class UnknownAddressStep(HeldStep):
 
     def __init__(self) -> None:
         super().__init__(
-            "response_url cannot make a link: this app is served by another one, and does not know under which "
-            "address people reach it. Set public_url to that address, with the path it is mounted under, as "
+            "response_url cannot make a link: this app is not served, or served by another one, and does not know "
+            "under which address people reach it. Set public_url to that address, with the path it is mounted "
+            "under, as "
             "Settings(public_url='https://example.com/durable'), and start again: the instance goes on."
         )

@@ -60,6 +60,8 @@ class InstanceFilter(Struct, frozen=True, kw_only=True):
     """The orchestrator's name."""
     tags: dict[str, str] = {}
     """All of these, with these values."""
+    held: bool = False
+    """Only those that are held."""
 
 
 class WaitFilter(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import sys
@@ -91,6 +92,45 @@ def test_without_an_address_no_link_is_made_and_with_one_the_instance_goes_on(
         shown = seen(http, mounted, "a")
         assert shown.held is None
         assert str(shown.custom_status).startswith("https://a.test/durable/respond/")
+
+
+def test_a_list_can_be_of_what_is_held_alone(tmp_path: Path) -> None:
+    app = asks_for_a_link()
+
+    @app.orchestrator
+    async def goes_on(ctx: OrchestrationContext) -> None: ...
+
+    mounted = app.asgi(Settings(db=str(tmp_path / "bide.db")))
+    host = Starlette(routes=[Mount("/durable", mounted)], lifespan=mounted.lifespan)
+    with TestClient(host, base_url=BASE, client=HOST) as http:
+        assert http.portal is not None
+        for name in ("ask", "goes_on"):
+            http.portal.call(functools.partial(mounted.client.start, instance_id=name), name, None)
+        lists = {held: http.get(f"/durable{INSTANCES}?held={held}").json() for held in ("true", "false")}
+        counts = http.get(f"/durable{INSTANCES.removesuffix('/instances')}/counts?held=true").json()
+    assert [each["instanceId"] for each in lists["true"]] == ["ask"]
+    assert {each["instanceId"] for each in lists["false"]} == {"ask", "goes_on"}
+    assert sum(counts.values()) == 1
+
+
+def test_an_app_that_runs_without_being_served_makes_links_to_nowhere_only_if_it_knows_where(
+    tmp_path: Path,
+) -> None:
+    async def seen_after_start(**settings: Any) -> Instance:
+        app = asks_for_a_link()
+        async with asyncio.timeout(10), app.running(Settings(db=str(tmp_path / "bide.db"), **settings)) as client:
+            await client.start("ask", instance_id="a", reuse="replace")
+            while True:
+                shown = await client.get("a")
+                if shown.held is not None or shown.custom_status:
+                    return shown
+                await asyncio.sleep(0)
+
+    held = asyncio.run(seen_after_start(port=8000)).held
+    assert held is not None
+    assert "this app is not served" in held
+    found = asyncio.run(seen_after_start(public_url="https://a.test"))
+    assert str(found.custom_status).startswith("https://a.test/respond/")
 
 
 def test_code_that_catches_every_exception_does_not_take_the_missing_address(tmp_path: Path) -> None:

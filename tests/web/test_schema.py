@@ -105,6 +105,43 @@ def test_names_are_words_as_on_the_persons_page(name: str, words: str) -> None:
     assert call("schema", "inWords", name) == words == in_words(name)
 
 
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({}, "null"),
+        ({"title": "Anything"}, "null"),
+        ({"type": "integer"}, "1"),
+        ({"type": "integer", "minimum": 5}, "5"),
+        ({"type": "integer", "maximum": -3}, "-3"),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, "0.5"),
+        ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, None),
+        ({"type": "integer", "exclusiveMinimum": 3, "multipleOf": 4}, "4"),
+        ({"type": "string", "minLength": 9}, '"textttttt"'),
+        ({"type": "string", "maxLength": 2}, '"te"'),
+        ({"type": "string", "pattern": "^[0-9]{5}$"}, None),
+        ({"type": "string", "pattern": "^[0-9]{5}$", "examples": ["01234"]}, '"01234"'),
+        ({"type": "string", "format": "date"}, '"2026-11-27"'),
+        ({"type": "string", "format": "uuid"}, None),
+        ({"type": "array", "items": {"type": "integer"}}, "[]"),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 1}, None),
+        ({"anyOf": [{"type": "string", "pattern": "x"}, {"type": "null"}]}, "null"),
+        ({"anyOf": [{"type": "integer", "minimum": 4}, {"type": "null"}], "default": None}, "4"),
+        ({"enum": ["a", "b"]}, '"a"'),
+        ({"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}, "required": ["a"]}, '{"a": 1}'),
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}, "required": ["a"]}, None),
+    ],
+)
+def test_an_example_fits_or_there_is_none(schema: dict[str, Any], text: str | None) -> None:
+    assert call("schema", "writtenExample", schema, schema) == text
+
+
+def test_an_example_is_taken_by_each_function_that_has_one(office: Office) -> None:
+    for each in office.api.get(f"{BASE}/orchestrators").json():
+        text = call("schema", "writtenExample", each["inputSchema"], each["inputSchema"])
+        started = office.api.post(f"/orchestrators/{each['name']}", text.encode())
+        assert started.status_code == 202, (each["name"], text, started.text)
+
+
 def test_a_large_number_keeps_its_digits() -> None:
     assert call("schema", "written", "12345678901234567890", {"type": "integer"}, {}) == "12345678901234567890"
 

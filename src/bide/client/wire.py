@@ -309,6 +309,7 @@ def _filter(where: InstanceFilter) -> dict[str, Any]:
         "instanceIdPrefix": where.id_prefix or None,
         "name": where.name or None,
         "tag": [f"{name}:{value}" for name, value in where.tags.items()],
+        "held": where.held or None,
     }
 
 

@@ -39,6 +39,7 @@ ShowInput: TypeAlias = Annotated[bool, Meta(description="Whether inputs are show
 ShowHistory: TypeAlias = Annotated[bool, Meta(description="Show the history, in Durable Functions' form.")]
 ShowOutput: TypeAlias = Annotated[bool, Meta(description="In the history, show results too.")]
 Name: TypeAlias = Annotated[str, Meta(description="The orchestrator's name.")]
+Held: TypeAlias = Annotated[bool, Meta(description="Only those that are held: `held` says why they do not go on.")]
 Prefix: TypeAlias = Annotated[str, Meta(description="How the instance's id begins.")]
 Instant: TypeAlias = Annotated[
     str,
@@ -142,6 +143,7 @@ class _MeantQuery(Query, frozen=True, kw_only=True):
     instance_id_prefix: Prefix = ""
     name: Name = ""
     tag: Tags = ()
+    held: Held = False
 
 
 class FilterQuery(_MeantQuery, frozen=True, kw_only=True):
@@ -237,6 +239,7 @@ def meant_by(query: FilterQuery | PurgeQuery) -> InstanceFilter | None:
         id_prefix=query.instance_id_prefix,
         name=query.name,
         tags=tags_of(query.tag),
+        held=query.held,
     )
     return where if where.statuses or not query.runtime_status else None
 

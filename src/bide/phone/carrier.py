@@ -105,7 +105,7 @@ def check_number(number: str) -> str:
     if _E164.fullmatch(number) is None:
         raise InvalidNumberError(
             "A phone number is + and 7 to 15 digits, the first not 0, without spaces or letters, as in "
-            f"+12025550123. {mask(number)} is not."
+            f"+12025550123. This one ({mask(number)}) is none."
         )
     return number
 

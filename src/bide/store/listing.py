@@ -34,6 +34,8 @@ class Dialect(NamedTuple):
 
     listed: str
     """The instances, in the order of lists."""
+    held: str
+    """Those that are held, in the same order."""
     failed: str
     """The instances that failed, in the order of `failed_at` and `failed_id`."""
     failed_at: str
@@ -46,6 +48,7 @@ class Dialect(NamedTuple):
 
 SQLITE = Dialect(
     "instances INDEXED BY instances_listed",
+    "instances INDEXED BY instances_held",
     "instances INDEXED BY instances_failed",
     "updated_at",
     "id",
@@ -53,6 +56,7 @@ SQLITE = Dialect(
     "lower_text(waits.name)",
 )
 POSTGRES = Dialect(
+    "instances",
     "instances",
     "failures JOIN instances ON id = instance_id AND updated_at = failed_at",
     "failed_at",
@@ -167,7 +171,9 @@ def audit(instance_id: str | None, before: int | None, limit: int) -> Query:
 def _meant(where: InstanceFilter, dialect: Dialect) -> tuple[str, _Conditions]:
     """Where the instances are found, and under which conditions."""
     conditions = _Conditions()
-    source = dialect.listed
+    source = dialect.held if where.held else dialect.listed
+    if where.held:
+        conditions.add("held IS NOT NULL")
     if where.tags:
         source = _tagged(where.tags, conditions)
     if where.created_from is not None:
@@ -195,7 +201,7 @@ def _tagged(tags: dict[str, str], conditions: _Conditions) -> str:
             *tag,
         )
     return """
-        (SELECT tags.created_at, tags.instance_id AS id, instances.status, instances.name
+        (SELECT tags.created_at, tags.instance_id AS id, instances.status, instances.name, instances.held
          FROM tags JOIN instances ON instances.id = tags.instance_id
          WHERE tags.name = ? AND tags.value = ?) AS meant
     """

@@ -352,4 +352,5 @@ def _is_meant(instance: Instance, where: InstanceFilter) -> bool:
         and instance.id.startswith(where.id_prefix)
         and (not where.name or instance.name == where.name)
         and where.tags.items() <= instance.tags.items()
+        and not (where.held and instance.held is None)
     )

@@ -59,6 +59,9 @@ FILTERS: list[tuple[InstanceFilter, str]] = [
     (InstanceFilter(tags={"team": "blue"}), "g e c a"),
     (InstanceFilter(tags={"team": "blue", "env": "test"}), "g a"),
     (InstanceFilter(tags={"team": "BLUE"}), ""),
+    (InstanceFilter(held=True), "g d"),
+    (InstanceFilter(held=True, name="pay"), "d"),
+    (InstanceFilter(held=True, tags={"team": "blue"}, statuses=(RUNNING,), created_from=NOW + 1), "g"),
     (InstanceFilter(tags={"team": "blue"}, statuses=(FAILED,), name="order", created_to=NOW + 4), "c"),
 ]
 
@@ -80,6 +83,7 @@ def crowd() -> list[Instance]:
             created_at=NOW + number,
             status=statuses[number % 3],
             name="pay" if number % 2 else "order",
+            held="Deploy code that fits." if number in (3, 6) else None,
             tags={} if number % 2 else {"team": "blue", **({"env": "test"} if number % 6 == 0 else {})},
         )
         for number, name in enumerate("abcdefg")

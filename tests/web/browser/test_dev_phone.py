@@ -46,14 +46,41 @@ def test_a_typed_code_verifies(phone: Page) -> None:
     phone.get_by_label("The code from the message").fill(f" {code} ")
     phone.get_by_role("button", name="Answer", exact=True).click()
     outcome(phone, "Verified")
+    verdict(phone, "Thank you: this number is yours.")
+
+
+def test_it_can_be_done_by_keys_alone(demo: Demo, open_page: Open) -> None:
+    page = open_page(f"{demo.base}/dev/phone?to=%2B12025550{next(LINES)}")
+    page.get_by_label("Phone number").press("Enter")
+    code = page.get_by_label("The code from the message")
+    expect(code).to_be_focused()
+    page.keyboard.press("Enter")  # nothing is typed yet, so nothing is sent
+    page.locator(".code-chip").wait_for()
+    page.keyboard.type("9")
+    page.keyboard.press("Enter")
+    verdict(page, "A code is 4 digits")
+    expect(code).to_be_focused()
+    page.keyboard.type(page.locator(".code-chip").inner_text())
+    page.keyboard.press("Enter")
+    verdict(page, "this number is yours")
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+def verdict(page: Page, text: str) -> None:
+    """What the person is told."""
+    expect(page.locator(".person .verdict")).to_contain_text(text)
 
 
 def test_four_wrong_codes_end_it(phone: Page) -> None:
     for left in ("3 tries left", "2 tries left", "1 try left"):
         phone.get_by_role("button", name="Wrong code").click()
         expect(phone.locator(".tries")).to_contain_text(left)
+        verdict(phone, f"That was not the code. {left}.")
     phone.get_by_role("button", name="Wrong code").click()
     outcome(phone, "Not verified")
+    verdict(phone, "This number is not verified: too many codes were wrong.")
+    expect(phone.get_by_label("The code from the message")).to_have_count(0)
+    expect(phone.get_by_role("button", name="Wrong code")).to_be_disabled()
     expect(phone.locator(".timeline [data-row]")).to_have_count(6)
 
 
@@ -64,6 +91,7 @@ def test_what_is_no_code_costs_no_try(phone: Page) -> None:
         "A code is 4 digits. The last answer was none, and cost no try."
     )
     expect(phone.locator(".tries")).to_contain_text("4 tries left")
+    verdict(phone, "A code is 4 digits. The last answer was none, and cost no try.")
     phone.locator(".code-chip").click()
     outcome(phone, "Verified")
 
@@ -74,6 +102,7 @@ def test_it_expires_when_time_is_skipped(phone: Page) -> None:
     expect(phone.locator(".engine .ring")).to_have_class("ring urgent")
     phone.get_by_role("button", name="Skip 85 s").click()
     outcome(phone, "Not verified")
+    verdict(phone, "This number is not verified: the time is up.")
     expect(phone.get_by_role("button", name="Wait SmsChallengeResponse: nobody answered in time")).to_be_visible()
 
 
@@ -104,12 +133,14 @@ def fault(demo: Demo, open_page: Open, request: pytest.FixtureRequest) -> Iterat
 def test_a_refused_number_fails_it_with_the_providers_reason(fault: Page) -> None:
     outcome(fault, "Failed")
     expect(fault.locator(".outcome")).to_contain_text("21211")
+    verdict(fault, "No message could be sent to this number.")
 
 
 @pytest.mark.parametrize("fault", [("Lose it", 102)], indirect=True)
 def test_a_lost_message_never_arrives_and_the_engine_waits(fault: Page) -> None:
     expect(fault.locator(".engine")).to_contain_text("Waiting for SmsChallengeResponse")
     expect(fault.locator(".quiet-screen")).to_be_visible()
+    verdict(fault, "The message is on its way")
 
 
 @pytest.mark.parametrize("fault", [("Fail: 30003", 103)], indirect=True)
@@ -128,7 +159,7 @@ def test_two_numbers_are_two_telephones(demo: Demo, open_page: Open) -> None:
     page = open_page(f"{demo.base}/dev/phone")
     for number in ("+12025550151", "+12025550152"):
         page.get_by_label("Phone number").fill(number)
-        page.locator(".person .primary").click()
+        page.get_by_label("Phone number").press("Enter")
         expect(page.locator(".handset .title")).to_contain_text(number)
         expect(page.locator(".code-chip")).to_have_count(1)
     page.get_by_role("button", name="+12025550151").click()
@@ -140,3 +171,10 @@ def test_a_number_that_is_none_is_refused_in_words(demo: Demo, open_page: Open) 
     page.get_by_label("Phone number").fill("call me")
     page.locator(".person .primary").click()
     outcome(page, "Failed")
+    verdict(page, "No message could be sent to this number. Is it right?")
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box, text = (page.locator(each).bounding_box() for each in (".engine", ".outcome p"))
+    assert box is not None
+    assert text is not None
+    assert text["x"] + text["width"] <= box["x"] + box["width"]

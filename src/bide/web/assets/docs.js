@@ -20,7 +20,7 @@ export function Docs() {
     <p>${data.security.length ? html`<code>openapi.json</code>` : html`<a href=${new URL("openapi.json", root)}>openapi.json</a>`} has all of this for programs (OpenAPI ${data.openapi}).</p>
     <div class="tools"><input type="search" placeholder="Filter" aria-label="Filter operations" value=${text} onInput=${(event) => setText(event.target.value)} /></div>
     ${groups.map(([group, found]) => html`<section key=${group}><h2>${group}</h2>${found.map((each) => html`<${Lazy} key=${each.key} id=${each.key}
-      head=${html`<span class=${`method ${each.method}`}>${each.method}</span><code>${each.path}</code><span class="muted"><${Ticks} text=${each.summary} /></span>`}
+      head=${html`<span class=${`method ${each.method}`}>${each.method}</span><${Path} of=${each.path} /><span class="muted"><${Ticks} text=${each.summary} /></span>`}
       body=${() => html`<${Operation} of=${each} document=${data} />`} />`)}</section>`)}
     ${!groups.length && html`<p class="muted">No operation is like that.</p>`}
     <h2>Types</h2>${schemas.map(([name, schema]) => html`<${Lazy} key=${name} id=${`type-${name}`} head=${html`<code>${name}</code>`}
@@ -32,6 +32,11 @@ function Lazy({ head, body, id }) {
   const [open, setOpen] = useState(false);
   return html`<details id=${id} open=${open} onToggle=${(event) => setOpen(event.target.open)}><summary>${head}</summary>${open && body()}</details>`;
 }
+
+const PREFIX = "/runtime/webhooks/durabletask";
+
+/** A path, of which the part that all have in common may be left out where it is narrow. */
+const Path = ({ of }) => (of.startsWith(PREFIX) ? html`<code><span class="base">${PREFIX}</span>${of.slice(PREFIX.length)}</code>` : html`<code>${of}</code>`);
 
 const Ticks = ({ text }) => html`${(text ?? "").split("`").map((part, place) => (place % 2 ? html`<code>${part}</code>` : part))}`;
 

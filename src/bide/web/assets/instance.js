@@ -29,7 +29,7 @@ const LONG = 10_000; // as the worker warns
 const NONE = [];
 const ENDED = new Set(["Completed", "Failed", "Terminated"]);
 
-/** What is known of an instance, kept up to date: its state, its history and its story. */
+/** What is known of an instance (null: none yet), kept up to date: its state, its history and its story. */
 export function useInstance(id) {
   const [version, bump] = useState(0);
   const history = useHistory(id, () => bump((old) => old + 1));
@@ -57,6 +57,7 @@ function useWorkers(connection, ended) {
 function useStatus(id, version) {
   const [state, set] = useState({});
   useEffect(() => {
+    if (!id) return undefined;
     let gone = false;
     const timer = setTimeout(async () => {
       try {
@@ -77,6 +78,7 @@ function useHistory(id, changed) {
   const latest = useRef();
   latest.current = changed;
   useEffect(() => {
+    if (!id) return undefined;
     const abort = new AbortController();
     let steps = [];
     let generation = 0;

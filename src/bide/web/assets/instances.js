@@ -4,16 +4,17 @@ import { Bulk } from "./bulk.js";
 import { get, instance, page } from "./api.js";
 import { Empty, html, Link, Problem, Status, Table, Time, useData, useEffect, useState } from "./ui.js";
 import { go, href, setQuery, usePlace } from "./router.js";
-import { STATES } from "./home.js";
+import { HowToStart, STATES } from "./home.js";
 
 const PAGE = 50;
-const FILTERS = ["name", "instanceIdPrefix", "tag", "createdTimeFrom", "createdTimeTo"];
+const FILTERS = ["name", "instanceIdPrefix", "tag", "createdTimeFrom", "createdTimeTo", "held"];
 const LABELS = {
   name: "Function",
   instanceIdPrefix: "Id begins with",
   tag: "Tag",
   createdTimeFrom: "Created from",
   createdTimeTo: "Created to",
+  held: "Held",
 };
 
 /** The filter in the address, under the API's own names. */
@@ -50,13 +51,22 @@ export function Instances() {
     ${list && html`
       <${Bulk} filter=${filter} counts=${list.chosen} selected=${selected} clear=${() => select(new Set())} done=${reload} />
       ${list.items.length ? html`<${List} items=${list.items} selected=${selected} toggle=${toggle} />`
-        : html`<${Empty} title="No instance is like that"><p><${Link} to="instances">Show all</${Link}> or <${Link} to="start">start one</${Link}>.</p></${Empty}>`}
+        : html`<${None} filtered=${Object.values(filter).flat().some(Boolean)} />`}
       ${list.next && html`<p class="more"><button onClick=${() => setPages(pages + 1)}>Show more</button></p>`}`}`;
 }
 
-/** The first pages, anew: what has come or gone since changes where they end. */
+const None = ({ filtered }) =>
+  filtered
+    ? html`<${Empty} title="No instance is like that"><p><${Link} to="instances">Show all</${Link}> or <${Link} to="start">start one</${Link}>.</p></${Empty}>`
+    : html`<${Empty} title="Nothing has been started yet"><${HowToStart} /></${Empty}>`;
+
 async function load(filter, pages) {
-  const counting = Promise.all([get("counts", { ...filter, runtimeStatus: [] }), get("counts", filter)]);
+  const [counts, chosen, list] = await Promise.all([get("counts", { ...filter, runtimeStatus: [] }), get("counts", filter), firstPages(filter, pages)]);
+  return { ...list, counts, chosen };
+}
+
+/** The first pages, anew: what has come or gone since changes where they end. */
+async function firstPages(filter, pages) {
   const items = [];
   let next;
   for (let left = pages * PAGE; left > 0; left -= 1000) {
@@ -65,8 +75,7 @@ async function load(filter, pages) {
     next = found.next;
     if (!next) break;
   }
-  const [counts, chosen] = await counting;
-  return { items, next, counts, chosen };
+  return { items, next };
 }
 
 function Filters({ filter, counts }) {
@@ -86,11 +95,11 @@ function Filters({ filter, counts }) {
     <div class="chips" role="group" aria-label="States">${STATES.map((state) => html`<button key=${state} class="chip"
       aria-pressed=${states.has(state)} onClick=${() => flip(state)}><${Status} of=${state} /> ${counts && html`<span>${(counts[state] ?? 0).toLocaleString()}</span>`}</button>`)}</div>
     <div class="chips">
-      ${set.map(([name, value]) => html`<span class="chip on" key=${name + value}>${LABELS[name]} <b>${value}</b>
+      ${set.map(([name, value]) => html`<span class="chip on" key=${name + value}>${LABELS[name]} ${name !== "held" && html`<b>${value}</b>`}
         <button class="quiet" aria-label=${`Remove ${LABELS[name]} ${value}`} onClick=${() => drop(name, value)}>✕</button></span>`)}
       ${adding ? html`<form class="chip" onSubmit=${add}><label>${LABELS[adding]} <input name="value" autofocus
             type=${time(adding) ? "datetime-local" : "text"} placeholder=${adding === "tag" ? "name:value" : ""} /></label><button class="quiet">Add</button></form>`
-        : html`<select aria-label="Add a filter" value="" onChange=${(event) => setAdding(event.target.value)}>
+        : html`<select aria-label="Add a filter" value="" onChange=${({ target }) => (target.value === "held" ? setQuery({ held: true }) : setAdding(target.value))}>
             <option value="">+ Filter</option>${FILTERS.map((name) => html`<option value=${name}>${LABELS[name]}</option>`)}</select>`}
     </div></div>`;
 }

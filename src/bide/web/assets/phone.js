@@ -16,19 +16,22 @@ export function Phone({ hub }) {
   const number = query.get("to") ?? NUMBER;
   const id = query.get("instance");
   const phone = useMessages();
+  const instance = useInstance(id);
   const numbers = [...new Set([number, ...phone.messages.map((each) => each.to)])];
   if (!state.data) return html`<${Problem} error=${state.error} retry=${state.reload} />`;
   const { orchestrator, event } = state.data;
   const answer = (code) => post(at(id, `raiseEvent/${event}`), {}, JSON.stringify(code));
   const messages = phone.messages.filter((each) => each.to === number);
+  const started = instance.status ? Date.parse(instance.status.createdTime) : Infinity;
+  const arrived = messages.some((each) => Date.parse(each.at) >= started);
   return html`<h1 class="sr-only">Dev phone</h1>
     <p class="notice">Messages to this phone are delivered to nobody. It is for development on this machine.</p>
     <div class="stage">
-      <${Person} key=${id} ...${{ id, number, orchestrator, answer, messages }} />
-      <${Handset} ...${{ number, numbers, messages, fresh: phone.fresh, answer, live: Boolean(id) }} />
-      ${id ? html`<${Engine} key=${id} id=${id} />` : html`<section class="engine idle"><h2>The engine</h2><p class="muted">Send a code, and see what it does.</p></section>`}
+      <${Person} ...${{ id, number, orchestrator, event, answer, instance, arrived }} />
+      <${Handset} ...${{ number, numbers, messages, fresh: phone.fresh, answer, live: Boolean(id) && !instance.ended }} />
+      ${id ? html`<${Engine} instance=${instance} />` : html`<section class="engine idle"><h2>The engine</h2><p class="muted">Send a code, and see what it does.</p></section>`}
     </div>
-    <${Trouble} ...${{ state: state.data, reload: state.reload, demo: hub.development.includes("/dev/demo"), id, messages, answer }} />`;
+    <${Trouble} ...${{ state: state.data, reload: state.reload, demo: hub.development.includes("/dev/demo"), open: Boolean(id) && !instance.ended, messages, answer }} />`;
 }
 
 /** The messages as they arrive. */
@@ -55,12 +58,35 @@ function useMessages() {
 
 // --- the person at a browser
 
-function Person({ id, number, orchestrator, answer, messages }) {
+const TRIES = 4;
+
+/** What the person's page would say: how the verification stands. */
+function verdictOf({ status, error }, event, arrived) {
+  if (error && !status) return { tone: "bad", text: error.message };
+  if (!status) return null;
+  const { runtimeStatus, output, customStatus, waits = [] } = status;
+  const { triesLeft, hint } = customStatus ?? {};
+  if (runtimeStatus === "Completed" && output === true) return { tone: "good", text: "Thank you: this number is yours." };
+  if (runtimeStatus === "Completed") return { tone: "bad", text: triesLeft === 0 ? "This number is not verified: too many codes were wrong." : "This number is not verified: the time is up." };
+  if (runtimeStatus === "Failed") return { tone: "bad", text: "No message could be sent to this number. Is it right?" };
+  if (runtimeStatus === "Terminated") return { tone: "bad", text: "The verification was ended." };
+  if (typeof hint === "string") return { tone: "warn", text: hint };
+  if (triesLeft < TRIES) return { tone: "warn", text: `That was not the code. ${left(triesLeft)}.` };
+  const asked = waits.some((wait) => wait.name === event);
+  return arrived ? null : { tone: "", text: asked ? "The message is on its way…" : "The message is being sent…" };
+}
+
+const left = (tries) => `${tries} ${tries === 1 ? "try" : "tries"} left`;
+
+function Person({ id, number, orchestrator, event, answer, instance, arrived }) {
   const [to, setTo] = useState(number);
   const [code, setCode] = useState("");
   const [state, set] = useState({});
-  const attempt = (what) => async (event) => {
-    event.preventDefault();
+  const codeInput = useRef();
+  const open = Boolean(id) && !instance.ended;
+  const attempt = (what) => async (submitted) => {
+    submitted.preventDefault();
+    if (state.busy) return;
     set({ busy: true });
     try {
       await what();
@@ -72,18 +98,30 @@ function Person({ id, number, orchestrator, answer, messages }) {
   const start = attempt(async () => {
     const started = `phone-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16).padStart(8, "0")}`;
     await post(`orchestrators/${orchestrator}/${started}`, {}, JSON.stringify(to.trim()));
+    setCode("");
     setQuery({ instance: started, to: to.trim() });
   });
-  const send = attempt(async () => (await answer(code.trim()), setCode("")));
+  const begun = useRef(id);
+  useEffect(() => {
+    if (open && id !== begun.current) codeInput.current.focus(); // what is to be done next
+    if (open) begun.current = id;
+  }, [id, open]);
+  const send = attempt(async () => {
+    if (!code.trim()) return codeInput.current.focus();
+    await answer(code.trim());
+    setCode("");
+    codeInput.current?.focus();
+  });
+  const verdict = id ? verdictOf(instance, event, arrived) : null;
   return html`<section class="person"><h2>The person</h2>
     <form onSubmit=${start}><label class="field"><span>Phone number</span>
-      <input type="tel" value=${to} onInput=${(event) => setTo(event.target.value)} autocomplete="off" /></label>
-      <button class="primary" disabled=${state.busy || !orchestrator}>${id ? "Send another code" : "Send code"}</button></form>
-    ${id && html`<form onSubmit=${send}><label class="field"><span>The code from the message</span>
-      <input class="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" value=${code} onInput=${(event) => setCode(event.target.value)} /></label>
-      <button disabled=${state.busy || !code.trim()}>Answer</button></form>`}
+      <input type="tel" value=${to} onInput=${({ target }) => setTo(target.value)} autocomplete="off" /></label>
+      <button class=${open ? "" : "primary"} aria-disabled=${state.busy} disabled=${!orchestrator}>${id ? "Send another code" : "Send code"}</button></form>
+    ${open && html`<form onSubmit=${send}><label class="field"><span>The code from the message</span>
+      <input ref=${codeInput} class="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" value=${code} onInput=${({ target }) => setCode(target.value)} /></label>
+      <button class="primary" aria-disabled=${state.busy}>Answer</button></form>`}
     <${Problem} error=${state.error} />
-    ${id && !messages.length && html`<p class="muted">The message is on its way…</p>`}
+    <p class=${`verdict ${verdict?.tone ?? ""}`} role="status">${verdict?.text}</p>
     <p class="muted small">This is what your own page would do, over the public HTTP API.</p></section>`;
 }
 
@@ -115,8 +153,7 @@ function Bubble({ message: { body, code, at: when, status, errorCode }, tap }) {
 
 // --- the engine
 
-function Engine({ id }) {
-  const { status, story, history, ended, error } = useInstance(id);
+function Engine({ instance: { id, status, story, history, ended, error } }) {
   const present = useNow();
   if (!status) return html`<section class="engine"><h2>The engine</h2><${Problem} error=${error} /></section>`;
   const wait = status.waits?.[0];
@@ -127,8 +164,8 @@ function Engine({ id }) {
     ${down && html`<div class="banner" role="alert"><b>The worker is down.</b> The countdown goes on; what was accepted is kept.</div>`}
     ${ended ? html`<${Outcome} status=${status} />` : html`<div class="gauge">
       ${wait ? html`<${Countdown} since=${wait.since} until=${wait.deadline} size=${112} />` : html`<span class="ring none">…</span>`}
-      <div><b>${wait ? `Waiting for ${wait.name}` : "Working"}</b>${tries !== undefined && tries !== null && html`<p class="tries">${Array.from({ length: 4 }, (_, place) => html`<i key=${place} class=${place < tries ? "" : "spent"}></i>`)}
-        <span>${tries} ${tries === 1 ? "try" : "tries"} left</span></p>`}
+      <div><b>${wait ? `Waiting for ${wait.name}` : "Working"}</b>${tries !== undefined && tries !== null && html`<p class="tries">${Array.from({ length: TRIES }, (_, place) => html`<i key=${place} class=${place < tries ? "" : "spent"}></i>`)}
+        <span>${left(tries)}</span></p>`}
         ${typeof hint === "string" && html`<p class="muted" role="status">${hint}</p>`}</div></div>`}
     ${story && html`<${Timeline} story=${story} now=${ended ? story.end : present * 1000} fold=${false} />`}</section>`;
 }
@@ -149,7 +186,7 @@ const FAULTS = [
   [30003, "Fail: 30003", "The next SMS is accepted, and then not delivered: handset not reached."],
 ];
 
-function Trouble({ state, reload, demo, id, messages, answer }) {
+function Trouble({ state, reload, demo, open, messages, answer }) {
   const [error, setError] = useState(null);
   const attempt = (what) => () => what().then(() => setError(null), setError);
   const arm = (next) => attempt(async () => (await post("dev/phone/faults", {}, JSON.stringify({ next: state.next === next ? null : next }), HERE), reload()));
@@ -161,9 +198,9 @@ function Trouble({ state, reload, demo, id, messages, answer }) {
   const skip = attempt(async () => setNow((await post("dev/demo/skip", { seconds: 85 }, undefined, HERE)).now));
   return html`<section class="trouble"><h2>Make trouble</h2>
     <div class="group"><h3>Now</h3>
-      <button disabled=${!id} onClick=${attempt(() => answer(wrong()))}>Wrong code</button>
+      <button disabled=${!open} onClick=${attempt(() => answer(wrong()))}>Wrong code</button>
       ${demo && html`<button onClick=${skip}>Skip 85 s</button>`}
-      ${demo && html`<button class="danger" onClick=${kill} title="kill -9 of the process that runs the engine and serves this page">Kill the worker</button>`}</div>
+      ${demo && html`<button onClick=${kill} title="kill -9 of the process that runs the engine and serves this page"><span aria-hidden="true">⚡</span> Kill the worker</button>`}</div>
     <div class="group"><h3>The next SMS</h3>${FAULTS.map(([next, label, text]) => html`<button key=${next} title=${text} aria-pressed=${state.next === next} onClick=${arm(next)}>${label}</button>`)}</div>
     <${Problem} error=${error} /></section>`;
 }

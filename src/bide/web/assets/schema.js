@@ -86,6 +86,13 @@ export function shapeOf(schema, top) {
 const titles = ({ title, description, default: preset }) =>
   Object.fromEntries(Object.entries({ title, description, default: preset }).filter(([, value]) => value !== undefined));
 
+/** The examples that a type declares. */
+export function examplesOf(schema, top) {
+  const found = resolved(schema, top);
+  const real = (found.anyOf ?? found.oneOf)?.filter((each) => each.type !== "null") ?? [];
+  return found.examples ?? (real.length === 1 ? examplesOf(real[0], top) : []);
+}
+
 /**
  * A value that fits a type for certain, as JSON text: declared examples and defaults first. Undefined where only its
  * author knows one: a pattern or a format that is not known here, a list of what has no example.
@@ -96,9 +103,11 @@ export function writtenExample(schema, top) {
   if (given !== undefined) return JSON.stringify(given);
   const options = found.anyOf ?? found.oneOf;
   if (options) return first(options.map((each) => writtenExample(each, top)).filter((text) => text !== "null")) ?? "null";
+  if (Object.keys(found).every((key) => SAYS_NOTHING.has(key))) return "null";
   return EXAMPLES[found.type]?.(found, top);
 }
 
+const SAYS_NOTHING = new Set(["$defs", "default", "description", "title"]);
 const first = (texts) => texts.find((text) => text !== undefined);
 
 const EXAMPLES = {

@@ -2,6 +2,7 @@
 
 import { get, instance as at, post } from "./api.js";
 import { SchemaForm } from "./forms.js";
+import { examplesOf } from "./schema.js";
 import { go, href, setQuery, usePlace } from "./router.js";
 import { Command, Empty, html, Problem, useData, useState } from "./ui.js";
 
@@ -36,7 +37,7 @@ function Form({ of, model }) {
     go(href(["instances", started.id]));
   };
   return html`<section class="card"><h2>${of.name}</h2>
-    <${SchemaForm} schema=${of.inputSchema} initial=${model?.input ?? undefined} send=${send} action="Start" what="Input">
+    <${SchemaForm} schema=${of.inputSchema} initial=${model?.input ?? examplesOf(of.inputSchema, of.inputSchema)[0]} send=${send} action="Start" what="Input">
       <details><summary>Id and tags</summary>
         <label class="field"><span>Instance id</span><em>made up if empty</em><input value=${id} onInput=${(event) => setId(event.target.value)} maxlength="100" /></label>
         <label class="field"><span>Tags</span><em>name:value, name:value</em><input value=${tags} onInput=${(event) => setTags(event.target.value)} /></label></details>

@@ -50,6 +50,9 @@ CREATE TABLE failures (
 );
 CREATE INDEX failures_listed ON failures (failed_at, instance_id);
 
+-- What is held, in the order of lists. These are few.
+CREATE INDEX instances_held ON instances (created_at, id) WHERE held IS NOT NULL;
+
 -- The order of lists once more for each tag: a page of the instances with a tag is a range.
 CREATE TABLE tags (
     name        text COLLATE "C" NOT NULL,

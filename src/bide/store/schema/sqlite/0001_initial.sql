@@ -48,6 +48,9 @@ CREATE INDEX instances_listed ON instances (created_at, id, status, name);
 -- What failed, by the time it did so. It has the failed instances only, so it costs the others nothing.
 CREATE INDEX instances_failed ON instances (updated_at, id) WHERE status = 'Failed';
 
+-- What is held, in the order of lists. These are few.
+CREATE INDEX instances_held ON instances (created_at, id, status, name) WHERE held IS NOT NULL;
+
 -- The order of lists once more for each tag: a page of the instances with a tag is a range.
 CREATE TABLE tags (
     name        TEXT NOT NULL,
