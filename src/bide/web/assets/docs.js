@@ -10,7 +10,7 @@ const GROUPS = ["Starting", "All instances, and the hub", "One instance"];
 export function Docs() {
   const { data, error, reload } = useData(() => get("openapi.json", {}, HERE), "openapi");
   const [text, setText] = useState("");
-  if (!data) return html`<h1>HTTP API</h1><${Problem} error=${error} retry=${reload} />`;
+  if (!data) return error && html`<h1>HTTP API</h1><${Problem} error=${error} retry=${reload} />`;
   const wanted = text.trim().toLowerCase();
   const operations = operationsOf(data).filter((each) => `${each.method} ${each.path} ${each.summary}`.toLowerCase().includes(wanted));
   const groups = GROUPS.map((group) => [group, operations.filter((each) => each.group === group)]).filter(([, found]) => found.length);
