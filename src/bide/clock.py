@@ -66,7 +66,11 @@ class SyncedClock:
 
 def _monotonic() -> int:
     """Microseconds since some instant; where that can be had, it counts while the machine sleeps, too."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
+    nanoseconds = time.monotonic_ns()
+    with_sleep: int | None = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+    if with_sleep is not None and hasattr(time, "clock_gettime_ns"):
+        nanoseconds = time.clock_gettime_ns(with_sleep)
+    return nanoseconds // 1000
 
 
 def to_datetime(at: Timestamp) -> datetime:

@@ -12,13 +12,12 @@ whole, and whoever looks for a key reads the file again when it has changed. On 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hmac
 import os
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -32,6 +31,7 @@ from msgspec.structs import replace
 from bide.clock import Timestamp, to_micros
 from bide.config import Settings
 from bide.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
+from bide.store import file_access
 from bide.store.address import require_driver
 from bide.store.protocol import Store
 
@@ -324,7 +324,7 @@ def _load(path: Path) -> tuple[tuple[Key, ...], _Seen | None]:
         return (), None
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
-    if status.st_mode & 0o077:
+    if file_access.others_may_read(status):
         raise StoreError(f"{path} holds keys, and others than its owner can read it. Run: chmod 600 {path}")
     return decode_keys(content, str(path)), _seen(status)
 
@@ -336,40 +336,22 @@ def _save(path: Path, content: bytes) -> None:
         fresh.unlink(missing_ok=True)  # left by a crash; the lock says that nobody is writing it
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
-            _keep_owner(handle, path)
+            # When root changes the keys of another user's server, that server must be able to read them afterwards.
+            file_access.keep_owner(handle, path)
             file.write(content)
             file.flush()
             os.fsync(handle)
         fresh.replace(path)
-        with _opened(path.parent) as directory:
-            os.fsync(directory)  # the name, too
+        file_access.sync_name(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _keep_owner(handle: int, path: Path) -> None:
-    """When root changes the keys of another user's server, that server must be able to read them afterwards."""
-    with suppress(FileNotFoundError):
-        status = path.stat()
-        if status.st_uid != os.geteuid():
-            os.fchown(handle, status.st_uid, status.st_gid)
-
-
 @contextmanager
 def _locked(path: Path) -> Generator[None, None, None]:
-    """Alone with the file, for as long as it takes to change it. What is locked is its directory, which stays."""
+    """Alone with the file, for as long as it takes to change it."""
     try:
-        with _opened(path.parent) as directory:
-            fcntl.flock(directory, fcntl.LOCK_EX)
+        with file_access.alone(path):
             yield
     except OSError as error:
         raise StoreError(f"{path} cannot be changed: {error.strerror}.") from error
-
-
-@contextmanager
-def _opened(directory: Path) -> Generator[int, None, None]:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)

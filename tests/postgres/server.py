@@ -6,7 +6,6 @@ Linux only: how a server is killed, and how none outlives its test run, is read 
 from __future__ import annotations
 
 import os
-import pwd
 import random
 import re
 import shutil
@@ -84,6 +83,8 @@ def _unprivileged() -> _Identity:
     """PostgreSQL refuses to run as root. Then it runs as the user that Debian made for it, or else as nobody."""
     if os.geteuid() != 0:
         return {}
+    import pwd  # POSIX has it, and these tests run there only
+
     users = {user.pw_name: user for user in pwd.getpwall()}
     user = users.get("postgres") or users["nobody"]
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -23,6 +23,7 @@ from bide.config import Settings, doubts, explain, using
 from bide.errors import StoreError
 from bide.http.auth import is_open
 from bide.keys import KeyRing, keys_path
+from bide.store.file_access import HAS_MODES, others_may_read
 from bide.store.files import SqliteStatus, status
 
 State: TypeAlias = Literal["ok", "note", "wrong"]
@@ -122,15 +123,24 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     if keys is None:
         return
     for path in (Path(settings.db), Path(f"{settings.db}.secret"), keys):
-        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-            yield Finding("files", "wrong", f"{path} has mode {mode:04o}", f"chmod 600 {path}")
-        elif path.exists():
-            yield Finding("files", "ok", f"{path} is its owner's only")
+        if path.exists():
+            yield _readers(path)
     if Path(settings.db).exists() and not Path(f"{settings.db}.secret").exists():
         yield Finding(
             "files", "wrong", f"{settings.db}.secret is missing", "Restore it: links and URIs given out need it."
         )
     yield _keys(settings, keys)
+
+
+def _readers(path: Path) -> Finding:
+    if not HAS_MODES:
+        return Finding(
+            "files", "note", f"{path} is for whoever may read {path.resolve().parent}", "Look who that is."
+        )
+    status = path.stat()
+    if others_may_read(status):
+        return Finding("files", "wrong", f"{path} has mode {stat.S_IMODE(status.st_mode):04o}", f"chmod 600 {path}")
+    return Finding("files", "ok", f"{path} is its owner's only")
 
 
 def _keys(settings: Settings, path: Path) -> Finding:

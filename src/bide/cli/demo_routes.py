@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from bide.cli.faults import Fault
 from bide.clock import SystemClock, Timestamp, to_datetime, to_micros
+from bide.engine.signals import end_at_once
 from bide.http.answers import json_answer, nothing, refusal
 from bide.http.development import DevelopmentRoute
 
@@ -46,7 +45,7 @@ class DemoClock:
         """Set it ahead, durably. Raises `OSError`, and then it is as before."""
         ahead = self._ahead + to_micros(span)
         written = self._path.with_name(f"{self._path.name}.new")
-        written.write_text(f"{ahead}\n")
+        written.write_text(f"{ahead}\n", "utf-8")
         written.replace(self._path)
         self._ahead = ahead
 
@@ -54,7 +53,7 @@ class DemoClock:
 def _ahead(path: Path) -> int:
     """The microseconds in the file; 0 if there is none."""
     try:
-        return int(path.read_text())
+        return int(path.read_text("utf-8"))
     except FileNotFoundError:
         return 0
     except (OSError, ValueError) as error:
@@ -69,7 +68,7 @@ def demo_routes(clock: DemoClock) -> list[BaseRoute]:
 
     async def kill(request: Request) -> Response:
         answer = nothing(202)
-        answer.background = BackgroundTask(os.kill, os.getpid(), signal.SIGKILL)  # once the answer is out
+        answer.background = BackgroundTask(end_at_once)  # once the answer is out
         return answer
 
     async def skip(request: Request) -> Response:

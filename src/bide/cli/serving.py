@@ -10,9 +10,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 import click
 import uvicorn
@@ -26,15 +29,17 @@ from bide.cli.options import EVERYWHERE, server_url
 from bide.clock import SystemClock
 from bide.config import Settings, using
 from bide.engine.memory import set_aside
+from bide.engine.signals import calling_on_stop
 from bide.http.app import DurableApi, create_app
 from bide.http.auth import is_open
 from bide.http.protocol import ServerConfig
 from bide.keys import key_ring, keys_path
 from bide.store.address import safe_url
 
-_ACCEPTED_AT_ONCE = 32
-"""New connections taken in one turn of the loop. uvloop takes one for each listening socket, so under load callers
-would wait for as many turns as there are callers before them: it gets the same socket so many times."""
+_LISTENING = 32 if find_spec("uvloop") else 1
+"""How often the loop gets the same socket. uvloop takes one new connection for each in a turn, so under load
+callers would wait for as many turns as there are callers before them. asyncio takes all that wait, and Windows lets
+a socket be used once."""
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -47,7 +52,8 @@ def listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # On Windows, SO_REUSEADDR would let another process take the port away.
+    listener.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR), 1)
     try:
         listener.bind((host, port))
         listener.listen(2048)  # callers are served as soon as the app is ready, not refused until then
@@ -85,6 +91,7 @@ def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable
     config = ServerConfig(
         api,
         settings,
+        loop=_event_loop(),
         lifespan="off",  # entered here, so that its errors arrive here
         log_config=None,
         access_log=False,  # it would log query strings
@@ -101,6 +108,12 @@ def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(api, _Server(config), listener, announce))
+
+
+def _event_loop() -> str:
+    """uvicorn's choice; but Windows ties a socket to the first process whose Proactor loop has used it."""
+    may_be_replaced = multiprocessing.parent_process() is not None
+    return "asyncio:SelectorEventLoop" if sys.platform == "win32" and may_be_replaced else "auto"
 
 
 def serve_file(
@@ -158,7 +171,7 @@ async def _serve(
         async with api.lifespan():
             with _stopping_on_signals(partial(_leave, api, server)):
                 ready()
-                await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))])
+                await server.serve(sockets=[listener, *(listener.dup() for _ in range(_LISTENING - 1))])
     finally:
         leave_soon()
 
@@ -191,21 +204,18 @@ def _stopping_on_signals(stop: Callable[..., None]) -> Generator[None, None, Non
 
     Afterwards SIGTERM stays without effect, because the drain is under way; SIGINT cuts it short.
     """
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop, name)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        loop.add_reader(parent.sentinel, _orphaned, stop, parent.sentinel)
-    try:
+        stop_orphaned = partial(asyncio.get_running_loop().call_soon_threadsafe, stop)
+        Thread(target=_outlive, args=(parent, stop_orphaned), name="bide-orphaned", daemon=True).start()
+    with calling_on_stop(stop):
         yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
 
 
-def _orphaned(stop: Callable[[], None], sentinel: int) -> None:
-    asyncio.get_running_loop().remove_reader(sentinel)
-    stop()
+def _outlive(parent: BaseProcess, stop: Callable[[], object]) -> None:
+    parent.join()
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        stop()
 
 
 def shown(db: str) -> str:

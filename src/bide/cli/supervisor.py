@@ -7,14 +7,17 @@ the server notices, and stops by itself (`serving`).
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from signal import Signals
 
 import click
+
+from bide.engine.signals import calling_on_stop, ctrl_c_blocked, ignore_ctrl_c, was_killed
 
 _OUTAGE_S = 2.0
 """How long the server stays away: long enough to be seen."""
@@ -36,32 +39,29 @@ class _Supervisor:
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, self._stop)
+        with calling_on_stop(self._stop):
+            return await self._serve_until_stopped()
+
+    async def _serve_until_stopped(self) -> int:
         exit_code = await self._serve_once(first=True)
-        while exit_code < 0 and not self._stopping.is_set():  # negative: it died by a signal
+        while was_killed(exit_code) and not self._stopping.is_set():
             click.echo("The worker was killed; starting it again.", err=True)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _OUTAGE_S)
             if not self._stopping.is_set():
                 exit_code = await self._serve_once(first=False)
-        return max(exit_code, 0)
+        return 0 if was_killed(exit_code) else exit_code
 
     async def _serve_once(self, *, first: bool) -> int:
-        loop = asyncio.get_running_loop()
         arguments = (self._serve, self._listener, first)
         self._process = process = get_context("spawn").Process(target=_serve_in_child, args=arguments)
         _start(process)
-        ended = asyncio.Event()
-        loop.add_reader(process.sentinel, ended.set)
-        await ended.wait()
-        loop.remove_reader(process.sentinel)
+        await asyncio.to_thread(wait, [process.sentinel])
         process.join()
         assert process.exitcode is not None
         return process.exitcode
 
-    def _stop(self) -> None:
+    def _stop(self, received: Signals) -> None:
         self._stopping.set()
         if self._process is not None and self._process.is_alive():
             self._process.terminate()
@@ -70,15 +70,11 @@ class _Supervisor:
 def _start(process: BaseProcess) -> None:
     """Ctrl+C reaches both processes. The new one begins with SIGINT blocked; here it waits until that is done."""
     resource_tracker.ensure_running()  # started with the process, it would unblock the signal again
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with ctrl_c_blocked():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _serve_in_child(serve: Callable[[socket.socket, bool], None], listener: socket.socket, first: bool) -> None:
     # Until the server has its own answer to Ctrl+C, the supervisor's SIGTERM must do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_ctrl_c()
     serve(listener, first)

@@ -4,9 +4,9 @@ Orchestrators run on the event loop's thread, so one that spins or blocks would 
 watchdog looks at what is being stepped; after the limit it reports where the code is, and sends the loop's thread a
 signal, whose handler raises `RunawayStep` inside the orchestrator. The partition then holds the instance.
 
-A signal (SIGURG, which is ignored by default) also interrupts blocking calls such as `time.sleep`, which an
-exception set from another thread does not. Python delivers signals to the main thread only: where the loop runs in
-another thread, a runaway step is reported but cannot be stopped.
+A signal also interrupts blocking calls such as `time.sleep`, which an exception set from another thread does not
+(Windows: see `signals`). Python delivers signals to the main thread only: where the loop runs in another thread, a
+runaway step is reported but cannot be stopped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from bide.core.replay import Execution
+from bide.engine.signals import INTERRUPT, interrupt
 from bide.errors import RunawayStep
 
 log = logging.getLogger("bide.worker")
@@ -39,7 +40,7 @@ class Watchdog:
         self._can_stop = threading.current_thread() is threading.main_thread()
         if self._can_stop:
             _watching.append(self)
-            signal.signal(signal.SIGURG, _interrupt_overdue)
+            signal.signal(INTERRUPT, _interrupt_overdue)
         threading.Thread(target=self._watch, name="bide-watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -47,7 +48,7 @@ class Watchdog:
         if self in _watching:
             _watching.remove(self)
             if not _watching:
-                signal.signal(signal.SIGURG, signal.SIG_DFL)
+                signal.signal(INTERRUPT, signal.SIG_DFL)
 
     def _watch(self) -> None:
         """Three looks that see the same step mean that it has run for at least the limit."""
@@ -71,7 +72,7 @@ class Watchdog:
         )
         if self._can_stop:
             self._overdue = step
-            signal.pthread_kill(self._thread_id, signal.SIGURG)
+            interrupt(self._thread_id)
 
     def interrupt(self) -> None:
         """Runs in the watched thread. The step may have ended since the signal was sent."""

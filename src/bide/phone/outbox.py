@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -98,11 +99,8 @@ def _append(path: Path, line: bytes) -> None:
     # The newline in front ends a line that a crash may have torn.
     data = b"\n" + line + b"\n"
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            written = os.write(handle, data)  # in one call, or two processes could mix their lines
-        finally:
-            os.close(handle)
+        with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o600)) as file:
+            written = file.write(data)  # in one call, or two processes could mix their lines
     except OSError as error:
         raise NotSentError(f"The outbox {path.name} cannot be written: {error.strerror}.") from None
     if written < len(data):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -14,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from bide.errors import SchemaTooNewError, StoreError, StoreInUseError
+from bide.store import file_access
 
 
 class SqliteStatus(Struct, frozen=True):
@@ -98,17 +98,16 @@ def _look_at(path: Path) -> sqlite3.Connection:
 def _owner(path: Path) -> int | None:
     """The process that has the lock, or None."""
     try:
-        handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if file_access.lock(handle):
+            return None
         said = os.read(handle, 32).strip()
         return int(said) if said.isdigit() else 0
     finally:
         os.close(handle)
-    return None
 
 
 def _migrations() -> list[Traversable]:
@@ -117,24 +116,22 @@ def _migrations() -> list[Traversable]:
 
 
 def lock(path: Path) -> int:
-    """Lock the file for this process. The kernel lets go of it when the process ends, however it ends."""
+    """Lock the file for this process. The system lets go of it when the process ends, however it ends."""
     lock_path = path.with_name(path.name + ".lock")
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # payloads are nobody else's business
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # payloads are nobody else's business
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not file_access.lock(lock):
         owner = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise StoreInUseError(
             f"{path} is in use by process {owner}. One process owns a SQLite database: stop that one, "
             "or use another file."
-        ) from error
+        )
     os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
     return lock
 
 
@@ -143,6 +140,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # else macOS does not wait for the disk; others do anyway
         connection.execute("PRAGMA mmap_size = 0")  # a disk error must come back as an error, not as a signal
     except sqlite3.Error:
         connection.close()
@@ -162,7 +160,8 @@ def migrate_schema(db: sqlite3.Connection, path: Path) -> tuple[int, int]:
             f"{path} has schema {version}; this Bide knows {len(scripts)}. Install the newer version again."
         )
     for number, script in enumerate(scripts[version:], start=version + 1):
-        db.executescript(f"BEGIN IMMEDIATE; {script.read_text()}; PRAGMA user_version = {number}; COMMIT;")
+        text = script.read_text("utf-8")
+        db.executescript(f"BEGIN IMMEDIATE; {text}; PRAGMA user_version = {number}; COMMIT;")
     return version, len(scripts)
 
 

@@ -75,7 +75,7 @@ async def _run_scripts(connection: asyncpg.Connection[Any]) -> None:
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
         await connection.execute("CREATE TABLE migrations (number integer PRIMARY KEY, at timestamptz)")
     for number, script in enumerate(_scripts()[done:], start=done + 1):
-        await connection.execute(script.read_text())
+        await connection.execute(script.read_text("utf-8"))
         await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
 
 

@@ -1,0 +1,111 @@
+"""Who may use a file, by the means of the system: `flock`, modes and owners on POSIX; `msvcrt` on Windows.
+
+Windows has no modes and owners of this kind. Who may read a file there is decided by its directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol, cast
+
+HAS_MODES = hasattr(os, "geteuid")
+"""Whether the mode of a file says who may read it."""
+_DIRECTORIES = find_spec("fcntl") is not None
+"""Whether a directory can be opened, and so be locked and synced."""
+_LOCKED_BYTE = 2**30
+"""Windows keeps others from reading what is locked, so the locked byte lies far behind what the file says."""
+
+
+class _Fcntl(Protocol):
+    LOCK_EX: int
+    LOCK_NB: int
+
+    def flock(self, handle: int, operation: int, /) -> None: ...
+
+
+class _Msvcrt(Protocol):
+    LK_LOCK: int
+    LK_NBLCK: int
+
+    def locking(self, handle: int, mode: int, size: int, /) -> None: ...
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file for whoever has this handle, or return False if another handle has it.
+
+    The system lets go of it when the handle is closed, or the process ends, however it ends.
+    """
+    try:
+        _lock(handle, wait=False)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+@contextmanager
+def alone(path: Path) -> Generator[None, None, None]:
+    """Alone with a file that may be replaced, among all who ask so. Raises `OSError`.
+
+    Waits its turn; on Windows for ten seconds at most.
+    """
+    with _lasting(path) as handle:
+        _lock(handle, wait=True)
+        yield
+
+
+def others_may_read(status: os.stat_result) -> bool:
+    """Whether the mode of a file lets others than its owner read it."""
+    return HAS_MODES and bool(status.st_mode & 0o077)
+
+
+def keep_owner(handle: int, path: Path) -> None:
+    """Give an open file to the owner of the one at `path`, if there is one and it is not ours."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        if hasattr(os, "fchown") and status.st_uid != os.fstat(handle).st_uid:
+            os.fchown(handle, status.st_uid, status.st_gid)
+
+
+def sync_name(path: Path) -> None:
+    """Let the name of a file survive power loss. On Windows it is the file system's journal that sees to it."""
+    if _DIRECTORIES:
+        with _opened(path.parent, os.O_RDONLY) as directory:
+            os.fsync(directory)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Generator[int, None, None]:
+    handle = os.open(path, flags, 0o600)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+if _DIRECTORIES:
+    _fcntl = cast("_Fcntl", import_module("fcntl"))
+
+    def _lock(handle: int, wait: bool) -> None:
+        _fcntl.flock(handle, _fcntl.LOCK_EX if wait else _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+
+    def _lasting(path: Path) -> AbstractContextManager[int]:
+        """What is locked is the directory: it stays when the file is replaced, and no one else has to make it."""
+        return _opened(path.parent, os.O_RDONLY)
+
+else:
+    _msvcrt = cast("_Msvcrt", import_module("msvcrt"))
+
+    def _lock(handle: int, wait: bool) -> None:
+        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            _msvcrt.locking(handle, _msvcrt.LK_LOCK if wait else _msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
+
+    def _lasting(path: Path) -> AbstractContextManager[int]:
+        return _opened(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT)
