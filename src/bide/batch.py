@@ -264,6 +264,8 @@ class Batch:
     """When the timers were due that fired in this step."""
     long: dict[str, int] = field(default_factory=dict[str, int])
     """The instances whose history has become long in this step, and how many steps it has, to be reported."""
+    unawaited: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What the orchestrators that ended in this step never looked at, in sentences, to be reported."""
     held: list[Instance] = field(default_factory=list[Instance])
     """The instances that this step put on hold, to be reported."""
     let_go: list[str] = field(default_factory=list[str])
@@ -275,6 +277,6 @@ class Batch:
         return not any(getattr(self, rows) for rows in _ROWS)
 
 
-_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "held", "let_go")
+_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "unawaited", "held", "let_go")
 """What a batch says beside its rows."""
 _ROWS = tuple(each.name for each in fields(Batch) if each.name not in _TOLD)

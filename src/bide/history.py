@@ -109,17 +109,22 @@ class ExecutionPurged(_Fact, frozen=True):
 
 
 class ExecutionCompleted(_Fact, frozen=True):
-    """The orchestrator returned `result`, or raised `failure`."""
+    """The orchestrator returned `result`, or raised `failure`.
+
+    `unawaited` says, a sentence each, what was lost of what it had asked for and never looked at when it returned.
+    """
 
     result: Raw = NULL
     failure: Failure | None = None
+    unawaited: tuple[str, ...] = ()
 
 
 class ContinuedAsNew(_Fact, frozen=True):
-    """This generation ended; the next starts with `input`."""
+    """This generation ended; the next starts with `input`. `unawaited` is as in `ExecutionCompleted`."""
 
     input: Raw = NULL
     keep_events: bool = True
+    unawaited: tuple[str, ...] = ()
 
 
 # --- activities

@@ -112,7 +112,7 @@ def test_every_verb_of_the_context_is_a_fact() -> None:
         TimerCancelled(2, 1_000_000),
         EventWaitCancelled(3),
         TimerCancelled(4, 2_000_000),
-        ContinuedAsNew(Raw(b"4")),
+        ContinuedAsNew(Raw(b"4"), unawaited=("The activity 'a' (id 1) was never awaited: it is given up.",)),
     ]
 
 

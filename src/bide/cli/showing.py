@@ -342,6 +342,7 @@ def _details(fact: Fact) -> str:
     failure = getattr(fact, "failure", None)
     if failure is not None:
         parts.append(f"{failure.type}: {failure.message}")
+    parts += getattr(fact, "unawaited", ())
     return "  ".join(part for part in parts if part != "null")
 
 

@@ -97,7 +97,7 @@ class Changes:
             key: request for key, request in batch.requests.items() if key[0] != instance_id or request.outlives
         }
         batch.held = [held for held in batch.held if held.id != instance_id]
-        for rows in (batch.instances, batch.forgotten, batch.undone, batch.long):
+        for rows in (batch.instances, batch.forgotten, batch.undone, batch.long, batch.unawaited):
             rows.pop(instance_id, None)
 
     def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:

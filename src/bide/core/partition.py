@@ -442,6 +442,8 @@ class Partition:
             changes.batch.answered += execution.answered
             execution.answered.clear()
         ending = asked[-1] if asked else None
+        if isinstance(ending, ExecutionCompleted | ContinuedAsNew) and ending.unawaited:
+            changes.batch.unawaited[live.instance.id] = ending.unawaited
         if type(ending) is ExecutionCompleted:
             self._complete(live, ending, execution.custom_status_json)
         elif type(ending) is ContinuedAsNew:

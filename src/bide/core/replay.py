@@ -22,7 +22,16 @@ from bide.core.isolation import Wall, own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
-from bide.core.tasks import DurableTimer, ExternalEvent, SubOrchestration, Task, cancelled, race, settle
+from bide.core.tasks import (
+    DurableTimer,
+    ExternalEvent,
+    SubOrchestration,
+    Task,
+    cancelled,
+    race,
+    settle,
+    with_watchers,
+)
 from bide.errors import (
     ContinueAsNew,
     EventTimeoutError,
@@ -144,6 +153,8 @@ class Execution(Record):
     _asked: list[Fact] = []
     _last_id: int = 0
     _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
+    _unseen: list[tuple[str, list[Task[Any]]]] = []
+    """What failed before anybody had looked at it: in words, and the tasks by which it may be seen yet."""
     _wait_changes: dict[int, _OpenWait | None] = {}
     _recorded: dict[tuple[type[Fact], int], Fact] = {}
     _discards: list[EventDiscarded] = []
@@ -335,6 +346,7 @@ class Execution(Record):
                 awaited, error, self._fault = None, self._fault, None
             elif _is_task(asked_for):
                 awaited = asked_for
+                awaited.seen_ = True
                 if not awaited.done_:
                     return awaited
                 error = awaited.error_
@@ -374,15 +386,24 @@ class Execution(Record):
                 ending: Fact = ExecutionCompleted(failure=failure_of(fault))
             case StopIteration(value=result):
                 try:
-                    ending = ExecutionCompleted(encode(result))
+                    ending = ExecutionCompleted(encode(result), unawaited=self._unawaited())
                 except PayloadError as error:
                     ending = ExecutionCompleted(failure=failure_of(error))
             case ContinueAsNew():
-                ending = ContinuedAsNew(raised.input_json, raised.keep_events)
+                ending = ContinuedAsNew(raised.input_json, raised.keep_events, self._unawaited())
             case _:
                 ending = ExecutionCompleted(failure=failure_of(self._explained(raised)))
         self._code = None
         self._asked.append(ending)
+
+    def _unawaited(self) -> tuple[str, ...]:
+        """In words: what is lost of what the code asked for, and it has never looked at it."""
+        lost = [
+            (f"{_called(target)} was never awaited: it is given up.", with_watchers(_task_of(target)))
+            for key, target in self._open.items()
+            if not _runs_on(target) and (_is_wait(target, key) or not isinstance(target, _OpenWait))
+        ]
+        return tuple(text for text, tasks in (*self._unseen, *lost) if not any(task.seen_ for task in tasks))
 
     def _explained(self, raised: BaseException) -> BaseException:
         """What looked for an event loop found none. The error says what to write instead."""
@@ -430,7 +451,7 @@ class Execution(Record):
     def _resolve_call(self, call: _Call, fact: Fact) -> None:
         match fact:
             case TaskCompleted() | SubOrchestrationInstanceCompleted():
-                self._settle_decoded(call.task, call.decode, fact.result)
+                self._settle_decoded(call, fact.result)
             case TaskFailed() | SubOrchestrationInstanceFailed():
                 self._retry_later(call, fact.failure)
             case _:  # the timer before the next attempt
@@ -443,10 +464,10 @@ class Execution(Record):
         except BaseException as raised:  # `retry_if` is the author's code: it may raise anything
             if from_outside(raised):
                 raise
-            settle(call.task, None, _undecided(call.request, failure, raised))
+            self._fail(call, _undecided(call.request, failure, raised))
             return
         if delay is None:
-            settle(call.task, None, task_error(call.request, failure))
+            self._fail(call, task_error(call.request, failure))
         else:
             self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
 
@@ -455,19 +476,26 @@ class Execution(Record):
             return None
         return self._behind_wall.run(call.retry.delay, call.request.attempt, self.at - call.began, failure)
 
-    def _settle_decoded(self, task: Task[Any], decode: Decode, text: Raw) -> None:
+    def _settle_decoded(self, target: _Call | _OpenWait, text: Raw) -> None:
         try:
-            value = decode(text)
+            value = target.decode(text)
         except PayloadError as error:
-            settle(task, None, error)
+            self._fail(target, error)
         else:
-            settle(task, value)
+            settle(_task_of(target), value)
+
+    def _fail(self, target: _Call | _OpenWait, error: Exception) -> None:
+        task = _task_of(target)
+        tasks = with_watchers(task)
+        if not any(each.seen_ for each in tasks):
+            self._unseen.append((f"{_called(target)} failed, and nobody looked at it: {said(error)}", tasks))
+        settle(task, None, error)
 
     def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
         self._close_row(wait)
         self.answered.append(self.at - wait.since)
         self._cancel_timeout(wait)
-        self._settle_decoded(wait.event, wait.decode, event.input)
+        self._settle_decoded(wait, event.input)
 
     def _time_out(self, wait: _OpenWait) -> None:
         del self._open[wait.id]
@@ -475,7 +503,7 @@ class Execution(Record):
         self._give_up(EventWaitCancelled(wait.id))
         message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
         failure = Failure("bide.errors.EventTimeoutError", message, kind="timeout")
-        settle(wait.event, None, EventTimeoutError(message, failure))
+        self._fail(wait, EventTimeoutError(message, failure))
 
     # --- what the context asks for (see context.Execution)
 
@@ -732,11 +760,10 @@ def _fits(execution: Execution, asked: Fact, recorded: Fact) -> bool:
     match asked, recorded:
         case ExecutionCompleted(failure=Failure() as mine), ExecutionCompleted(failure=Failure() as theirs):
             same = (mine.type, mine.message) == (theirs.type, theirs.message)  # a stack names lines, and lines move
-        case (ExecutionCompleted(failure=None), ExecutionCompleted(failure=None)) | (
-            ContinuedAsNew(),
-            ContinuedAsNew(),
-        ):
-            same = False
+        case ExecutionCompleted(failure=None), ExecutionCompleted(failure=None):
+            same = asked.result == recorded.result
+        case ContinuedAsNew(), ContinuedAsNew():
+            same = (asked.input, asked.keep_events) == (recorded.input, recorded.keep_events)
         case _:
             return False
     if not same:
@@ -784,6 +811,20 @@ def _undecided(request: Request, failure: Failure, raised: BaseException) -> Orc
     )
     error.__cause__ = raised
     return error
+
+
+def _called(target: _Call | _OpenWait | DurableTimer) -> str:
+    if isinstance(target, DurableTimer):
+        return f"The timer (id {target.id_})"
+    if isinstance(target, _OpenWait):
+        return f"The wait for '{target.event.name}' (id {target.id})"
+    kind = "activity" if isinstance(target.request, TaskScheduled) else "sub-orchestration"
+    return f"The {kind} '{target.request.name}' (id {target.request.id})"
+
+
+def _runs_on(target: _Call | _OpenWait | DurableTimer) -> bool:
+    """Whether the end of its orchestrator does not end it: so nothing is lost by it."""
+    return isinstance(target, _Call) and isinstance(target.request, SubOrchestrationInstanceCreated)
 
 
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:

@@ -28,15 +28,17 @@ TaskB = TypeVar("TaskB", bound="Task[Any]")
 class Task(Generic[T]):
     """Something that will be done. `await` it (or `yield` it in a generator) for its result."""
 
-    __slots__ = ("done_", "error_", "value_", "watchers_")
+    __slots__ = ("done_", "error_", "seen_", "value_", "watchers_")
 
     def __init__(self) -> None:
         self.done_ = False
+        self.seen_ = False
         self.value_: Any = None
         self.error_: Exception | None = None
         self.watchers_: list[_Combination[Any]] | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
+        self.seen_ = True
         if self.done_:
             return self.result
         value: T = yield self
@@ -45,26 +47,31 @@ class Task(Generic[T]):
     @property
     def is_completed(self) -> bool:
         """True once the task has a result or an error, or was cancelled."""
+        self.seen_ = True
         return self.done_
 
     @property
     def is_cancelled(self) -> bool:
         """True if the task was given up: awaiting it raises `TaskCancelledError`."""
-        return isinstance(self.error_, TaskCancelledError)
+        self.seen_ = True
+        return _is_cancelled(self)
 
     @property
     def is_failed(self) -> bool:
         """True if the task is done and failed, or was cancelled."""
+        self.seen_ = True
         return self.error_ is not None
 
     @property
     def error(self) -> Exception | None:
         """The error of a failed task, else None."""
+        self.seen_ = True
         return self.error_
 
     @property
     def result(self) -> T:
         """The result. Raises the task's error if it failed, `RuntimeError` if it is not done."""
+        self.seen_ = True
         if self.error_ is not None:
             raise self.error_
         if not self.done_:
@@ -156,7 +163,7 @@ class _Combination(Task[T]):
         self.children_: tuple[Task[Any], ...] = children
 
     def watch_(self, child: Task[Any]) -> None:
-        """Hear of a child that is not done."""
+        """Hear of a child that is not done. Whoever looks at this one has looked at the child."""
         if child.watchers_ is None:
             child.watchers_ = [self]
         else:
@@ -171,20 +178,19 @@ class _WhenAny(_Combination[T]):
 
     def __init__(self, children: tuple[Task[Any], ...]) -> None:
         super().__init__(children)
-        first = next((child for child in children if child.done_ and not child.is_cancelled), None)
+        for child in children:
+            if not child.done_:
+                self.watch_(child)
+        first = next((child for child in children if child.done_ and not _is_cancelled(child)), None)
         if first is not None:
             self._settle(first)
         elif all(child.done_ for child in children):
             settle(self, None, cancelled("Each task of this when_any"))
-        else:
-            for child in children:
-                if not child.done_:
-                    self.watch_(child)
 
     def child_done_(self, child: Task[Any]) -> None:
         if self.done_:
             return
-        if not child.is_cancelled:
+        if not _is_cancelled(child):
             self._settle(child)
         elif all(other.done_ for other in self.children_):
             settle(self, None, cancelled("Each task of this when_any"))
@@ -230,7 +236,7 @@ def when_any(*tasks: Task[Any]) -> Task[Any]:
 
     Raises `ValueError` without tasks, `TypeError` for what is no task.
     """
-    _check_tasks("when_any", tasks)
+    _see_done("when_any", tasks)
     if not tasks:
         raise ValueError("when_any needs at least one task: nothing could ever be first")
     return _WhenAny(tasks)
@@ -248,13 +254,17 @@ def when_all(*tasks: Task[Any]) -> Task[Any]:
     If any failed or was cancelled, it raises the error of the first of them in that order, but only once all are
     done, so that no result is lost on the way. Raises `TypeError` for what is no task.
     """
-    _check_tasks("when_all", tasks)
+    _see_done("when_all", tasks)
     return _WhenAll(tasks)
 
 
-def _check_tasks(name: str, tasks: tuple[object, ...]) -> None:
+def _see_done(name: str, tasks: tuple[object, ...]) -> None:
+    """Those that are done have no one to tell. Raises `TypeError` for what is no task."""
     for task in tasks:
-        if not isinstance(task, Task):
+        if isinstance(task, Task):
+            each: Task[Any] = task
+            each.seen_ |= each.done_
+        else:
             kind = type(task).__name__
             raise TypeError(
                 f"{name} takes tasks, each as an argument of its own: {name}(*tasks). This is a {kind}."
@@ -262,6 +272,18 @@ def _check_tasks(name: str, tasks: tuple[object, ...]) -> None:
 
 
 # --- the engine's side
+
+
+def _is_cancelled(task: Task[Any]) -> bool:
+    return isinstance(task.error_, TaskCancelledError)
+
+
+def with_watchers(task: Task[Any]) -> list[Task[Any]]:
+    """The task, and all that hear of it."""
+    found = [task]
+    for each in found:
+        found += each.watchers_ or ()
+    return found
 
 
 def cancelled(what: str) -> TaskCancelledError:

@@ -54,6 +54,7 @@ _Entry: TypeAlias = tuple[Message, Reply | None]
 _Start: TypeAlias = tuple[ScheduledActivity, Reply]
 
 
+_UNAWAITED = "Instance %s (%s) returned without awaiting all that it asked for. %s"
 _LONG = (
     "Instance %s (%s) has %d steps in its history, all of which are repeated whenever it comes back into memory. "
     "Code that goes on for ever should end a run now and then: ctx.continue_as_new(...)."
@@ -385,6 +386,8 @@ class Worker:
         self._count(batch)
         for instance_id, steps in batch.long.items():
             log.warning(_LONG, instance_id, batch.instances[instance_id].name, steps)
+        for instance_id, sentences in batch.unawaited.items():
+            log.warning(_UNAWAITED, instance_id, batch.instances[instance_id].name, " ".join(sentences))
         for instance in batch.held:
             log.warning("Instance %s is held: %s", instance.id, instance.held)
         if batch.replaced:
