@@ -183,3 +183,39 @@ def test_a_custom_status_is_a_summary(app: App, durable: Durable, status: Any, s
     else:
         assert instance.custom_status == "before"
         assert f"This custom status has {size:,} bytes of JSON; up to 16,384 are possible" in str(instance.output)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "returned", "said"),
+    [
+        (int, "12", "Expected `int`, got `str`"),
+        (int, None, "Expected `int`, got `null`"),
+        (None, "x", "Expected `null`, got `str`"),
+        (list[int], [1, "2"], "Expected `int`, got `str` - at `$[1]`"),
+    ],
+)
+def test_a_result_is_of_its_declared_type(
+    app: App, durable: Durable, wanted: Any, returned: Any, said: str
+) -> None:
+    async def gives() -> Any:
+        return returned
+
+    async def child(ctx: OrchestrationContext) -> Any:
+        return returned
+
+    async def asks(ctx: OrchestrationContext) -> str:
+        try:
+            return str(await ctx.call_activity(gives))
+        except PayloadError as error:
+            return str(error)
+
+    gives.__annotations__["return"] = child.__annotations__["return"] = wanted
+    app.activity(gives)
+    app.orchestrator(child)
+    app.orchestrator(asks)
+    ended = durable.status(durable.start(child))
+    assert ended.status is RuntimeStatus.FAILED
+    assert ended.output == f"The result of child does not fit its declared type: {said}"
+    activity = durable.output(durable.start(asks))
+    assert activity == f"The activity 'gives' (id 1) gave what does not fit its declared type: {said}"
+    durable.replay_all()

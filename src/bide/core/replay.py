@@ -386,7 +386,7 @@ class Execution(Record):
                 ending: Fact = ExecutionCompleted(failure=failure_of(fault))
             case StopIteration(value=result):
                 try:
-                    ending = ExecutionCompleted(encode(result), unawaited=self._unawaited())
+                    ending = ExecutionCompleted(self._returned(result), unawaited=self._unawaited())
                 except PayloadError as error:
                     ending = ExecutionCompleted(failure=failure_of(error))
             case ContinueAsNew():
@@ -395,6 +395,17 @@ class Execution(Record):
                 ending = ExecutionCompleted(failure=failure_of(self._explained(raised)))
         self._code = None
         self._asked.append(ending)
+
+    def _returned(self, result: object) -> Raw:
+        """The result as JSON. Raises `PayloadError` for what is none, and for what is not of the declared type."""
+        text, wanted = encode(result), self.definition.signature.result
+        if wanted is not Any:
+            try:
+                decoder(wanted)(text)
+            except MisfitError as error:
+                refusal = f"The result of {self.name} does not fit its declared type: {error}"
+                raise MisfitError(refusal, error.path) from None
+        return text
 
     def _unawaited(self) -> tuple[str, ...]:
         """In words: what is lost of what the code asked for, and it has never looked at it."""
@@ -479,6 +490,9 @@ class Execution(Record):
     def _settle_decoded(self, target: _Call | _OpenWait, text: Raw) -> None:
         try:
             value = target.decode(text)
+        except MisfitError as error:
+            refusal = f"{_called(target)} gave what does not fit its declared type: {error}"
+            self._fail(target, MisfitError(refusal, error.path))
         except PayloadError as error:
             self._fail(target, error)
         else:
