@@ -113,7 +113,7 @@ def questions(n: int) -> dict[str, tuple[str, str]]:
     instances = f"{BASE}/instances?top=100"
     return {
         "first page": (instances, ""),
-        "a page in the middle": (instances, f"{middle.created_at},{middle.id}"),
+        "a page in the middle": (instances, f"{middle.created},{middle.id}"),
         "created in one hour": (f"{instances}&createdTimeFrom={first}&createdTimeTo={last}", ""),
         **{f"status {status}": (f"{instances}&runtimeStatus={status}", "") for status in WEIGHTS},
         "status nobody has": (f"{instances}&runtimeStatus=Pending", ""),

@@ -9,11 +9,12 @@ Rows and facts refer to nothing that refers back to them, so the search for cycl
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
-from bide.clock import Timestamp
+from bide.clock import Timestamp, to_datetime
 from bide.errors import BideError, MisfitError, RequestError, error_named
 from bide.history import Fact, Step
 from bide.instance import Instance, Reuse, Wait
@@ -48,7 +49,7 @@ class AuditEntry(Struct, frozen=True, gc=False):
     was about the hub. `id` counts up, and is 0 before the entry is stored.
     """
 
-    at: Timestamp
+    time: Timestamp
     verb: str
     caller: str
     address: str
@@ -56,6 +57,11 @@ class AuditEntry(Struct, frozen=True, gc=False):
     result: str = "accepted"
     instance_id: str = ""
     id: int = 0
+
+    @property
+    def at(self) -> datetime:
+        """When it was called, in UTC. `time` is the same in microseconds."""
+        return to_datetime(self.time)
 
 
 class RequestKey(Struct, frozen=True, gc=False):

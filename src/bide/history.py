@@ -13,11 +13,12 @@ starts at 1. A *generation* is one run of an orchestrator between two continue-a
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal, TypeAlias
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
-from bide.clock import Timestamp
+from bide.clock import Timestamp, to_datetime
 
 NULL = Raw(b"null")
 ErrorClass: TypeAlias = type[BaseException]
@@ -296,12 +297,18 @@ Request: TypeAlias = TaskScheduled | TimerCreated | EventAwaited | SubOrchestrat
 class Step(Struct, frozen=True, gc=False):
     """One step of an instance: the message, and what the orchestrator asked for in answer, at one instant.
 
-    `seq` counts the steps of a generation from 0.
+    `seq` counts the steps of a generation from 0. `time` is in microseconds, as all instants within facts are; `at`
+    is the same as `datetime`.
     """
 
     seq: int
-    at: Timestamp
+    time: Timestamp = field(name="at")
     facts: tuple[Fact, ...]
+
+    @property
+    def at(self) -> datetime:
+        """When it happened, in UTC."""
+        return to_datetime(self.time)
 
 
 def describe(fact: Fact) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,7 +19,7 @@ from zlib import crc32
 from msgspec import Raw, Struct
 from msgspec.json import decode
 
-from bide.clock import Timestamp
+from bide.clock import Timestamp, to_datetime
 from bide.errors import PayloadError
 from bide.history import (
     NULL,
@@ -122,8 +123,8 @@ class Instance(Struct, frozen=True, gc=False):
     on although it has messages (G7), or is None; `held_by` who decided that: `OPERATOR`, until it is resumed; the
     version of the code that is not to try it again, because that would cost everybody; or, empty, a worker that
     found no code that fits, so that the next one that starts tries it again. Payloads
-    are JSON text; `input`, `output` and
-    `custom_status` decode them. `tags` were given at the start.
+    are JSON text; `input`, `output` and `custom_status` decode them. `tags` were given at the start. `created` and
+    `updated` are in microseconds, for the engine; `created_at` and `updated_at` are the same as `datetime`.
 
     `birth` tells this instance from all others that ever had its id: an id may be used again once its instance is
     purged or replaced. Restarting in place and continue-as-new keep it. Whatever is derived for an instance (ids of
@@ -134,8 +135,8 @@ class Instance(Struct, frozen=True, gc=False):
     id: str
     name: str
     status: RuntimeStatus
-    created_at: Timestamp
-    updated_at: Timestamp
+    created: Timestamp
+    updated: Timestamp
     input_json: Raw = NULL
     output_json: Raw = NULL
     custom_status_json: Raw = NULL
@@ -145,6 +146,16 @@ class Instance(Struct, frozen=True, gc=False):
     tags: dict[str, str] = {}
     birth: str = ""
     held_by: str = ""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was started, in UTC."""
+        return to_datetime(self.created)
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it last changed, in UTC."""
+        return to_datetime(self.updated)
 
     @property
     def input(self) -> object:
@@ -170,10 +181,20 @@ class Wait(Struct, frozen=True, gc=False):
     instance_id: str
     id: int
     name: str
-    since: Timestamp
-    deadline: Timestamp | None = None
+    opened: Timestamp
+    due: Timestamp | None = None
     schema_json: Raw = Raw(b"{}")
     orchestrator: str = ""
+
+    @property
+    def since(self) -> datetime:
+        """When it was opened, in UTC."""
+        return to_datetime(self.opened)
+
+    @property
+    def deadline(self) -> datetime | None:
+        """Until when it waits, in UTC. None: for ever."""
+        return None if self.due is None else to_datetime(self.due)
 
 
 def birth_of_child(parent: Parent) -> str:

@@ -6,12 +6,13 @@ meanwhile neither repeat nor hide others.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from bide.batch import Timer
-from bide.clock import Timestamp
+from bide.clock import Timestamp, to_timestamp
 from bide.instance import Instance, RuntimeStatus, Wait
 
 NEVER: Timestamp = 2**62
@@ -49,10 +50,13 @@ class TimerCursor(NamedTuple):
 
 
 class InstanceFilter(Struct, frozen=True, kw_only=True):
-    """Instances that meet every condition given. Times include both ends."""
+    """Instances that meet every condition given. Times include both ends.
 
-    created_from: Timestamp | None = None
-    created_to: Timestamp | None = None
+    Raises `TypeError` for a time that is no `datetime`, and `ValueError` for one without a time zone.
+    """
+
+    created_from: datetime | None = None
+    created_to: datetime | None = None
     statuses: tuple[RuntimeStatus, ...] = ()
     """Any of these; none given: all."""
     id_prefix: str = ""
@@ -62,6 +66,17 @@ class InstanceFilter(Struct, frozen=True, kw_only=True):
     """All of these, with these values."""
     held: bool = False
     """Only those that are held."""
+
+    def __post_init__(self) -> None:
+        for name, at in (("created_from", self.created_from), ("created_to", self.created_to)):
+            if at is not None:
+                _check_moment(name, at)
+
+
+def _check_moment(name: str, at: object) -> None:
+    if not isinstance(at, datetime):
+        raise TypeError(f"{name} is a datetime with a time zone, not {type(at).__qualname__}.")
+    to_timestamp(at)
 
 
 class WaitFilter(Struct, frozen=True, kw_only=True):
@@ -78,11 +93,11 @@ class WaitFilter(Struct, frozen=True, kw_only=True):
 
 
 def instance_cursor(instance: Instance) -> InstanceCursor:
-    return InstanceCursor(instance.created_at, instance.id)
+    return InstanceCursor(instance.created, instance.id)
 
 
 def failure_cursor(instance: Instance) -> FailureCursor:
-    return FailureCursor(instance.updated_at, instance.id)
+    return FailureCursor(instance.updated, instance.id)
 
 
 def timer_cursor(timer: Timer) -> TimerCursor:
@@ -90,4 +105,4 @@ def timer_cursor(timer: Timer) -> TimerCursor:
 
 
 def wait_cursor(wait: Wait) -> WaitCursor:
-    return WaitCursor(NEVER if wait.deadline is None else wait.deadline, wait.instance_id, wait.id)
+    return WaitCursor(NEVER if wait.due is None else wait.due, wait.instance_id, wait.id)

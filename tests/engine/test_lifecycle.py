@@ -107,7 +107,7 @@ def test_the_row_shows_times_input_and_output(adder: App, durable: Durable) -> N
     durable.raise_event(instance_id, "Number", 1)
     instance = durable.status(instance_id)
     assert (instance.name, instance.input, instance.output) == ("add", 5, 6)
-    assert (instance.created_at, instance.updated_at) == (began, durable.clock.now())
+    assert (instance.created, instance.updated) == (began, durable.clock.now())
 
 
 def test_an_orchestrator_may_be_a_plain_function(app: App, durable: Durable) -> None:

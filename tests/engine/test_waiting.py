@@ -467,7 +467,7 @@ def test_what_an_instance_waits_for_has_its_schema_and_times(app: App, durable: 
 
     instance = durable.start(asks)
     (wait,) = durable.waiting(instance)
-    assert (wait.name, wait.since) == ("Answer", durable.clock.now())
+    assert (wait.name, wait.opened) == ("Answer", durable.clock.now())
     assert json.loads(bytes(wait.schema_json)) == {"type": "array", "items": {"type": "integer"}}
     durable.assert_waiting_for(instance, "Answer", until="2h")
     durable.advance("1h")

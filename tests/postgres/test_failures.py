@@ -131,7 +131,7 @@ def test_workers_go_by_the_database_s_clock(database_url: str) -> None:
         hub = await workers.start("a", Fast())
         assert abs(hub.clock.now() - SystemClock().now()) < SECOND
         instance = await hub.client.get(await hub.client.start(verify, "+1425"))
-        assert abs(instance.created_at - SystemClock().now()) < 5 * SECOND
+        assert abs(instance.created - SystemClock().now()) < 5 * SECOND
 
     play(database_url, scene)
 

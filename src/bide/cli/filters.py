@@ -95,13 +95,12 @@ def filter_of(
     created_before: datetime | None,
 ) -> InstanceFilter:
     """The options as a filter."""
-    from bide.clock import to_timestamp
     from bide.instance import RuntimeStatus
     from bide.query import InstanceFilter
 
     return InstanceFilter(
-        created_from=None if created_after is None else to_timestamp(created_after),
-        created_to=None if created_before is None else to_timestamp(created_before),
+        created_from=created_after,
+        created_to=created_before,
         statuses=tuple(map(RuntimeStatus, statuses)),
         id_prefix=prefix,
         name=name,

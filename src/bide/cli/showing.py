@@ -324,9 +324,8 @@ def _branches(family: dict[str, Any], before: str, below: str) -> Iterator[str]:
 
 def _step_rows(step: Step) -> Iterator[tuple[str, str, str]]:
     """A row for each fact; what was asked for in answer is indented."""
-    from bide.clock import to_datetime
 
-    at = f"{to_datetime(step.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    at = f"{step.at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     for number, fact in enumerate(step.facts):
         yield at if number == 0 else "", ("  " if number else "") + type(fact).__name__, _details(fact)
 

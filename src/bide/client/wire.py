@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 from uuid import uuid4
@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct
 
 from bide import errors
 from bide.batch import AuditEntry
-from bide.clock import Timestamp, check_span, to_datetime, to_timestamp
+from bide.clock import check_span, to_datetime, to_timestamp
 from bide.errors import (
     AccessDeniedError,
     BideError,
@@ -177,8 +177,8 @@ def purge(instance_id: str) -> Request[PurgeResult]:
 
 
 def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResult]:
-    since = where.created_from or 0
-    parameters = {**_filter(where), "createdTimeFrom": to_datetime(since).isoformat(), "top": at_most}
+    since = where.created_from or to_datetime(0)
+    parameters = {**_filter(where), "createdTimeFrom": since.isoformat(), "top": at_most}
     return Request("DELETE", f"{BASE}/instances", PurgeResult, _given(parameters))
 
 
@@ -250,8 +250,8 @@ def instance_of(shown: StatusObject) -> Instance:
         id=shown.instance_id,
         name=shown.name,
         status=shown.runtime_status,
-        created_at=to_timestamp(shown.created_time),
-        updated_at=to_timestamp(shown.last_updated_time),
+        created=to_timestamp(shown.created_time),
+        updated=to_timestamp(shown.last_updated_time),
         input_json=shown.input,
         output_json=shown.output,
         custom_status_json=shown.custom_status,
@@ -313,8 +313,8 @@ def _filter(where: InstanceFilter) -> dict[str, Any]:
     }
 
 
-def _iso(at: Timestamp | None) -> str | None:
-    return None if at is None else to_datetime(at).isoformat()
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _given(parameters: Parameters) -> dict[str, Any]:

@@ -463,7 +463,7 @@ class Partition:
 
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
-        live.instance = changed = replace(live.instance, updated_at=batch.at, **changes)
+        live.instance = changed = replace(live.instance, updated=batch.at, **changes)
         batch.instances[changed.id] = changed
         batch.epochs[live.partition] = self.epochs[live.partition]
 

@@ -742,7 +742,7 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     for step in history:
         recorded = step.facts[1:]
         execution.expect(recorded)
-        asked = execution.advance(step.facts[0], step.at)
+        asked = execution.advance(step.facts[0], step.time)
         if len(asked) != len(recorded) or not all(
             _fits(execution, *pair) for pair in zip(asked, recorded, strict=True)
         ):

@@ -404,10 +404,10 @@ class Worker:
         for waited in batch.answered:
             metrics.response_time.add(now, waited)
         for instance in batch.replaced.values():
-            if instance.updated_at == now:  # it had not ended
+            if instance.updated == now:  # it had not ended
                 metrics.ends_of(now).count(instance.status)
         for instance in batch.instances.values():
-            if instance.created_at == now:
+            if instance.created == now:
                 metrics.ends_of(now).started += 1
             if instance.status.finished:
                 metrics.ends_of(now).count(instance.status)

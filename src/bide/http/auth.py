@@ -153,7 +153,7 @@ class Gate:
 
 def grant_expired(grant: InstanceGrant, instance: Instance, now: Timestamp) -> bool:
     """Whether a token no longer counts: some days after its instance has ended. While it runs, it does."""
-    return instance.status.finished and now >= instance.updated_at + grant.days * _DAY
+    return instance.status.finished and now >= instance.updated + grant.days * _DAY
 
 
 def _credentials(request: Request) -> set[str]:

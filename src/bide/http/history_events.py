@@ -53,7 +53,7 @@ class _Folding:
 
     def events(self, steps: Iterable[Step]) -> Iterator[Event]:
         for step in steps:
-            at = to_datetime(step.at)
+            at = step.at
             for fact in step.facts:
                 shown = self._event(fact, at)
                 if shown is not None:

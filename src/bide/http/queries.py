@@ -17,7 +17,7 @@ from msgspec.structs import fields
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from bide.clock import SECOND, Timestamp, to_span, to_timestamp
+from bide.clock import to_span
 from bide.instance import Reuse, RuntimeStatus
 from bide.query import InstanceFilter
 
@@ -315,18 +315,21 @@ def _statuses(names: tuple[str, ...]) -> tuple[RuntimeStatus, ...]:
     return tuple(_STATUSES[name] for name in sorted(known))
 
 
-def _last_shown(at: Timestamp | None) -> Timestamp | None:
+def _last_shown(at: datetime | None) -> datetime | None:
     """The last instant that is shown as this one: instances show whole seconds, so a whole second is all of it."""
-    return at + SECOND - 1 if at is not None and at % SECOND == 0 else at
+    return at + _ALL_OF_IT if at is not None and at.microsecond == 0 else at
 
 
-def _instant(name: str, text: str | None) -> Timestamp | None:
+_ALL_OF_IT = timedelta(microseconds=999_999)
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
         # A plus that nobody encoded arrives as a space.
         at = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip().upper()))
-        return to_timestamp(at if at.tzinfo else at.replace(tzinfo=UTC))
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         message = f"The parameter {name} should be a time like 2026-11-23T06:00:00Z, not {text[:40]!a}."
         raise HTTPException(400, message) from error

@@ -294,8 +294,8 @@ async def _question(
         "typed": typed,
         "problems": problems or {},
         "shown": shown,
-        "since": _moment(wait.since, now),
-        "deadline": None if wait.deadline is None else _moment(wait.deadline, now),
+        "since": _moment(wait.opened, now),
+        "deadline": None if wait.due is None else _moment(wait.due, now),
         "tries_left": _tries_left(await services.client.get(wait.instance_id)),
     }
     return html(verdict.status, "question.html", content)

@@ -302,7 +302,7 @@ def actions(status: RuntimeStatus, *, held: bool = False) -> tuple[Action, ...]:
 
 
 def step_object(step: Step) -> StepObject:
-    return StepObject(seq=step.seq, at=step.at, facts=tuple(Raw(encode(fact)) for fact in step.facts))
+    return StepObject(seq=step.seq, at=step.time, facts=tuple(Raw(encode(fact)) for fact in step.facts))
 
 
 def wait_object(wait: Wait, now: int) -> WaitObject:
@@ -310,9 +310,9 @@ def wait_object(wait: Wait, now: int) -> WaitObject:
         instance_id=wait.instance_id,
         orchestrator=wait.orchestrator,
         name=wait.name,
-        since=to_datetime(wait.since),
-        deadline=None if wait.deadline is None else to_datetime(wait.deadline),
-        overdue=wait.deadline is not None and wait.deadline < now,
+        since=wait.since,
+        deadline=wait.deadline,
+        overdue=wait.due is not None and wait.due < now,
         schema=wait.schema_json,
     )
 
@@ -350,7 +350,7 @@ def timer_object(timer: Timer, now: int) -> TimerObject:
 def audit_object(entry: AuditEntry) -> AuditObject:
     return AuditObject(
         id=entry.id,
-        at=to_datetime(entry.at),
+        at=entry.at,
         verb=entry.verb,
         caller=entry.caller,
         address=entry.address,

@@ -68,8 +68,8 @@ def status_object(
         input=instance.input_json if wanted.show_input else NULL,
         custom_status=instance.custom_status_json,
         output=instance.output_json,
-        created_time=_to_second(instance.created_at),
-        last_updated_time=_to_second(instance.updated_at),
+        created_time=_to_second(instance.created),
+        last_updated_time=_to_second(instance.updated),
         history_events=UNSET
         if steps is None
         else history_events(steps, show_input=wanted.show_input, show_output=wanted.show_history_output),

@@ -10,7 +10,7 @@ import re
 from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
-from bide.clock import Timestamp
+from bide.clock import Timestamp, to_timestamp
 from bide.query import (
     NEVER,
     FailureCursor,
@@ -177,9 +177,9 @@ def _meant(where: InstanceFilter, dialect: Dialect) -> tuple[str, _Conditions]:
     if where.tags:
         source = _tagged(where.tags, conditions)
     if where.created_from is not None:
-        conditions.add("created_at >= ?", where.created_from)
+        conditions.add("created_at >= ?", to_timestamp(where.created_from))
     if where.created_to is not None:
-        conditions.add("created_at <= ?", where.created_to)
+        conditions.add("created_at <= ?", to_timestamp(where.created_to))
     if where.statuses:
         marks = ", ".join("?" * len(where.statuses))
         conditions.add(f"status IN ({marks})", *(status.value for status in where.statuses))

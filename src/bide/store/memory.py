@@ -295,7 +295,7 @@ class MemoryStore:
         meant = sorted(
             instance_cursor(each)
             for each in self._instances.values()
-            if each.status.finished and each.updated_at < before and partition_of(each.id) in partitions
+            if each.status.finished and each.updated < before and partition_of(each.id) in partitions
         )
         found = [place for place in meant if after is None or place > after][:limit]
         return [place.id for place in found], found[-1] if len(found) == limit else None
@@ -304,7 +304,7 @@ class MemoryStore:
         meant = [
             each
             for each in self._instances.values()
-            if each.status is RuntimeStatus.FAILED and each.updated_at >= since
+            if each.status is RuntimeStatus.FAILED and each.updated >= since
         ]
         meant.sort(key=failure_cursor, reverse=True)
         return [each for each in meant if after is None or failure_cursor(each) < after][:limit]

@@ -40,8 +40,8 @@ def instance_row(instance: Instance) -> tuple[Any, ...]:
         instance.id,
         instance.name,
         str(instance.status),
-        instance.created_at,
-        instance.updated_at,
+        instance.created,
+        instance.updated,
         bytearray(instance.input_json),
         bytearray(instance.output_json),
         bytearray(instance.custom_status_json),
@@ -59,8 +59,8 @@ def instance_of(row: Sequence[Any]) -> Instance:
         id=row[0],
         name=row[1],
         status=RuntimeStatus(row[2]),
-        created_at=row[3],
-        updated_at=row[4],
+        created=row[3],
+        updated=row[4],
         input_json=Raw(row[5]),
         output_json=Raw(row[6]),
         custom_status_json=Raw(row[7]),
@@ -74,7 +74,7 @@ def instance_of(row: Sequence[Any]) -> Instance:
 
 
 def tag_rows(instance: Instance) -> list[tuple[Any, ...]]:
-    return [(name, value, instance.created_at, instance.id) for name, value in instance.tags.items()]
+    return [(name, value, instance.created, instance.id) for name, value in instance.tags.items()]
 
 
 def activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
@@ -122,11 +122,11 @@ def wait_of(row: Sequence[Any]) -> Wait:
 
 
 def wait_row(wait: Wait) -> tuple[Any, ...]:
-    return (wait.instance_id, wait.id, wait.name, wait.since, wait.deadline, bytearray(wait.schema_json))
+    return (wait.instance_id, wait.id, wait.name, wait.opened, wait.due, bytearray(wait.schema_json))
 
 
 def audit_row(entry: AuditEntry) -> tuple[Any, ...]:
-    return (entry.at, entry.verb, entry.caller, entry.address, entry.reason, entry.result, entry.instance_id)
+    return (entry.time, entry.verb, entry.caller, entry.address, entry.reason, entry.result, entry.instance_id)
 
 
 def audit_of(row: Sequence[Any]) -> AuditEntry:

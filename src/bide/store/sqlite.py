@@ -634,7 +634,7 @@ def _activity_row(call: ScheduledActivity) -> tuple[Any, ...]:
 def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
     return (
         str(instance.status),
-        instance.updated_at,
+        instance.updated,
         bytearray(instance.output_json),
         bytearray(instance.custom_status_json),
         instance.held or "",

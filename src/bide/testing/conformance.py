@@ -222,7 +222,7 @@ class StoreExam(ListExam):
     def test_every_field_of_a_row_comes_back(self, tmp_path: Path) -> None:
         row = instance(
             status=RuntimeStatus.SUSPENDED,
-            updated_at=NOW + 1,
+            updated=NOW + 1,
             input_json=Raw(b"1"),
             output_json=Raw(b"2"),
             custom_status_json=Raw(b"3"),
@@ -295,7 +295,7 @@ class StoreExam(ListExam):
             await put(store, epochs, "a", history=[step("a", 0, ExecutionStarted("order"), TimerCreated(1, NOW))])
             await put(store, epochs, "a", history=[step("a", n, EventRaised("x")) for n in (1, 2)])
             made = await store.history("a")
-            assert [(row.seq, row.at) for row in made] == [(0, NOW), (1, NOW + 1), (2, NOW + 2)]
+            assert [(row.seq, row.time) for row in made] == [(0, NOW), (1, NOW + 1), (2, NOW + 2)]
             assert made[0].facts == (ExecutionStarted("order"), TimerCreated(1, NOW))
             assert (await store.load(["a"]))["a"].history == made
 

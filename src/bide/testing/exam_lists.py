@@ -12,7 +12,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from bide.batch import AuditEntry, RequestKey, Timer
-from bide.clock import SECOND, Timestamp
+from bide.clock import SECOND, Timestamp, to_datetime
 from bide.history import EventRaised, ExecutionStarted
 from bide.instance import Instance, RuntimeStatus, Wait, partition_of
 from bide.presence import REMEMBERED, Presence
@@ -48,9 +48,9 @@ FILTERS: list[tuple[InstanceFilter, str]] = [
     (InstanceFilter(), "g f e d c b a"),
     (InstanceFilter(statuses=(FAILED,)), "f c"),
     (InstanceFilter(statuses=(FAILED, COMPLETED)), "f e c b"),
-    (InstanceFilter(created_from=NOW + 3), "g f e d"),
-    (InstanceFilter(created_to=NOW + 1), "b a"),
-    (InstanceFilter(created_from=NOW + 2, created_to=NOW + 2), "c"),
+    (InstanceFilter(created_from=to_datetime(NOW + 3)), "g f e d"),
+    (InstanceFilter(created_to=to_datetime(NOW + 1)), "b a"),
+    (InstanceFilter(created_from=to_datetime(NOW + 2), created_to=to_datetime(NOW + 2)), "c"),
     (InstanceFilter(name="pay"), "f d b"),
     (InstanceFilter(name="PAY"), ""),
     (InstanceFilter(id_prefix="a"), "a"),
@@ -61,8 +61,8 @@ FILTERS: list[tuple[InstanceFilter, str]] = [
     (InstanceFilter(tags={"team": "BLUE"}), ""),
     (InstanceFilter(held=True), "g d"),
     (InstanceFilter(held=True, name="pay"), "d"),
-    (InstanceFilter(held=True, tags={"team": "blue"}, statuses=(RUNNING,), created_from=NOW + 1), "g"),
-    (InstanceFilter(tags={"team": "blue"}, statuses=(FAILED,), name="order", created_to=NOW + 4), "c"),
+    (InstanceFilter(held=True, tags={"team": "blue"}, statuses=(RUNNING,), created_from=to_datetime(NOW + 1)), "g"),
+    (InstanceFilter(tags={"team": "blue"}, statuses=(FAILED,), name="order", created_to=to_datetime(NOW + 4)), "c"),
 ]
 
 
@@ -80,7 +80,7 @@ def crowd() -> list[Instance]:
     return [
         instance(
             name,
-            created_at=NOW + number,
+            created=NOW + number,
             status=statuses[number % 3],
             name="pay" if number % 2 else "order",
             held="Deploy code that fits." if number in (3, 6) else None,
@@ -124,7 +124,7 @@ class ListExam:
             while page := await store.instances(where, after, 2):
                 paged += [each.id for each in page]
                 after = instance_cursor(page[-1])
-                new = instance(f"new{len(paged)}", created_at=NOW + 100, name="pay", tags={"team": "blue"})
+                new = instance(f"new{len(paged)}", created=NOW + 100, name="pay", tags={"team": "blue"})
                 await put(store, epochs, instances={new.id: new})
             assert paged == whole
 
@@ -218,7 +218,7 @@ class ListExam:
     def test_ended_ones_come_in_pages_and_only_from_the_partitions_asked_for(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             ended = [
-                instance(name, status=status, updated_at=NOW + at)
+                instance(name, status=status, updated=NOW + at)
                 for name, status, at in (
                     ("a", COMPLETED, 3),
                     ("b", FAILED, 1),
@@ -227,7 +227,7 @@ class ListExam:
                 )
             ]
             epochs = await own_all(store)
-            await put(store, epochs, instances=rows(*ended, instance("e", updated_at=NOW)))
+            await put(store, epochs, instances=rows(*ended, instance("e", updated=NOW)))
             assert sorted(await all_ended(store, epochs.keys(), NOW + 9, 10)) == ["a", "b", "c"]
             assert sorted(await all_ended(store, epochs.keys(), NOW + 9, 1)) == ["a", "b", "c"]
             others = epochs.keys() - {partition_of("b")}
@@ -240,11 +240,11 @@ class ListExam:
     def test_failures_come_by_when_they_failed(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             failed = [
-                instance(name, status=FAILED, updated_at=NOW + at)
+                instance(name, status=FAILED, updated=NOW + at)
                 for name, at in zip("abcd", (3, 9, 5, 5), strict=True)
             ]
             epochs = await own_all(store)
-            await put(store, epochs, instances=rows(*failed, instance("e", updated_at=NOW + 7)))
+            await put(store, epochs, instances=rows(*failed, instance("e", updated=NOW + 7)))
             found = await store.failures(NOW + 5, None, 10)
             assert [each.id for each in found] == ["b", "d", "c"]
             first, rest = found[:1], await store.failures(NOW, failure_cursor(found[0]), 2)
@@ -321,7 +321,7 @@ class ListExam:
                 await put(store, epochs, audit=[entry])
             await store.note(AuditEntry(NOW + 9, "purge", "me", "", "3 instances"))
             found = await store.audit(None, None, 100)
-            assert [entry.at - NOW for entry in found] == [9, 4, 3, 2, 1, 0]
+            assert [entry.time - NOW for entry in found] == [9, 4, 3, 2, 1, 0]
             assert [entry.id for entry in found] == sorted({entry.id for entry in found}, reverse=True)
             assert found[-1] == AuditEntry(NOW, "start", "me", "::1", "why", "accepted", "a", found[-1].id)
             assert await store.audit(None, found[1].id, 2) == found[2:4]
@@ -371,7 +371,7 @@ class ListExam:
             rows: dict[str, Any] = {"history": [step("a", 0, ExecutionStarted("order"), EventRaised("x"))]}
             rows["requests"] = {("a", "short"): short, ("a", "long"): long}
             await put(store, epochs, instances={"a": old}, audit=[entry], parked=[event("a", 1, "b1")], **rows)
-            fresh, new = instance("a", created_at=NOW + SECOND, birth="b2"), step("a", 0, ExecutionStarted("pay"))
+            fresh, new = instance("a", created=NOW + SECOND, birth="b2"), step("a", 0, ExecutionStarted("pay"))
             await put(store, epochs, replaced={"a": old}, instances={"a": fresh}, history=[new])
             assert await store.instance("a") == fresh
             assert [each.facts for each in await store.history("a")] == [(ExecutionStarted("pay"),)]
@@ -390,7 +390,7 @@ class ListExam:
             epochs = await own_all(store)
             rows: dict[str, Any] = {"history": [step("a", 0, ExecutionStarted("order"), EventRaised("x"))]}
             await put(store, epochs, instances={"a": instance("a", tags={"n": "1"})}, **rows)
-            fresh = instance("a", created_at=NOW + SECOND, tags={"n": "2"}, birth="b2")
+            fresh = instance("a", created=NOW + SECOND, tags={"n": "2"}, birth="b2")
             new = step("a", 0, ExecutionStarted("pay"))
             await put(store, epochs, purged=["a"], instances={"a": fresh}, history=[new], inbox=[event("a", 7)])
             assert await store.instance("a") == fresh

@@ -43,8 +43,8 @@ def instance(instance_id: str = "a", **fields: Any) -> Instance:
     values: dict[str, Any] = {
         "name": "order",
         "status": RuntimeStatus.RUNNING,
-        "created_at": NOW,
-        "updated_at": NOW,
+        "created": NOW,
+        "updated": NOW,
         "birth": "b1",
     }
     return Instance(instance_id, **{**values, **fields})

@@ -407,7 +407,7 @@ class Durable:
         if isinstance(until, _Unchecked):
             return
         wanted = None if until is None else self.clock.now() + to_micros(_delta(until))
-        if all(wait.deadline != wanted for wait in waits):
+        if all(wait.due != wanted for wait in waits):
             shown = "for ever" if wanted is None else f"until {to_datetime(wanted)}"
             raise AssertionError(f"{self._describe(self.status(instance_id))} It does not wait {shown}.")
 
@@ -520,7 +520,7 @@ class Durable:
 
 
 def _in_words(wait: Wait) -> str:
-    until = "" if wait.deadline is None else f" until {to_datetime(wait.deadline)}"
+    until = "" if wait.deadline is None else f" until {wait.deadline}"
     return f"'{wait.name}'{until}"
 
 
