@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import cast
 
 from bide.errors import (
     ActivityFailedError,
@@ -50,8 +51,8 @@ class _Keeping:
     def _members(self, error: BaseException, depth: int) -> tuple[Failure, ...]:
         if not isinstance(error, BaseExceptionGroup) or depth >= _DEPTH_MAX:
             return ()
-        members: tuple[BaseException, ...] = error.exceptions
-        return tuple(self.keep(member, depth + 1) for member in members if self._room)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return tuple(self.keep(member, depth + 1) for member in group.exceptions if self._room)
 
 
 def _in_short(members: tuple[Failure, ...]) -> str:

@@ -262,8 +262,7 @@ def _see_done(name: str, tasks: tuple[object, ...]) -> None:
     """Those that are done have no one to tell. Raises `TypeError` for what is no task."""
     for task in tasks:
         if isinstance(task, Task):
-            each: Task[Any] = task
-            each.seen_ |= each.done_
+            task.seen_ |= task.done_
         else:
             kind = type(task).__name__
             raise TypeError(
