@@ -423,3 +423,53 @@ def test_a_worker_whose_task_was_cancelled_says_so_and_begins_anew(
     assert [each.message for each in caplog.records if "loop ended" in each.message] == [
         "The worker's loop ended: its task was cancelled. It begins anew in 1 s"
     ]
+
+
+async def _goes_on_whatever_it_is_told(ctx: OrchestrationContext) -> str:
+    while True:
+        with suppress(BaseException):
+            return await ctx.wait_for_external_event("Go", str)
+
+
+async def _goes_on_in_its_clean_up(ctx: OrchestrationContext) -> str:
+    try:
+        return await ctx.wait_for_external_event("Go", str)
+    finally:
+        for _ in range(100_000):
+            with suppress(BaseException):
+                await ctx.call_activity("nothing")
+                break
+
+
+@pytest.mark.parametrize("code", [_goes_on_whatever_it_is_told, _goes_on_in_its_clean_up])
+def test_code_that_catches_everything_can_be_dropped(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: None)  # Python says that it would not end
+    app = App()
+    app.orchestrator(name="stubborn")(code)
+
+    @app.activity
+    async def nothing() -> None: ...
+
+    with Durable(app, options=WorkerOptions(max_live=1)) as durable:
+        ids = [durable.start("stubborn") for _ in range(3)]
+        durable.crash()
+        durable.deploy(App())
+        for each in ids:
+            durable.raise_event(each, "Go", "on")  # it is held: its code is gone
+        durable.deploy(app)
+        assert [durable.output(each) for each in ids] == ["on"] * 3
+
+
+@pytest.mark.parametrize("code", [_goes_on_whatever_it_is_told, _goes_on_in_its_clean_up])
+def test_code_that_catches_everything_can_be_left_to_the_search_for_cycles(
+    code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: None)  # Python says that it would not end
+    app = App()
+    app.orchestrator(name="stubborn")(code)
+    app.activity(name="nothing")(lambda: None)
+    durable = Durable(app)
+    durable.start("stubborn")
+    durable._loop.close()
+    del durable, app
+    gc.collect()

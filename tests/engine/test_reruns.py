@@ -11,7 +11,7 @@ from bide import App, Instance, OrchestrationContext, OutcomeUnknownError, Runti
 from bide.batch import Batch, Message
 from bide.engine.activities import ActivityRunner
 from bide.engine.worker import Worker
-from bide.history import ExecutionStarted
+from bide.history import EventRaised, ExecutionStarted, Fact, TimerFired
 from bide.instance import PARTITIONS
 from bide.links import SignedLinks
 from bide.metrics import Metrics
@@ -129,15 +129,16 @@ def test_work_that_ends_between_kills_is_not_accused(durable: Durable) -> None:
         assert durable.output(short) == "done"
 
 
-def test_other_code_may_try_once_more(durable: Durable) -> None:
+def test_other_code_may_try_again(durable: Durable) -> None:
     hold = durable.hold("work")
     bad = durable.start("main", "bad")
     for _ in range(3):
         durable.crash()
     assert hold.open == 0
     durable.deploy(endless_app(mended))
-    assert hold.open == 1
-    durable.crash()
+    for _ in range(3):
+        assert hold.open == 1
+        durable.crash()
     assert hold.open == 0
     assert durable.status(bad).held is not None
     durable.deploy(endless_app(mended_again))
@@ -193,9 +194,12 @@ class DeadlyStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.fatal: set[str] = set()
+        self.fatal_facts: set[type[Fact]] = set()
 
     async def commit(self, batch: Batch) -> list[int]:
         if not self.fatal.isdisjoint(row.instance_id for row in batch.history):
+            raise Died
+        if any(kind.__name__.encode() in row.facts_json for row in batch.history for kind in self.fatal_facts):
             raise Died
         return await super().commit(batch)
 
@@ -276,7 +280,7 @@ def test_an_orchestrator_that_ends_three_processes_is_held_and_no_other() -> Non
     assert machine.find("c").output == "awake"
 
 
-def test_other_code_that_ends_the_process_too_is_held_at_once() -> None:
+def test_other_code_that_ends_the_process_too_is_held_as_well() -> None:
     machine = Machine()
     machine.start("sleeper", "bad")
     machine.clock.advance(timedelta(minutes=2))
@@ -284,8 +288,21 @@ def test_other_code_that_ends_the_process_too_is_held_at_once() -> None:
     machine.run("v1")
     before = machine.deaths
     machine.run("v2")
-    assert machine.deaths == before + 1
+    assert machine.deaths == before + 2
     assert machine.find("bad").held_by == "v2"
+
+
+def test_other_messages_that_are_taken_clear_nobody() -> None:
+    """Each life begins with an event that does no harm, before the one that does."""
+    machine = Machine()
+    machine.start("sleeper", "bad")
+    machine.clock.advance(timedelta(minutes=2))
+    machine.store.fatal_facts = {TimerFired}
+    for _ in range(4):
+        asyncio.run(machine.store.send([Message("bad", EventRaised("Go"))]))
+        machine.let_live(machine.process("v1"))
+    assert machine.deaths == 2
+    assert machine.find("bad").held is not None
 
 
 def test_an_orchestrator_that_ends_the_process_as_it_begins_is_held() -> None:

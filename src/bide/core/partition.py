@@ -260,7 +260,7 @@ class Partition:
             return self._drop(message, InstanceNotFoundError(message.instance_id))
         if message.generation is not None and message.generation != live.instance.generation:
             return self._drop(message)
-        if live.execution is not None and type(fact) in WORK:
+        if live.execution is not None and type(fact) in WORK and message.instance_id not in self._accused:
             return self._tell(message, live, live.execution, live.instance.status)
         return self._manage(message, live)
 
@@ -287,10 +287,12 @@ class Partition:
 
     def _apply(self, message: Message, live: _Live, status: RuntimeStatus) -> Verdict:
         execution = live.execution
+        accused = self._accused.get(live.instance.id)
+        if accused is not None:
+            if execution is not None:
+                self._drop_code(live, execution)
+            return self._hold(message, live, accused, self._code)
         if execution is None:
-            accused = self._accused.get(live.instance.id)
-            if accused is not None:
-                return self._hold(message, live, accused, self._code)
             try:
                 execution = self._revive(live)
             except (Exception, HeldStep) as error:  # code that does not fit, or is gone, or spins
@@ -415,6 +417,9 @@ class Partition:
         self._stepping = (execution,)
         try:
             replay(execution, history)
+        except BaseException:
+            execution.close()
+            raise
         finally:
             self._stepping = None
         return execution
@@ -428,7 +433,7 @@ class Partition:
             asked = execution.advance(message.fact, changes.batch.at)
             facts_json = encode_facts((message.fact, *asked))
         except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
-            live.run_by(None, execution.work)
+            self._drop_code(live, execution)
             return self._hold(message, live, _reason(error), self._holder(error))
         finally:
             self._stepping = None
@@ -453,6 +458,11 @@ class Partition:
                 live, status=status, custom_status_json=execution.custom_status_json, held=None, held_by=""
             )
         return ACCEPTED
+
+    def _drop_code(self, live: _Live, execution: Execution) -> None:
+        """Let go of the code, and not of what it waits for."""
+        live.run_by(None, execution.work)
+        execution.close()
 
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
         self._changes.record(live.instance, live.history_length, facts_json, asked)

@@ -162,6 +162,9 @@ class Execution(Record):
     differences: list[str] = []
     """In words: what the code asks for in other words than history has. Filled in on replay."""
     _fault: NotADurableTaskError | None = None
+    _dropped: bool = False
+    _refusals: int = 0
+    """How often the code asked for something while it was dropped."""
     _wall: Wall | None = None
 
     @property
@@ -243,6 +246,7 @@ class Execution(Record):
     def close(self) -> None:
         """Drop the code. Its `finally` blocks run, but what they ask for goes nowhere."""
         code, self._code = self._code, None
+        self._dropped = True
         for target in self._open.values():  # no cycle is left: what goes out of memory goes at once
             _task_of(target).watchers_ = None
         self._open.clear()
@@ -432,11 +436,17 @@ class Execution(Record):
     def _check_sent_on(self) -> None:
         """What code asks for when it was not sent on would be at another place on each replay."""
         wall = self._wall
-        if wall is None or not wall.entered:
-            raise OrchestratorError(
-                f"The context of instance '{self.instance_id}' was used while its orchestrator was not running: "
-                "from a thread, a callback, or a clean-up. Nothing was asked for."
-            )
+        if wall is not None and wall.entered:
+            return
+        if self._dropped or _is_running(self._code):  # Python closes code that nobody refers to any more
+            self._refusals += 1
+            if self._refusals > _CLOSINGS:  # it asks again and again: only what never comes brings it to await
+                self.work, self._asked = OpenWork(), []
+                return
+        raise OrchestratorError(
+            f"The context of instance '{self.instance_id}' was used while its orchestrator was not running: "
+            "from a thread, a callback, or a clean-up. Nothing was asked for."
+        )
 
     def _not_durable(self, awaited: object) -> NotADurableTaskError:
         return NotADurableTaskError(
@@ -839,6 +849,10 @@ def _called(target: _Call | _OpenWait | DurableTimer) -> str:
 def _runs_on(target: _Call | _OpenWait | DurableTimer) -> bool:
     """Whether the end of its orchestrator does not end it: so nothing is lost by it."""
     return isinstance(target, _Call) and isinstance(target.request, SubOrchestrationInstanceCreated)
+
+
+def _is_running(code: _Code | None) -> bool:
+    return getattr(code, "cr_running", False) or getattr(code, "gi_running", False)
 
 
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:

@@ -7,7 +7,8 @@ keep a whole hub down for ever.
 So what is about to run again after a worker was killed is noted before, durably, and the note goes when it has come
 to an end. What is found with a note is a suspect: after the next kill, suspects run one by one, so that only the
 one that runs is under suspicion when the process ends again. After the third, the instance is held, and says why.
-A worker that ends in order leaves no suspicion, and what has gone on for a minute is cleared of it.
+A worker that ends in order leaves no suspicion, and what has gone on for a minute is cleared of it. Other code
+begins with no note.
 
 Nothing is noted, and nothing costs anything, where the worker before was not killed.
 """
@@ -32,12 +33,21 @@ CLEARED: int = 60 * SECOND
 WARY: int = 10 * SECOND
 """How long after a worker was cut off the steps of its instances are noted before they are made."""
 
-_STEP = -1
-"""The task id under which the steps of an instance are noted."""
+_INBOX = -1
+"""The task id under which messages of the inbox are noted."""
 
 
-def step_key(instance_id: str) -> TaskKey:
-    return (instance_id, 0, _STEP, "")
+def message_key(message: Message) -> TaskKey | None:
+    """Under what the step that takes a message is noted. None: the message is not repeated by us after a crash.
+
+    What comes from outside is not; and an activity whose result makes its orchestrator end the process is noted
+    itself.
+    """
+    if message.inbox_id:
+        return (message.instance_id, 0, _INBOX, str(message.inbox_id))
+    if isinstance(message.fact, TimerFired):
+        return (message.instance_id, message.generation or 0, message.fact.id, message.birth)
+    return None
 
 
 class Reruns:
@@ -48,8 +58,6 @@ class Reruns:
         """As the store has them."""
         self._wary: dict[int, Timestamp] = {}
         """Partitions whose owner was cut off -> until when their steps are noted."""
-        self._stepped: set[str] = set()
-        """Instances that were stepped since, and so are above suspicion."""
         self._suspects: deque[tuple[ScheduledActivity, int]] = deque()
         """With what is to be noted before they run."""
         self._alone: TaskKey | None = None
@@ -71,7 +79,6 @@ class Reruns:
             each for each in self._suspects if partition_of(each[0].instance_id) not in partitions
         )
         self._wary = {each: until for each, until in self._wary.items() if each not in partitions}
-        self._stepped = {each for each in self._stepped if partition_of(each) not in partitions}
 
     def noted(self, times: Mapping[TaskKey, int]) -> None:
         """These notes are durable."""
@@ -101,8 +108,7 @@ class Reruns:
     ) -> tuple[list[ScheduledActivity], dict[TaskKey, int], list[ScheduledActivity]]:
         """Divide what was found with partitions that were taken. Suspects are kept here, to run one by one.
 
-        Returns what may run at once, what is to be noted before, and what has ended too many processes: that is
-        noted once only, so that other code may try it, alone, once more.
+        Returns what may run at once, what is to be noted before, and what has ended too many processes.
         """
         free: list[ScheduledActivity] = []
         notes: dict[TaskKey, int] = {}
@@ -112,10 +118,8 @@ class Reruns:
             was_cut_off = partition_of(activity.instance_id) in cut_off
             if was_cut_off and times + 1 >= MOST:
                 accused.append(activity)
-                notes[activity.key] = 1
             elif times:
-                once_more = MOST - 1 if activity.held_by else times + was_cut_off
-                self._suspects.append((activity, once_more))
+                self._suspects.append((activity, times + was_cut_off))
             else:
                 free.append(activity)
                 if was_cut_off:
@@ -152,23 +156,14 @@ class Reruns:
 
     # --- steps
 
-    def wary_of(self, messages: Iterable[Message], now: Timestamp) -> dict[str, int]:
-        """The instances whose steps are to be noted before, and how often they were noted already.
-
-        Messages from outside are not repeated by us, and an activity whose result makes its orchestrator end the
-        process is noted itself.
-        """
+    def wary_of(self, messages: Iterable[Message], now: Timestamp) -> dict[TaskKey, int]:
+        """The messages whose steps are to be noted before they are made, and how often each was noted already."""
         if not self._wary:
             return {}
         self._wary = {each: until for each, until in self._wary.items() if now < until}
-        found: dict[str, int] = {}
+        found: dict[TaskKey, int] = {}
         for message in messages:
-            instance_id = message.instance_id
-            kept = message.inbox_id or type(message.fact) is TimerFired
-            if kept and instance_id not in self._stepped and partition_of(instance_id) in self._wary:
-                found[instance_id] = self._times.get(step_key(instance_id), 0)
+            key = message_key(message)
+            if key is not None and partition_of(message.instance_id) in self._wary:
+                found[key] = self._times.get(key, 0)
         return found
-
-    def stepped(self, instance_ids: Iterable[str]) -> None:
-        """The steps of these instances are durable: they are above suspicion until the next worker starts."""
-        self._stepped.update(instance_ids)

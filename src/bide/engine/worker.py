@@ -27,7 +27,7 @@ from bide.core.partition import Partition
 from bide.core.registry import Registry
 from bide.engine.activities import Activities
 from bide.engine.isolation import without_loop
-from bide.engine.reruns import MOST, Reruns, step_key
+from bide.engine.reruns import MOST, Reruns, message_key
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.watching import Watchers
 from bide.errors import (
@@ -264,48 +264,57 @@ class Worker:
         if len(self.partition.epochs) < PARTITIONS:
             entries, starting = await self._hand_over(entries, starting)
         wary = self._reruns.wary_of((message for message, _ in entries), now)
-        if wary:
+        if any(wary.values()):
             entries = await self._step_suspects(now, entries, wary)
-            await self._commit(self._notes(now, {step_key(each): 1 for each, times in wary.items() if not times}))
-        await self._step_together(now, entries, starting, wary)
+        fresh = wary.keys() & {message_key(message) for message, _ in entries}
+        await self._commit(self._notes(now, dict.fromkeys(fresh, 1)))
+        await self._step_together(now, entries, starting, fresh)
 
     async def _step_suspects(
-        self, now: Timestamp, entries: Sequence[_Entry], wary: Mapping[str, int]
+        self, now: Timestamp, entries: Sequence[_Entry], wary: Mapping[TaskKey, int]
     ) -> list[_Entry]:
-        """Step one by one what was about to be stepped when a worker was cut off. Returns the other entries."""
-        suspects = {each: times for each, times in wary.items() if 0 < times < MOST - 1}
-        for instance_id, times in suspects.items():
-            own = [entry for entry in entries if entry[0].instance_id == instance_id]
-            await self._commit(self._notes(now, {step_key(instance_id): times + 1}))
-            await self._step_together(now, own, (), {instance_id: times})
+        """Step one by one what an instance is told that was stepped when a worker was cut off. Returns the others.
+
+        Whatever was about to be told it when so many processes ended, it is not told: it is held.
+        """
+        suspects = {key[0] for key, times in wary.items() if times}
+        for entry in entries:
+            message = entry[0]
+            if message.instance_id not in suspects:
+                continue
+            noted = wary.keys() & {message_key(message)}
+            accused = any(wary[each] >= MOST - 1 for each in noted)
+            if not accused:
+                await self._commit(self._notes(now, {each: wary[each] + 1 for each in noted}))
+            await self._step_together(now, [entry], (), noted, accused=accused)
         return [entry for entry in entries if entry[0].instance_id not in suspects]
 
     async def _step_together(
-        self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start], wary: Mapping[str, int]
+        self,
+        now: Timestamp,
+        entries: Sequence[_Entry],
+        starting: Sequence[_Start],
+        noted: Collection[TaskKey],
+        *,
+        accused: bool = False,
     ) -> None:
-        """One step and its commit. What `wary` says was noted more than once too often is held."""
+        """One step and its commit, with which the notes of the messages go. If they are `accused`, their instances
+        are held."""
         messages = [message for message, _ in entries]
         missing = self.partition.missing(messages)
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
         why = _ENDED_PROCESSES.format(what="Its code", times=MOST)
-        accused = {each: why for each, times in wary.items() if times >= MOST - 1}
-        batch = self.partition.step(
-            messages, now, loaded, [activity for activity, _ in starting], remembered, accused
-        )
+        held = {message.instance_id: why for message in messages} if accused else {}
+        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered, held)
         batch.reruns_closed += self._reruns.closed_by(batch)
-        if wary:
-            self._note_stepped(batch, {message.instance_id for message in messages} & wary.keys(), accused)
+        if noted:
+            batch.reruns_closed += noted
+            partitions = {partition_of(key[0]) for key in noted}
+            batch.epochs.update((each, self.partition.epochs[each]) for each in partitions)
         inbox_ids = [] if batch.empty else await self._store.commit(batch)
         self._release(batch, inbox_ids, entries, starting)
-
-    def _note_stepped(self, batch: Batch, stepped: Collection[str], accused: Collection[str]) -> None:
-        """With the step its notes go; what is held for them is noted once, so that other code tries it alone."""
-        batch.reruns_closed += [step_key(each) for each in stepped]
-        batch.reruns.update((step_key(each), 1) for each in accused)
-        batch.epochs.update((each, self.partition.epochs[each]) for each in map(partition_of, stepped))
-        self._reruns.stepped(stepped)
 
     def _notes(self, now: Timestamp, times: Mapping[TaskKey, int], closed: Sequence[TaskKey] = ()) -> Batch:
         """What is about to run, as rows."""
@@ -515,7 +524,7 @@ class Worker:
         running = [each for each in found if each.key in self._activities.running]
         others = [each for each in found if each.key not in self._activities.running]
         free, notes, accused = self._reruns.sort(others, cut_off, now)
-        batch = self._notes(now, notes)
+        batch = self._notes(now, notes, [each.key for each in accused])
         if accused:
             why = {
                 each.instance_id: _ENDED_PROCESSES.format(what=f"Its activity '{each.name}'", times=MOST)

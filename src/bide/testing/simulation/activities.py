@@ -148,6 +148,11 @@ class SimulatedActivities:
 
     async def _do(self, activity: ScheduledActivity) -> object:
         rng, hazards = self._world.rng, self._world.hazards
+        if activity.name == "deadly":
+            self._world.kill_soon(self._process)
+            await self._sleep(3600 * SECOND)
+        if activity.name == "odd":
+            raise ValueError("odd")
         fails = self._world.hostile and rng.random() < hazards.body_fails
         if self._world.hostile and rng.random() < hazards.late:
             await self._sleep(rng.randint(SECOND, 40 * SECOND))

@@ -7,11 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 from bide.core.replay import check_replay
+from bide.engine.isolation import without_loop
 from bide.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated, Step
 from bide.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.simulation.clients import Client, code_for_instance
 from bide.testing.simulation.ledger import Past, Sent
+from bide.testing.simulation.rogues import ends_as
 from bide.testing.simulation.workload import registry
 from bide.testing.simulation.world import World
 
@@ -56,7 +58,8 @@ async def _check_instance(world: World, instance_id: str) -> None:
 
 def _check_replay(world: World, instance: Instance, history: list[Step]) -> None:
     try:
-        check_replay(registry(), instance.name, instance.id, instance.generation, history)
+        with without_loop():
+            check_replay(registry(), instance.name, instance.id, instance.generation, history)
     except Exception as error:  # a history that was damaged may break replay in any way
         world.report.broken("replay", f"{instance.id}: {error!r}")
     world.report.checks["replay"] += 1
@@ -119,6 +122,10 @@ async def _check_story(world: World, client: Client) -> None:
         sent = [event for event in sent if not event.relayed]
     for name in {event.name.lower(): None for event in sent}:
         _check_order(world, [event for event in sent if event.name.lower() == name], _payloads(past, name))
+    if client.name == "rogue":
+        expected = ends_as(str(client.value))
+        text = f"{client.instance_id}, which {client.value}, is {instance.status}: {instance.output}"
+        report.check("isolation", instance.status is expected, text)
     if instance.status is RuntimeStatus.COMPLETED:
         _check_output(world, client, past, instance.output)
 
@@ -165,6 +172,8 @@ def _ordered(one: Sent, other: Sent) -> bool:
 def _check_output(world: World, client: Client, past: Past, output: Any) -> None:
     holds = True
     match client.name:
+        case "rogue":
+            holds = client.value != "keeps its context" or output is True
         case "fan":
             holds = output == [2 * number for number in range(int(str(client.value)))]
         case "chain":
@@ -184,6 +193,9 @@ def _check_output(world: World, client: Client, past: Past, output: Any) -> None
             _check_fifo(world, client, past, "late", [got for got in output if "#" in got and "early" not in got])
         case _:
             pass
+    if client.name in ("chain", "parent"):
+        seen = output == -2 or (isinstance(output, list) and -2 in output)
+        world.report.check("isolation", not seen, f"{client.instance_id} saw the context of another instance")
     world.report.check("outcome", holds, f"{client.instance_id}: {output} for {client.value}")
 
 

@@ -31,6 +31,7 @@ from bide.instance import Instance, RuntimeStatus
 from bide.payload import encode
 from bide.testing.simulation.actors import Actor, Until
 from bide.testing.simulation.ledger import Sent
+from bide.testing.simulation.rogues import DEADLY, KINDS
 from bide.testing.simulation.workload import UNFIT
 from bide.testing.simulation.world import Process, World
 
@@ -310,6 +311,29 @@ class Player(Client):
             await self.tell("Ball")
 
 
+class Rogue(Client):
+    """One whose code misbehaves. If it ends processes, it is held, and then terminated."""
+
+    def __init__(self, world: World, instance_id: str, kind: str) -> None:
+        super().__init__(world, instance_id, "rogue", kind)
+        if kind in DEADLY:
+            world.deadly.add(instance_id)
+
+    async def talk(self) -> None:
+        await self.tell("Go")
+
+    async def until_ended(self) -> None:
+        while not (instance := await self.look()) or not instance.status.finished:
+            await self.sleep(7 * SECOND)
+            if instance is None:
+                continue
+            if instance.held_by and self.instance_id in self.world.deadly:
+                await self.send(ExecutionTerminated("it ends every process"))
+            if not self.world.hostile:
+                await self.send(ExecutionResumed()) if instance.status is RuntimeStatus.SUSPENDED else None
+                await self.tell("Go")
+
+
 class Meddler(Client):
     """Suspends, resumes and terminates the instances of others."""
 
@@ -334,7 +358,8 @@ class Operator(Client):
     async def live(self) -> None:
         held = self.world.ledger.held
         while held or len(self.world.clients) > 1:
-            for self.instance_id in sorted(held):
+            for instance_id in sorted(held - self.world.deadly):
+                self.instance_id = instance_id
                 await self.send(ExecutionResumed())
             await self.sleep(7 * SECOND)
 
@@ -353,8 +378,10 @@ def populate(world: World) -> list[Client]:
     for client in clients:
         if client.name != "play" and not (world.hazards.deploy and client.name in UNFIT):
             client.lives = rng.choice((1, 1, 2, 3))
+    for number in range(world.hazards.rogues):
+        clients.append(Rogue(world, f"rogue-{world.report.seed}-{number}", rng.choice(KINDS)))
     if world.hazards.meddle:
-        targets = [client for client in clients if not isinstance(client, Player)]
+        targets = [client for client in clients if not isinstance(client, Player | Rogue)]
         if targets:
             clients.append(Meddler(world, rng.choice(targets).instance_id, "", None))
     world.clients = [Actor(f"client of {client.instance_id}", client.live()) for client in clients]

@@ -6,7 +6,7 @@ every answer a client got. Most promises are checked here, on the spot; the othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -33,7 +33,7 @@ from bide.history import (
 )
 from bide.instance import partition_of
 from bide.store.protocol import Store
-from bide.testing.faults import Faults, FaultyStore
+from bide.testing.faults import Faults, FaultyStore, Pause
 from bide.testing.simulation.report import Report
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
@@ -291,8 +291,16 @@ class Ledger:
 class WatchedStore(FaultyStore):
     """A faulty store whose effects go into the ledger at the moment they happen."""
 
-    def __init__(self, store: Store, faults: Faults, ledger: Ledger, unfit: frozenset[str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        faults: Faults,
+        ledger: Ledger,
+        unfit: frozenset[str],
+        dies_of: Callable[[Batch], bool],
+    ) -> None:
         super().__init__(store, faults)
+        self._dies_of = dies_of
         self._ledger = ledger
         self._unfit = unfit
 
@@ -312,6 +320,8 @@ class WatchedStore(FaultyStore):
         return await self._through("commit", self._commit, batch)
 
     async def _commit(self, batch: Batch) -> list[int]:
+        while self._dies_of(batch):
+            await Pause()
         ids = await self._store.commit(batch)
         self._ledger.committed(batch, self._unfit)
         return ids

@@ -18,6 +18,7 @@ PROMISES: dict[str, str] = {
     "G5": "one recorded result; no blind repetition",
     "G6": "nothing written under an old epoch",
     "G7": "held, not failed, while the code does not fit",
+    "isolation": "code that misbehaves harms nobody else",
     "births": "nothing of one instance in another that has its id later",
     "replay": "replay gives exactly the recorded facts",
     "rest": "after the faults, everything comes to rest",

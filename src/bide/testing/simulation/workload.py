@@ -23,6 +23,8 @@ from bide.errors import (
     SubOrchestrationFailedError,
 )
 from bide.retry import RetryPolicy
+from bide.testing.simulation import rogues
+from bide.testing.simulation.rogues import clean
 
 UNFIT = frozenset({"collect", "verify", "patient"})
 
@@ -77,7 +79,7 @@ async def chain(ctx: OrchestrationContext, length: int) -> int:
             number = await ctx.with_options(retry=policy).call_activity(flaky, number)
         except ActivityFailedError:
             return -1
-    return number
+    return number if clean() else -2
 
 
 async def pay(ctx: OrchestrationContext, amount: int) -> str:
@@ -116,6 +118,8 @@ async def parent(ctx: OrchestrationContext, width: int) -> list[int]:
 
 async def child(ctx: OrchestrationContext, number: int) -> int:
     doubled = await ctx.call_activity(double, number)
+    if not clean():
+        return -2
     with suppress(EventTimeoutError):
         await ctx.wait_for_external_event("Go", str, timeout=timedelta(seconds=10))
     if number % 2:
@@ -217,4 +221,5 @@ def registry(version: int = 1) -> Registry:
         reconcile = find_sms if activity is send_sms else None
         unknown_on = (CarrierTimeout,) if once else ()
         found.add_activity(ActivityDefinition(activity.__name__, activity, signature, once, reconcile, unknown_on))
+    rogues.add_to(found)
     return found

@@ -13,7 +13,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from bide.batch import Message
+from bide.batch import Batch, Message
 from bide.clock import SECOND, Clock, Timestamp
 from bide.engine.worker import Worker, WorkerOptions
 from bide.errors import BideError
@@ -53,6 +53,8 @@ class Hazards:
     """Odds that a process crashes or is paused at the worst moment: around an effect, and while claiming it."""
     meddle: bool
     deploy: bool
+    rogues: int
+    """How many instances misbehave."""
     steps: int
     options: WorkerOptions
 
@@ -76,6 +78,7 @@ class Hazards:
             brink=some(0.25),
             meddle=rng.random() < 0.6,
             deploy=rng.random() < 0.25,
+            rogues=rng.choice((0, 0, 1, 2, 3)),
             steps=rng.choice((200, 400, 700)),
             options=WorkerOptions(
                 max_live=rng.choice((1, 2, 3, 10_000)),
@@ -110,7 +113,7 @@ class Process:
         self._turn: Coroutine[Any, Any, bool] | None = None
         self._awake = True
         unfit = frozenset[str]() if version == 1 else UNFIT
-        store = WatchedStore(world.store, _ProcessFaults(world, name), world.ledger, unfit)
+        store = WatchedStore(world.store, _ProcessFaults(world, name), world.ledger, unfit, self._dies_of)
         options, clock = world.hazards.options, world.plant.clock(world.clock)
         self.worker = world.plant.worker(
             store,
@@ -123,6 +126,15 @@ class Process:
             options,
             f"v{version}",
         )
+
+    def _dies_of(self, batch: Batch) -> bool:
+        """Whether the code of a step in this batch ends the process."""
+        rows = [row for row in batch.history if b"TimerFired" in row.facts_json]
+        stepped = [batch.instances[row.instance_id] for row in rows]
+        fatal = any(each.name == "rogue" and each.input == "ends the process" for each in stepped)
+        if fatal:
+            self.world.kill_soon(self)
+        return fatal
 
     def ready(self) -> bool:
         if self.paused_until > self.world.now:
@@ -159,6 +171,7 @@ class Process:
         if self._turn is not None:
             self._turn.close()
         self.activities.drop()
+        self.worker.partition.forget()
 
     def submit(self, message: Message, reply: Callable[[BideError | None], None]) -> None:
         self.worker.submit(message, reply)
@@ -215,6 +228,9 @@ class World:
         self.clients: list[Actor] = []
         self.running: list[tuple[Process, Actor]] = []
         self._doomed: list[Process] = []
+        self._dying: list[Process] = []
+        self.deadly: set[str] = set()
+        """Instances that end processes."""
         self._restarts: list[Timestamp] = [self.now] * self.hazards.workers
         self._born = 0
 
@@ -252,6 +268,10 @@ class World:
     def step(self) -> None:
         """One step of somebody, or a while of nothing."""
         self.steps += 1
+        dying, self._dying = self._dying, []
+        for process in dying:
+            if process.alive:
+                self.crash(process)
         if self.hostile:
             self._strike()
         self._restart()
@@ -300,6 +320,10 @@ class World:
                 self.pause(rng.choice(self.processes))
         if rng.random() < hazards.clock_back:
             self.step_clock_back()
+
+    def kill_soon(self, process: Process) -> None:
+        """The code that it runs ends it."""
+        self._dying.append(process)
 
     def doom(self, process: Process) -> None:
         """Let the next step be the last of this process, at least for a while."""

@@ -90,8 +90,8 @@ CREATE TABLE activities (
     PRIMARY KEY (instance_id, generation, task_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
--- What was about to run again after the worker before was killed: an activity's body, or the next step of an
--- orchestrator (task -1). What has ended so many processes that way is held. Empty at nearly all times.
+-- What was about to run again after the worker before was killed: an activity's body, or the step for a timer or for
+-- a message of the inbox (task -1; `birth` is the message's id). What has ended so many processes that way is held. Empty at nearly all times.
 CREATE TABLE reruns (
     instance_id text COLLATE "C" NOT NULL,
     generation  integer NOT NULL,
