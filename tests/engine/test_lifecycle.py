@@ -202,6 +202,27 @@ def test_an_answer_and_its_deadline_while_suspended_the_first_wins(app: App, dur
     durable.replay_all()
 
 
+def test_what_the_code_gave_up_on_its_way_is_not_told_any_more(app: App, durable: Durable) -> None:
+    """The answer and the deadline came while it was suspended; on hearing the answer it gives up the deadline."""
+
+    @app.orchestrator
+    async def verify(ctx: OrchestrationContext) -> list[str]:
+        answer, deadline = ctx.wait_for_external_event("Answer", str), ctx.create_timer(timedelta(seconds=10))
+        await when_any(answer, deadline)
+        deadline.cancel()
+        return [answer.result, await ctx.wait_for_external_event("Note", str)]
+
+    instance = durable.start(verify)
+    durable.suspend(instance)
+    durable.raise_event(instance, "Answer", "in time")
+    durable.advance("1m")
+    durable.resume(instance)
+    assert durable.status(instance).held is None
+    durable.raise_event(instance, "Note", "thanks")
+    assert durable.output(instance) == ["in time", "thanks"]
+    durable.replay_all()
+
+
 def test_a_wait_with_a_timeout_ends_while_suspended(app: App, durable: Durable) -> None:
     @app.orchestrator
     async def patient(ctx: OrchestrationContext) -> str:

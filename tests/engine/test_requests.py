@@ -117,6 +117,31 @@ def test_what_found_no_instance_is_judged_anew(adder: App, durable: Durable) -> 
     assert durable.output("later") == 5
 
 
+@pytest.mark.parametrize("by", ["purge", "replace"])
+def test_a_key_is_free_again_when_its_instance_makes_way_in_the_same_step(
+    adder: App, durable: Durable, by: str
+) -> None:
+    """What the first one was told says nothing of the one that has the id now."""
+    durable.start("add", 0, instance_id="a")
+    assert durable.output("a") == 0
+
+    async def at_once() -> list[object]:
+        client = durable.client
+        making_way = [client.purge("a")] if by == "purge" else []
+        return await asyncio.gather(
+            client.raise_event("a", "Number", 5, idempotency_key="key"),
+            *making_way,
+            client.start("add", 1, instance_id="a", reuse="ended"),
+            client.raise_event("a", "Number", 5, idempotency_key="key"),
+            return_exceptions=True,
+        )
+
+    told = durable.run(at_once())
+    assert isinstance(told[0], InstanceFinishedError)
+    assert told[-1] is None
+    assert durable.output("a") == 5
+
+
 def test_two_events_with_one_key_at_once_count_once(adder: App, durable: Durable) -> None:
     instance_id = durable.start("add")
 

@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from bide import App, OrchestrationContext
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
@@ -97,3 +99,53 @@ def test_who_waits_at_the_first_failure_is_answered_by_the_second(app: App) -> N
         assert isinstance(second.exception(), StoreUnavailableError)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("away", ["when it is to be written", "before it comes"])
+def test_a_result_outlives_the_store_s_absence(app: App, away: str) -> None:
+    """It is in memory only. The body of a once-activity must not run again, nor is it unknown what it did."""
+    clock, outage, runs = ManualClock(), Outage(), []
+    paid = asyncio.Event()
+
+    @app.activity(once=True)
+    async def pay() -> str:
+        runs.append("pay")
+        await paid.wait()
+        outage.lasts = True
+        return "receipt"
+
+    @app.orchestrator
+    async def order(ctx: OrchestrationContext) -> str:
+        return await ctx.call_activity(pay)
+
+    async def story() -> None:
+        store = FaultyStore(MemoryStore(), outage)
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        client = Client(worker, store, app.registry, clock)
+
+        async def go_on() -> None:
+            for _ in range(10):
+                await worker.turn()
+                await asyncio.sleep(0)
+                clock.advance(timedelta(seconds=1))
+
+        starting = asyncio.create_task(client.start(order))
+        await go_on()
+        instance_id = await starting
+        assert runs == ["pay"]
+        if away == "before it comes":
+            outage.lasts = True
+            clock.advance(timedelta(minutes=1))
+            await go_on()
+            assert not client.ready, "the next timers could not be read"
+        paid.set()
+        await go_on()
+        assert not client.ready, "the result could not be written"
+        outage.lasts = False
+        await go_on()
+        assert (await client.get(instance_id)).output == "receipt"
+
+    asyncio.run(story())
+    assert runs == ["pay"]

@@ -168,11 +168,37 @@ def test_a_commit_is_on_the_disk_when_it_returns(path: Path, writer_thread: bool
     async def question(store: SqliteStore) -> None:
         modes = [
             await store._write(lambda db, name=name: db.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("journal_mode", "synchronous", "mmap_size")
+            for name in ("journal_mode", "synchronous", "fullfsync", "mmap_size")
         ]
-        assert modes == ["wal", 2, 0]
+        assert modes == ["wal", 2, 1, 0]
 
     opened(path, question, writer_thread=writer_thread)
+
+
+def test_a_commit_that_nobody_waited_for_is_seen(path: Path) -> None:
+    """Whoever waits for a commit may be gone before its end: it happens all the same."""
+
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a")
+        for turns in range(1_000):  # until the thread has begun before the caller goes
+            other = sqlite3.connect(path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")  # so that it does not end before
+            committing = asyncio.create_task(put(store, epochs, instances={"a": instance(name=f"after {turns}")}))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            committing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await committing
+            other.close()
+            await store.verdicts("nobody")  # comes after it
+            (row,) = await store.rows(["a"])
+            assert await store.instance("a") == row
+            if row.name != "order":
+                return
+        raise AssertionError("no commit went on without its caller")
+
+    opened(path, question, writer_thread=True)
 
 
 @pytest.mark.parametrize("writer_thread", [False, True])

@@ -181,7 +181,6 @@ class Partition:
         for instance_id in instance_ids:
             self._changes.fence(partition_of(instance_id))
             self._changes.batch.purged.append(instance_id)
-            self._held.discard(instance_id)
         return self._changes.batch
 
     def hold(
@@ -357,7 +356,6 @@ class Partition:
             self._end(live, ExecutionTerminated("Replaced by another instance with this id.", recurse=True))
         self._changes.make_way(live.instance)
         self._forget_requests(live.instance.id, outliving=False)
-        self._held.discard(live.instance.id)
         return self._bear(message, fact)
 
     def _begin(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
@@ -474,6 +472,8 @@ class Partition:
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
         live.instance = changed = replace(live.instance, updated=batch.at, **changes)
+        if changed.held is None:
+            self._held.discard(changed.id)
         batch.instances[changed.id] = changed
         batch.epochs[live.partition] = self.epochs[live.partition]
 
@@ -562,7 +562,6 @@ class Partition:
             self._changes.send(instance.id, message.fact, birth=instance.birth)  # its new rows must be there first
             return self._drop(message)
         del self._live[instance.id]
-        self._held.discard(instance.id)
         self._changes.batch.purged.append(instance.id)
         self._forget_requests(instance.id, outliving=True)
         return self._drop(message)
@@ -640,7 +639,6 @@ class Partition:
 
     def _let_go(self, message: Message, live: _Live) -> Verdict:
         """Somebody says that the instance is to go on: whatever it was kept from is tried again."""
-        self._held.discard(live.instance.id)
         self._change(live, held=None, held_by="")
         self._changes.batch.let_go.append(live.instance.id)
         if live.instance.status is RuntimeStatus.SUSPENDED:
