@@ -15,6 +15,7 @@ from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
+from bide.testing.harness import Durable
 
 SECRET = bytes(32)
 
@@ -57,3 +58,32 @@ def test_what_comes_between_two_generations_is_not_overtaken_by_what_another_wor
         return bytes(row.output_json)
 
     assert asyncio.run(main()) == b"[1,2,3,4]"
+
+
+def test_what_comes_in_the_step_that_resumes_a_held_instance_comes_once(app: App, durable: Durable) -> None:
+    """The inbox is read again for it; what had just been taken from there is not taken twice."""
+    changed = False
+
+    @app.orchestrator
+    async def collect(ctx: OrchestrationContext) -> list[str]:
+        await ctx.wait_for_external_event("Other" if changed else "Go")
+        return [await ctx.wait_for_external_event("Item", str) for _ in range(3)]
+
+    @app.orchestrator
+    async def send(ctx: OrchestrationContext, to: str) -> None:
+        ctx.send_event(to, "Item", "a")
+
+    instance = durable.start(collect)
+    durable.raise_event(instance, "Go")
+    changed = True
+    durable.crash()
+    durable.raise_event(instance, "Item", "first")
+    assert durable.status(instance).held is not None
+    changed = False
+
+    async def at_once() -> None:
+        await asyncio.gather(durable.client.start(send, instance), durable.client.resume(instance))
+
+    durable.run(at_once())
+    durable.raise_event(instance, "Item", "last")
+    assert durable.output(instance) == ["first", "a", "last"]

@@ -175,6 +175,19 @@ def test_a_commit_is_on_the_disk_when_it_returns(path: Path, writer_thread: bool
     opened(path, question, writer_thread=writer_thread)
 
 
+def test_a_row_that_has_grown_is_the_new_one(path: Path) -> None:
+    """Small rows that changed last are kept in memory; a large one takes the place of the small one there was."""
+
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        for output in (SMALL, Raw(b'"' + b"large" * 1_000 + b'"'), SMALL):
+            row = instance(output_json=output)
+            await put(store, epochs, instances={"a": row})
+            assert await store.instance("a") == row
+
+    opened(path, question)
+
+
 def test_a_commit_that_nobody_waited_for_is_seen(path: Path) -> None:
     """Whoever waits for a commit may be gone before its end: it happens all the same."""
 
