@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 from zlib import crc32
 
 from msgspec import Raw, Struct
@@ -39,6 +39,7 @@ from bide.history import (
     TaskFailed,
     TimerFired,
 )
+from bide.payload import check_text
 
 BIRTH_LENGTH = 8
 """So many characters are a birth: enough of chance, and links stay short."""
@@ -208,11 +209,13 @@ def birth_of(chance: bytes) -> str:
     return urlsafe_b64encode(chance).decode()
 
 
-def check_instance_id(instance_id: str) -> str:
+def check_instance_id(instance_id: object) -> str:
     """The id itself, if it can be one: 1 to 100 printable characters, none of `/ \\ # ?`, and not `.` or `..`.
 
     Raises `PayloadError`.
     """
+    if not isinstance(instance_id, str):
+        return check_text(instance_id, "An instance id")
     if not can_name(instance_id, 100) or not _RESERVED.isdisjoint(instance_id):
         raise PayloadError(
             "An instance id is 1 to 100 printable characters, none of them / \\ # or ?, and not . or ..; "
@@ -221,9 +224,13 @@ def check_instance_id(instance_id: str) -> str:
     return instance_id
 
 
-@lru_cache(1024)
-def check_event_name(name: str) -> str:
+def check_event_name(name: object) -> str:
     """The name itself, if it can be one: 1 to 200 printable characters, not `.` or `..`. Raises `PayloadError`."""
+    return _checked_event_name(name) if isinstance(name, str) else check_text(name, "An event's name")
+
+
+@lru_cache(1024)
+def _checked_event_name(name: str) -> str:
     if not can_name(name, MAX_NAME):
         raise PayloadError(
             f"An event's name is 1 to {MAX_NAME} printable characters, and not . or ..; this one is {name[:100]!a}."
@@ -236,20 +243,26 @@ def can_name(text: str, longest: int) -> bool:
     return 0 < len(text) <= longest and text.isprintable() and text not in (".", "..")
 
 
-def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def check_tags(tags: object) -> dict[str, str]:
     """The tags themselves, if they can be. Raises `PayloadError`.
 
     There are up to 20. A name is 1 to 50 out of `A-Z a-z 0-9 . _ -`; a value is up to 200 characters, none of them
     a control character.
     """
-    if len(tags) > 20:
-        raise PayloadError(f"An instance has up to 20 tags; these are {len(tags)}.")
-    for name, value in tags.items():
+    if not isinstance(tags, Mapping):
+        raise PayloadError(f"Tags are a mapping of names to values; this is a {type(tags).__qualname__}.")
+    found = {
+        check_text(name, "A tag's name"): check_text(value, "A tag's value")
+        for name, value in cast("Mapping[object, object]", tags).items()
+    }
+    if len(found) > 20:
+        raise PayloadError(f"An instance has up to 20 tags; these are {len(found)}.")
+    for name, value in found.items():
         if _TAG_NAME.fullmatch(name) is None:
             raise PayloadError(f"A tag's name is 1 to 50 letters, digits and . _ or -; this one is {name[:100]!a}.")
         if _TAG_VALUE.fullmatch(value) is None:
             raise PayloadError(f"The value of the tag '{name}' should be up to 200 characters without line breaks.")
-    return dict(tags)
+    return found
 
 
 def partition_of(instance_id: str) -> int:

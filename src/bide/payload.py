@@ -230,7 +230,8 @@ def check_text(text: object, what: str) -> str:
         raise PayloadError(f"{what} is a text; this one is a {type(text).__qualname__}.")
     if "\0" in text:
         raise PayloadError(f"{what} cannot have a NUL character in it.")
-    encode(text)
+    if not text.isascii():
+        encode(text)
     return text
 
 

@@ -222,7 +222,7 @@ class Client:
         refuses the data (then the wait stays open), and `RequestReusedError` if the key was used for another event.
         """
         text = _payload(data)
-        request = self._request("event", idempotency_key, name.lower(), text)
+        request = self._request("event", idempotency_key, check_event_name(name).lower(), text)
         await self._raise(instance_id, name, text, request, "raiseEvent")
 
     async def respond(self, instance_id: str, name: str, data: object, *, once_key: str | None = None) -> None:
@@ -326,7 +326,7 @@ class Client:
 
     async def get(self, instance_id: str) -> Instance:
         """The instance as it is now. Raises `InstanceNotFoundError`."""
-        instance = await self._store.instance(instance_id)
+        instance = await self._store.instance(check_text(instance_id, "An instance id"))
         if instance is None or self._is_foreign(instance):
             raise InstanceNotFoundError(instance_id)
         return instance
@@ -336,7 +336,7 @@ class Client:
 
     async def waits(self, instance_id: str) -> list[Wait]:
         """Which events the instance waits for, since when and until when (G9). Raises `InstanceNotFoundError`."""
-        found = await self._store.waits(instance_id)
+        found = await self._store.waits(check_text(instance_id, "An instance id"))
         await self.get(instance_id)  # afterwards: a birth that is there still was there before
         return found
 
@@ -349,7 +349,7 @@ class Client:
 
     async def history(self, instance_id: str) -> list[Step]:
         """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
-        found = await self._store.history(instance_id)
+        found = await self._store.history(check_text(instance_id, "An instance id"))
         await self.get(instance_id)  # afterwards, as above
         return found
 
@@ -455,11 +455,14 @@ class Client:
         self, instance_id: str | None = None, *, before: int | None = None, limit: int = 100
     ) -> list[AuditEntry]:
         """Up to `limit` entries of the audit, newest first: of one instance, or of all and the hub."""
+        if instance_id is not None:
+            check_text(instance_id, "An instance id")
         return await self._store.audit(instance_id, before, limit)
 
     # --- sending
 
     async def _send(self, message: Message, verb: str, reason: str = "") -> None:
+        check_text(message.instance_id, "An instance id")
         if self._caller is not None:
             audit = Audit(verb, self._caller, self._address, reason)
             message = replace(message, audit=audit, birth=message.birth or ("" if message.fresh else self._birth))
@@ -475,6 +478,7 @@ class Client:
         """What an idempotency key stands for. Keys of different callers are different."""
         if key is None:
             return None
+        check_text(key, "An idempotency key")
         expires_at = self._clock.now() + _REMEMBERED
         digest, outlives = _digest(name.encode(), text), kind == "start"
         return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)

@@ -1,0 +1,89 @@
+"""Texts that callers give: what cannot be one is refused where it comes in, and the others notice nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from bide import App, Client, OrchestrationContext, PayloadError, RuntimeStatus
+from bide.testing.harness import Durable
+
+NO_TEXTS: list[Any] = [42, None, b"x", ["x"], {}, "\ud800", "a\0b"]
+VERBS = ("get", "waits", "history", "terminate", "suspend", "resume", "rewind", "restart", "purge")
+REASONED = ("terminate", "suspend", "resume", "rewind")
+
+Call = Callable[[Client, Any], Coroutine[Any, Any, Any]]
+
+
+def _verb(verb: str) -> Call:
+    return lambda client, bad: getattr(client, verb)(bad)
+
+
+def _reason(verb: str) -> Call:
+    return lambda client, bad: getattr(client, verb)("one", bad)
+
+
+DOORS: dict[str, Call] = {
+    **{verb: _verb(verb) for verb in VERBS},
+    **{f"the reason of {verb}": _reason(verb) for verb in REASONED},
+    "raise_event": lambda client, bad: client.raise_event(bad, "Go", "x"),
+    "the event's name": lambda client, bad: client.raise_event("one", bad, "x"),
+    "a tag's value": lambda client, bad: client.start("waits", tags={"a": bad}),
+    "tags": lambda client, bad: client.start("waits", tags=[bad]),
+}
+KEYS: dict[str, Call] = {
+    "the id": lambda client, bad: client.start("waits", instance_id=bad),
+    "the key of a start": lambda client, bad: client.start("waits", idempotency_key=bad),
+    "the key of an event": lambda client, bad: client.raise_event("one", "Other", idempotency_key=bad),
+}
+
+
+@pytest.fixture
+def waiting(app: App, durable: Durable) -> Durable:
+    @app.orchestrator
+    async def waits(ctx: OrchestrationContext) -> str:
+        return await ctx.wait_for_external_event("Go", str)
+
+    durable.start("waits", instance_id="one")
+    return durable
+
+
+@pytest.mark.parametrize("bad", NO_TEXTS, ids=repr)
+@pytest.mark.parametrize("door", [*DOORS, *KEYS])
+def test_what_is_no_text_is_refused_and_changes_nothing(
+    waiting: Durable, door: str, bad: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    if bad is None and door in KEYS:
+        pytest.skip("None: there is none")
+    before = waiting.history("one")
+    with caplog.at_level(logging.WARNING), pytest.raises(PayloadError):
+        waiting.run((DOORS | KEYS)[door](waiting.client, bad))
+    assert not caplog.records, "nobody else heard of it"
+    assert waiting.history("one") == before
+    waiting.raise_event("one", "Go", "on")
+    assert waiting.output("one") == "on"
+
+
+@pytest.mark.parametrize("bad", [*NO_TEXTS, "", "x" * 101, "a/b", ".."], ids=repr)
+def test_an_orchestrator_that_gives_no_text_fails_alone(app: App, waiting: Durable, bad: Any) -> None:
+    @app.orchestrator
+    async def careless(ctx: OrchestrationContext, where: str) -> None:
+        match where:
+            case "event":
+                ctx.wait_for_external_event(bad)
+            case "send":
+                ctx.send_event(bad, "Go")
+            case "child":
+                ctx.with_options(instance_id=bad if bad is not None else 5).call_sub_orchestrator("waits")
+            case _:
+                ctx.response_url(bad)
+
+    for where in ("event", "send", "child", "link"):
+        if where in ("event", "link") and bad in ("x" * 101, "a/b"):
+            continue  # an event may be called so
+        status = waiting.status(waiting.start(careless, where))
+        assert status.status is RuntimeStatus.FAILED, where
+    assert waiting.status("one").status is RuntimeStatus.RUNNING
