@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from inspect import signature
 from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast, get_args
@@ -69,7 +70,7 @@ def _write_other(value: object) -> object:
     how = {"by_alias": _reads_what_it_writes(type(value)), "round_trip": True, "warnings": False}
     text = value.model_dump_json(**how).encode()
     written = msgspec.json.decode(text)
-    if b"null" in text or b"****" in text or _WITH_OFFSET.search(text):
+    if _SUSPICIOUS.search(text) or _WITH_OFFSET.search(text):
         _refuse_changes(value.model_dump(**how), written, type(value).__qualname__)
     return written
 
@@ -124,6 +125,9 @@ def _without_input(error: ValueError) -> str:
 _WITH_OFFSET = re.compile(rb':\d\d(?:\.\d+)?[+-]\d\d:\d\d"')
 """A time that has an offset from UTC. JSON's offsets have no seconds."""
 
+_SUSPICIOUS = re.compile(rb"null|\*{4}|Infinity|NaN")
+"""What Pydantic may have written in place of something else, or would not read back."""
+
 _pack = msgspec.msgpack.Encoder(enc_hook=_write_other).encode
 _NO_NUMBER = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 
@@ -164,6 +168,8 @@ def _refuse_changes(value: object, written: object, path: str) -> None:
             _refuse_changes(part, other, f"{path}[{number}]")
     elif written is None and isinstance(value, float):
         raise PayloadError(f"{path} is {value}, and JSON has no such number. Send None, or a text.")
+    elif isinstance(value, Decimal) and isinstance(written, str) and not value.is_finite():
+        raise PayloadError(f"{path} is {value}, and Pydantic reads no such number back. Send None, or a text.")
     elif isinstance(value, datetime | time) and _loses_seconds(value, written):
         raise PayloadError(f"{path} has an offset from UTC with seconds, which JSON cannot keep. Send it in UTC.")
     elif isinstance(written, str) and set(written) == {"*"}:
