@@ -85,7 +85,8 @@ IN_SEVERAL = [
 WITH_KILLS = ["tests/cli/test_processes.py", "tests/kill/test_demo.py"]
 
 
-@pytest.mark.parametrize("tests", [IN_ONE_PROCESS, IN_SEVERAL, pytest.param(WITH_KILLS, marks=pytest.mark.kill)])
+@pytest.mark.kill  # whole suites, in processes of their own
+@pytest.mark.parametrize("tests", [IN_ONE_PROCESS, IN_SEVERAL, WITH_KILLS])
 def test_it_behaves_as_elsewhere(tests: list[str]) -> None:
     said = on_the_stand_in("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert " passed" in said
