@@ -65,6 +65,8 @@ from bide.history import (
 from bide.instance import ALL_PARTITIONS, OPERATOR, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
 from bide.payload import encode
 
+_NOT_HELD: dict[str, Any] = {"held": None, "held_by": ""}
+
 
 class _Live(Record):
     """An instance in memory. Without `execution` it is not replayed yet, held, or has ended."""
@@ -404,7 +406,7 @@ class Partition:
         execution = self._replayed(live.instance, live.snapshot.history)
         live.run_by(execution, execution.work)
         if live.instance.held is not None:
-            self._change(live, held=None, held_by="")
+            self._change(live, **_NOT_HELD)
         return execution
 
     def _replayed(self, instance: Instance, history: Sequence[Step]) -> Execution:
@@ -445,16 +447,12 @@ class Partition:
             changes.batch.answered += execution.answered
             execution.answered.clear()
         ending = asked[-1] if asked else None
-        if isinstance(ending, ExecutionCompleted | ContinuedAsNew) and ending.unawaited:
-            changes.batch.unawaited[live.instance.id] = ending.unawaited
         if type(ending) is ExecutionCompleted:
             self._complete(live, ending, execution.custom_status_json)
         elif type(ending) is ContinuedAsNew:
             self._continue(live, ending)
         else:
-            self._change(
-                live, status=status, custom_status_json=execution.custom_status_json, held=None, held_by=""
-            )
+            self._change(live, status=status, custom_status_json=execution.custom_status_json, **_NOT_HELD)
         return ACCEPTED
 
     def _drop_code(self, live: _Live, execution: Execution) -> None:
@@ -480,10 +478,16 @@ class Partition:
     # --- ending
 
     def _complete(self, live: _Live, end: ExecutionCompleted, custom_status: Raw) -> None:
+        self._note_unawaited(live, end)
         output = end.result if end.failure is None else encode(end.failure.message)
         self._finish(live, ended(end), output, end.failure, custom_status)
 
+    def _note_unawaited(self, live: _Live, ending: ExecutionCompleted | ContinuedAsNew) -> None:
+        if ending.unawaited:
+            self._changes.batch.unawaited[live.instance.id] = ending.unawaited
+
     def _continue(self, live: _Live, again: ContinuedAsNew) -> None:
+        self._note_unawaited(live, again)
         instance = live.instance
         start = ExecutionStarted(instance.name, again.input, instance.parent, birth=instance.birth)
         self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
@@ -508,9 +512,7 @@ class Partition:
         self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw
     ) -> None:
         self._leave(live)
-        self._change(
-            live, status=status, output_json=output, custom_status_json=custom_status, held=None, held_by=""
-        )
+        self._change(live, status=status, output_json=output, custom_status_json=custom_status, **_NOT_HELD)
         if live.instance.parent is not None:
             self._answer_parent(live.instance, failure)
 
@@ -639,7 +641,7 @@ class Partition:
 
     def _let_go(self, message: Message, live: _Live) -> Verdict:
         """Somebody says that the instance is to go on: whatever it was kept from is tried again."""
-        self._change(live, held=None, held_by="")
+        self._change(live, **_NOT_HELD)
         self._changes.batch.let_go.append(live.instance.id)
         if live.instance.status is RuntimeStatus.SUSPENDED:
             return self._apply(message, live, RuntimeStatus.RUNNING)

@@ -7,7 +7,7 @@ their names. So the same activity can be called from Python, by name, and over H
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -272,7 +272,10 @@ class _Functions(Generic[Definition]):
         self._found.update(dict.fromkeys((name, *called), definition))
 
     def find(self, wanted: str | Function) -> Definition | None:
-        found = self._found.get(wanted) if _is_key(wanted) else None
+        try:
+            found = self._found.get(wanted)
+        except TypeError:  # callers may hand in anything, also what is no key
+            return None
         return self._folded.get(wanted.casefold()) if found is None and isinstance(wanted, str) else found
 
     def unknown(self, wanted: str | Function, instead: str) -> FunctionNotFoundError:
@@ -302,11 +305,6 @@ class _Functions(Generic[Definition]):
 
 _AN_ACTIVITY = "It is an activity: orchestrators call it, by ctx.call_activity."
 _AN_ORCHESTRATOR = "It is an orchestrator: call it by ctx.call_sub_orchestrator."
-
-
-def _is_key(wanted: object) -> bool:
-    """Callers may hand in anything."""
-    return isinstance(wanted, Hashable)
 
 
 def _no_function(kind: str, wanted: object) -> TypeError:

@@ -127,6 +127,9 @@ class _OpenWait(Record):
     timeout_at: Timestamp | None = None
     deadline: Timestamp | None = None
     written: bool = False
+    judged: EventRaised | None = None
+    """The event that was found to fit, and `value`: its data is read once."""
+    value: Any = None
 
 
 class Execution(Record):
@@ -413,12 +416,15 @@ class Execution(Record):
 
     def _unawaited(self) -> tuple[str, ...]:
         """In words: what is lost of what the code asked for, and it has never looked at it."""
+        failed = [text for text, tasks in self._unseen if not _is_seen(tasks)]
         lost = [
-            (f"{_called(target)} was never awaited: it is given up.", with_watchers(_task_of(target)))
+            f"{_called(target)} was never awaited: it is given up."
             for key, target in self._open.items()
-            if not _runs_on(target) and (_is_wait(target, key) or not isinstance(target, _OpenWait))
+            if not _runs_on(target)
+            and (_is_wait(target, key) or not isinstance(target, _OpenWait))
+            and not _is_seen(with_watchers(_task_of(target)))
         ]
-        return tuple(text for text, tasks in (*self._unseen, *lost) if not any(task.seen_ for task in tasks))
+        return (*failed, *lost)
 
     def _explained(self, raised: BaseException) -> BaseException:
         """What looked for an event loop found none. The error says what to write instead."""
@@ -511,7 +517,7 @@ class Execution(Record):
     def _fail(self, target: _Call | _OpenWait, error: Exception) -> None:
         task = _task_of(target)
         tasks = with_watchers(task)
-        if not any(each.seen_ for each in tasks):
+        if not _is_seen(tasks):
             self._unseen.append((f"{_called(target)} failed, and nobody looked at it: {said(error)}", tasks))
         settle(task, None, error)
 
@@ -519,7 +525,10 @@ class Execution(Record):
         self._close_row(wait)
         self.answered.append(self.at - wait.since)
         self._cancel_timeout(wait)
-        self._settle_decoded(wait, event.input)
+        if wait.judged is event:
+            settle(wait.event, wait.value)
+        else:
+            self._settle_decoded(wait, event.input)
 
     def _time_out(self, wait: _OpenWait) -> None:
         del self._open[wait.id]
@@ -765,8 +774,11 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
 
 def _misfit(wait: _OpenWait, event: EventRaised) -> MisfitError | None:
     """Why an event is none for this wait."""
+    if wait.judged is event:
+        return None
     try:
-        wait.decode(event.input)
+        wait.value = wait.decode(event.input)
+        wait.judged = event
     except PayloadError as error:
         path = error.path if isinstance(error, MisfitError) else "$"
         return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
@@ -849,6 +861,10 @@ def _called(target: _Call | _OpenWait | DurableTimer) -> str:
 def _runs_on(target: _Call | _OpenWait | DurableTimer) -> bool:
     """Whether the end of its orchestrator does not end it: so nothing is lost by it."""
     return isinstance(target, _Call) and isinstance(target.request, SubOrchestrationInstanceCreated)
+
+
+def _is_seen(tasks: Sequence[Task[Any]]) -> bool:
+    return any(task.seen_ for task in tasks)
 
 
 def _is_running(code: _Code | None) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
@@ -193,14 +193,14 @@ class ActivityRunner:
     async def _in_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
         async with self._slots:
             try:
-                async with self._place(needed=not definition.is_async):
+                if definition.is_async:
                     fact = await self._outcome(definition, run)
+                else:
+                    async with self._threads.place():
+                        fact = await self._outcome(definition, run)
             except PayloadError as error:
                 fact = TaskFailed(run.activity.task_id, failure_of(error))
         return fact if fact.started_at == run.began else replace(fact, started_at=run.began)
-
-    def _place(self, *, needed: bool) -> AbstractAsyncContextManager[None]:
-        return self._threads.place() if needed else nullcontext()
 
     async def _outcome(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
         """Limits, and a once-activity's mark, begin here: with a slot, and a thread for a body that needs one."""
@@ -298,7 +298,8 @@ class ActivityRunner:
         try:
             is_async = inspect.iscoroutinefunction(definition.reconcile)
             question = partial(definition.reconcile, call)
-            async with self._place(needed=definition.is_async and not is_async):
+            place = self._threads.place() if definition.is_async and not is_async else nullcontext()
+            async with place:
                 outcome = await self._call(question, activity, is_async=is_async)
             if isinstance(outcome, Done | NotDone | Unknown):
                 return outcome

@@ -222,7 +222,9 @@ class Client:
         refuses the data (then the wait stays open), and `RequestReusedError` if the key was used for another event.
         """
         text = _payload(data)
-        request = self._request("event", idempotency_key, check_event_name(name).lower(), text)
+        request = None
+        if idempotency_key is not None:
+            request = self._request("event", idempotency_key, check_event_name(name).lower(), text)
         await self._raise(instance_id, name, text, request, "raiseEvent")
 
     async def respond(self, instance_id: str, name: str, data: object, *, once_key: str | None = None) -> None:

@@ -264,11 +264,13 @@ class Worker:
         if len(self.partition.epochs) < PARTITIONS:
             entries, starting = await self._hand_over(entries, starting)
         wary = self._reruns.wary_of((message for message, _ in entries), now)
+        if not wary:
+            return await self._step_together(now, entries, starting, ())
         if any(wary.values()):
             entries = await self._step_suspects(now, entries, wary)
         fresh = wary.keys() & {message_key(message) for message, _ in entries}
         await self._commit(self._notes(now, dict.fromkeys(fresh, 1)))
-        await self._step_together(now, entries, starting, fresh)
+        return await self._step_together(now, entries, starting, fresh)
 
     async def _step_suspects(
         self, now: Timestamp, entries: Sequence[_Entry], wary: Mapping[TaskKey, int]
@@ -305,8 +307,9 @@ class Worker:
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
-        why = _ENDED_PROCESSES.format(what="Its code", times=MOST)
-        held = {message.instance_id: why for message in messages} if accused else {}
+        held: dict[str, str] = {}
+        if accused:
+            held = dict.fromkeys((message.instance_id for message in messages), _why_held("Its code"))
         batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered, held)
         batch.reruns_closed += self._reruns.closed_by(batch)
         if noted:
@@ -526,10 +529,7 @@ class Worker:
         free, notes, accused = self._reruns.sort(others, cut_off, now)
         batch = self._notes(now, notes, [each.key for each in accused])
         if accused:
-            why = {
-                each.instance_id: _ENDED_PROCESSES.format(what=f"Its activity '{each.name}'", times=MOST)
-                for each in accused
-            }
+            why = {each.instance_id: _why_held(f"Its activity '{each.name}'") for each in accused}
             held = self.partition.hold(await self._store.load(why), why, now)
             batch.instances, batch.held = held.instances, held.held
         await self._commit(batch)
@@ -746,6 +746,10 @@ class Worker:
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+
+def _why_held(what: str) -> str:
+    return _ENDED_PROCESSES.format(what=what, times=MOST)
 
 
 def _result_key(message: Message) -> TaskKey | None:
