@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from pdb import Pdb
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -74,7 +76,7 @@ def histories() -> list[dict[str, Any]]:
         ]
 
 
-def run(*arguments: str, stdin: str | None = None) -> Result:
+def run(*arguments: str, stdin: str | IO[bytes] | None = None) -> Result:
     return CliRunner().invoke(replay, arguments, input=stdin, catch_exceptions=False)
 
 
@@ -100,6 +102,35 @@ def test_code_that_differs(directory: Path, histories: list[dict[str, Any]]) -> 
     assert "TaskScheduled" in reason
     assert "new.py:" in reason
     assert result.stderr == "1 of 2 fit.\n"
+
+
+def test_one_can_look_around_where_code_differs(
+    directory: Path, histories: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("array.json").write_text(json.dumps(histories))
+    typed, shown = io.StringIO("p ctx.instance_id, name\ncontinue\n"), io.StringIO()
+
+    class AtTheTerminal(Pdb):
+        def __init__(self, **given: Any) -> None:  # Click's runner gives it streams of its own
+            super().__init__(stdin=typed, stdout=shown, readrc=False)
+
+    monkeypatch.setattr("pdb.Pdb", AtTheTerminal)
+    result = run("array.json", "--app", "new.py", "--pdb")
+    place, line, answer, *_ = shown.getvalue().splitlines()
+    assert place.endswith("new.py(13)hello()")
+    assert line == "-> return await ctx.call_activity(greet, name)"
+    assert answer == "(Pdb) ('ended', 'Ada')"
+    assert (result.exit_code, result.stderr) == (1, "1 of 2 fit.\n")
+    assert "no longer fits the history of instance 'ended'" in result.stdout
+
+
+def test_who_looks_around_types_on_stdin(directory: Path, histories: list[dict[str, Any]]) -> None:
+    class Stdin(io.BytesIO):
+        name = "<stdin>"
+
+    result = run("-", "--app", "new.py", "--pdb", stdin=Stdin(json.dumps(histories[1]).encode()))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "With --pdb you type on stdin, so no history can come from there. Give a file." in result.stderr
 
 
 def test_code_that_is_gone(directory: Path, histories: list[dict[str, Any]]) -> None:

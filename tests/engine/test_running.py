@@ -1,13 +1,19 @@
 """A running app as a whole: the real loop, the real clock and real files."""
 
 import asyncio
+import inspect
+import io
 import logging
+import pdb
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -304,6 +310,114 @@ def test_a_runaway_replay_is_held_too(app: App, tmp_path: Path) -> None:
     asyncio.run(second(instance_id))
     spinning = False
     asyncio.run(third(instance_id))
+
+
+# --- debuggers
+
+
+class Prompt(io.StringIO):
+    """What a person types, who thinks for several step limits before each line."""
+
+    def readline(self, size: int | None = -1) -> str:
+        time.sleep(0.15)
+        return super().readline(-1 if size is None else size)
+
+
+def stop_in_pdb(typed: str, here: FrameType) -> io.StringIO:
+    """What `breakpoint()` in that frame does, with somebody at the terminal. Returns what is shown there."""
+    shown = io.StringIO()
+    pdb.Pdb(stdin=Prompt(typed), stdout=shown, nosigint=True, readrc=False).set_trace(here)
+    return shown
+
+
+def here() -> FrameType:
+    """The caller's frame."""
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    return frame.f_back
+
+
+def stop_in_pydevd() -> None:
+    """What the debugger of VS Code and PyCharm does at a breakpoint: it waits in the thread that it holds."""
+    space: dict[str, Any] = {"sleep": time.sleep}
+    exec(compile("def do_wait_suspend():\n    sleep(0.15)", "/anywhere/pydevd.py", "exec"), space)
+    space["do_wait_suspend"]()
+
+
+def test_a_debugger_may_hold_an_orchestrator_for_as_long_as_it_likes(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown: list[io.StringIO] = []
+
+    @app.orchestrator
+    async def looked_at(ctx: OrchestrationContext) -> str:
+        word = "found"
+        shown.append(stop_in_pdb("next\np word\ncontinue\n", here()))
+        word += ", and changed"
+        return word
+
+    @app.orchestrator
+    async def in_an_editor(ctx: OrchestrationContext) -> str:
+        stop_in_pydevd()
+        return "done"
+
+    async def main() -> None:
+        async with running(app, Settings(db=":memory:", step_limit_s=0.05)) as client:
+            for function, output in ((looked_at, "found, and changed"), (in_an_editor, "done")):
+                assert (await client.wait(await client.start(function), QUICK)).output == output
+
+    asyncio.run(main())
+    answers = [line for line in shown[0].getvalue().splitlines() if line.startswith("(Pdb) '")]
+    assert answers == ["(Pdb) 'found, and changed'"]
+    assert not [record for record in caplog.records if record.name == "bide.worker"]
+
+
+def test_code_that_runs_away_after_a_breakpoint_is_stopped(app: App) -> None:
+    @app.orchestrator
+    async def endless(ctx: OrchestrationContext) -> None:
+        stop_in_pdb("continue\n", here())
+        spin()
+
+    async def main() -> None:
+        async with running(app, Settings(db=":memory:", step_limit_s=0.05)) as client:
+            assert f"{__file__}:" in str((await client.get(await client.start(endless))).held)
+
+    asyncio.run(main())
+
+
+def test_code_that_is_traced_for_its_coverage_is_stopped(app: App) -> None:
+    @app.orchestrator
+    async def endless(ctx: OrchestrationContext) -> None:
+        spin()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+        return trace
+
+    async def main() -> None:
+        async with running(app, Settings(db=":memory:", step_limit_s=0.05)) as client:
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                assert "without awaiting" in str((await client.get(await client.start(endless))).held)
+            finally:
+                sys.settrace(before)
+
+    asyncio.run(main())
+
+
+def test_a_process_that_runs_in_a_debugger_stops_runaway_steps(app: App) -> None:
+    @app.orchestrator
+    async def endless(ctx: OrchestrationContext) -> None:
+        spin()
+
+    async def main() -> None:
+        async with running(app, Settings(db=":memory:", step_limit_s=0.05)) as client:
+            assert "without awaiting" in str((await client.get(await client.start(endless))).held)
+
+    space: dict[str, Any] = {"run": lambda: asyncio.run(main())}
+    exec(compile("def interaction():\n    run()", "/anywhere/pdb.py", "exec"), space)
+    space["interaction"]()
 
 
 # --- the hub's secret

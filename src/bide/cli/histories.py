@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 
 import msgspec
 from msgspec import Raw, Struct
@@ -62,10 +64,17 @@ class Judgement:
     """What it asks for in other words than history has, which is taken from history then."""
 
 
-def judge(registry: Registry, history: History, *, strict: bool) -> Judgement:
-    """See whether the code fits the history, in all its parts if `strict`."""
+def judge(
+    registry: Registry, history: History, *, strict: bool, on_misfit: Callable[[FrameType], None] | None = None
+) -> Judgement:
+    """See whether the code fits the history, in all its parts if `strict`.
+
+    `on_misfit` gets the frame of code that does not, while it still stands there.
+    """
     place = (history.name, history.instance_id, history.generation)
     try:
-        return Judgement(differences=tuple(check_replay(registry, *place, history.steps, strict=strict)))
+        return Judgement(
+            differences=tuple(check_replay(registry, *place, history.steps, strict=strict, on_misfit=on_misfit))
+        )
     except (NonDeterminismError, FunctionNotFoundError) as error:
         return Judgement(misfit=str(error))

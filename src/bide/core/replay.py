@@ -238,9 +238,14 @@ class Execution(Record):
                 rows.append((wait_id, self._row(wait)))
         return rows
 
+    @property
+    def frame(self) -> FrameType | None:
+        """The innermost frame of the user's own code, or None before its begin and after its end."""
+        return _user_frame(self._code)
+
     def where(self) -> str:
         """The file and line at which the code stands."""
-        frame = _user_frame(self._code)
+        frame = self.frame
         if frame is not None:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         code: CodeType = self.definition.function.__code__
@@ -732,8 +737,11 @@ def check_replay(
     history: Sequence[Step],
     *,
     strict: bool = True,
+    on_misfit: Callable[[FrameType], None] | None = None,
 ) -> list[str]:
     """See whether an orchestrator's code fits a history; nothing is changed.
+
+    `on_misfit` is called with the frame of code that does not fit, where it stands then, unless it has ended.
 
     Returns, unless `strict`, what the code asks for in other words than history has (see `replay`). Raises
     `NonDeterminismError` with both sides if it does not fit, `FunctionNotFoundError` if there is no such code.
@@ -744,6 +752,10 @@ def check_replay(
     with own_generators():
         try:
             replay(execution, history)
+        except NonDeterminismError:
+            if on_misfit is not None and execution.frame is not None:
+                on_misfit(execution.frame)
+            raise
         finally:
             execution.close()
     return execution.differences
