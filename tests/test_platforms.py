@@ -102,6 +102,7 @@ def test_modes_that_say_nothing_are_not_judged(tmp_path: Path) -> None:
     assert "is for whoever may read" in said
 
 
+@pytest.mark.kill  # as slow as those above
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_nothing_is_used_that_the_system_has_not(system: str) -> None:
     cache = f".mypy_cache/{system}"

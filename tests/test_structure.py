@@ -7,6 +7,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
@@ -62,9 +63,13 @@ class Module(NamedTuple):
 
 def modules(source: Path) -> Iterator[Module]:
     for path in sorted(source.rglob("*.py")):
-        names = ["bide", *path.relative_to(source).with_suffix("").parts]
-        tree = ast.parse(path.read_text())
-        yield Module(".".join(names), names[1], tree, list(imports(tree, package=".".join(names[:-1]))))
+        yield read(("bide", *path.relative_to(source).with_suffix("").parts), path.read_text())
+
+
+@cache
+def read(names: tuple[str, ...], text: str) -> Module:
+    tree = ast.parse(text)
+    return Module(".".join(names), names[1], tree, list(imports(tree, package=".".join(names[:-1]))))
 
 
 def imports(tree: ast.Module, package: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from bide.cli.new import new
 
+pytest_plugins = ["pytester"]
+
 TEMPLATES = ("hello", "approval", "phone")
 
 
@@ -20,18 +21,17 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_its_own_tests_pass(tmp_path: Path, template: str) -> None:
+def test_its_own_tests_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester, template: str
+) -> None:
     directory = tmp_path / "deep" / "myapp"
     assert run(str(directory), "--template", template).exit_code == 0
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert tests.returncode == 0, tests.stdout
-    assert re.search(r"^[3-9] passed", tests.stdout, re.M)
+    monkeypatch.chdir(directory)
+    monkeypatch.delitem(sys.modules, "app", raising=False)  # another test's
+    tests = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-W", "error")
+    assert tests.ret == 0
+    assert tests.parseoutcomes().keys() == {"passed"}
+    assert 3 <= tests.parseoutcomes()["passed"] <= 9
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -74,9 +74,10 @@ def test_a_place_where_nothing_can_be_made(tmp_path: Path) -> None:
 def test_the_readme_starts_what_the_app_has(tmp_path: Path) -> None:
     for template in TEMPLATES:
         run(str(tmp_path / template), "--template", template)
-        code = (
-            "from pathlib import Path; from bide.cli.loading import load_app;"
-            "print(*load_app(Path('app.py')).registry.orchestrators)"
-        )
-        names = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path / template, text=True)
-        assert f"/orchestrators/{names.strip()}/first" in (tmp_path / template / "README.md").read_text()
+    code = (
+        "from pathlib import Path; from bide.cli.loading import load_app\n"
+        f"for template in {TEMPLATES}: print(*load_app(Path(template, 'app.py')).registry.orchestrators)"
+    )
+    names = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True).splitlines()
+    for template, name in zip(TEMPLATES, names, strict=True):
+        assert f"/orchestrators/{name}/first" in (tmp_path / template / "README.md").read_text()

@@ -545,19 +545,19 @@ def _told_apart(value: Any) -> Any:
     return [_told_apart(part) for part in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(plain)
 def test_plain_values_arrive_or_are_refused(value: Any) -> None:
     _arrives(Any, value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(records)
 def test_dataclasses_arrive_or_are_refused(value: Record) -> None:
     _arrives(Record, value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(records)
 def test_models_arrive_or_are_refused(value: Record) -> None:
     def model(record: Record) -> Model:

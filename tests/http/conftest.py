@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +20,8 @@ from bide.http.app import create_app
 BASE = "http://127.0.0.1:7071"
 INSTANCES = "/runtime/webhooks/durabletask/instances"
 OLD_INSTANCES = "/admin/extensions/DurableTaskExtension/instances"
+BASE64 = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+"""The alphabet of tokens, in the order of its bits."""
 
 
 def example() -> App:
@@ -46,6 +49,17 @@ def example() -> App:
         return count
 
     return app
+
+
+def nearly(token: str) -> Iterator[str]:
+    """The token with one character changed, at each place: into its neighbour, whose bits differ least, or none.
+
+    A decoder that overlooks bits (the last character of base64 has some to spare) takes the neighbour for the same.
+    """
+    for place, old in enumerate(token):
+        neighbour = BASE64[BASE64.index(old) ^ 1] if old in BASE64 else "A"
+        for other in {neighbour, "."} - {old}:
+            yield token[:place] + other + token[place + 1 :]
 
 
 class Api:

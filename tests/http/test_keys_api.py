@@ -10,7 +10,7 @@ import pytest
 
 from bide import Settings
 from bide.keys import KeyRing, Role, keys_path
-from tests.http.conftest import INSTANCES, Api, serve
+from tests.http.conftest import INSTANCES, Api, nearly, serve
 
 READS = [
     ("GET", "/runtime/webhooks/durabletask/instances"),
@@ -118,10 +118,8 @@ def test_a_token_is_refused_elsewhere(api: Api, admin: dict[str, str]) -> None:
 def test_a_change_of_any_character_of_a_token_is_refused(api: Api, admin: dict[str, str]) -> None:
     started = api.post("/orchestrators/Approve/a", headers=admin).json()
     code = parse_qs(urlsplit(started["statusQueryGetUri"]).query)["code"][0]
-    for place, old in enumerate(code):
-        for other in {"A", "z", "-", "_", "0", "."} - {old}:
-            changed = code[:place] + other + code[place + 1 :]
-            assert api.get(f"{INSTANCES}/a", params={"code": changed}).status_code == 401
+    for changed in nearly(code):
+        assert api.get(f"{INSTANCES}/a", params={"code": changed}).status_code == 401
 
 
 def test_a_server_that_is_open_here_judges_what_it_is_shown(tmp_path: Path, ring: KeyRing) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -74,6 +74,16 @@ def http(server: Server) -> Iterator[httpx2.Client]:
 def client(server: Server) -> Iterator[Client]:
     with Client(server.url) as caller:
         yield caller
+
+
+@pytest.fixture(scope="module")
+def other(server: Server) -> Iterator[tuple[asyncio.Runner, AsyncClient]]:
+    """The asynchronous client, and the loop that it lives in."""
+    with asyncio.Runner() as runner:
+        caller = AsyncClient(server.url)
+        runner.run(caller.__aenter__())
+        yield runner, caller
+        runner.run(caller.__aexit__(None, None, None))
 
 
 @asynccontextmanager
@@ -183,14 +193,22 @@ def test_the_clients_refuse_it_and_change_nothing(client: Client, event: str) ->
     assert [wait.name for wait in client.waits(instance_id)] == ["x"]
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(NAMES)
-@example("Event/1")
-def test_the_documents_pattern_takes_every_name(http: httpx2.Client, name: str) -> None:
+@pytest.fixture(scope="module")
+def pattern(http: httpx2.Client) -> str:
+    """What the document says of the name of an event that is raised."""
     described = http.get("/openapi.json").json()["paths"][f"{INSTANCES}/{{instanceId}}/raiseEvent/{{eventName}}"]
-    (pattern,) = [
+    (found,) = [
         each["schema"]["pattern"] for each in described["post"]["parameters"] if each["name"] == "eventName"
     ]
+    return str(found)
+
+
+@settings(deadline=None, max_examples=200)
+@given(NAMES)
+@example("Event/1")
+@example(".")
+@example("..")
+def test_the_documents_pattern_takes_every_name(pattern: str, name: str) -> None:
     assert (re.fullmatch(pattern, name) is None) == (name in (".", ".."))
 
 
@@ -281,30 +299,31 @@ def test_the_clients_refuse_it_at_the_start_and_know_no_such_instance(client: Cl
             door(instance_id)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60)
 @given(NAMES, NAMES)
-def test_every_id_and_every_event_through_both_clients(server: Server, instance_id: str, event: str) -> None:
+def test_every_id_and_every_event_through_both_clients(
+    client: Client, other: tuple[asyncio.Runner, AsyncClient], instance_id: str, event: str
+) -> None:
     """What the one check takes, every door takes; what it refuses, every door refuses with the same words."""
+    runner, asynchronous = other
 
-    async def through_the_other(url: str) -> Any:
-        async with AsyncClient(url) as client:
-            started = await client.start("ask", event, instance_id=instance_id, reuse="replace")
-            await client.raise_event(started, event, "asynchronous")
-            return (await client.wait(started)).output
+    async def through_the_other() -> Any:
+        started = await asynchronous.start("ask", event, instance_id=instance_id, reuse="replace")
+        await asynchronous.raise_event(started, event, "asynchronous")
+        return (await asynchronous.wait(started)).output
 
-    with Client(server.url) as client:
-        try:
-            check_instance_id(instance_id)
-            check_event_name(event)
-        except PayloadError as refused:
-            with pytest.raises(PayloadError, match=re.escape(str(refused))):
-                client.raise_event(client.start("ask", "x", instance_id=instance_id, reuse="replace"), event)
-            return
-        started = client.start("ask", event, instance_id=instance_id, reuse="replace")
-        assert started == instance_id
-        client.raise_event(started, event, "synchronous")
-        assert client.wait(started).output == "synchronous"
-    assert asyncio.run(through_the_other(server.url)) == "asynchronous"
+    try:
+        check_instance_id(instance_id)
+        check_event_name(event)
+    except PayloadError as refused:
+        with pytest.raises(PayloadError, match=re.escape(str(refused))):
+            client.raise_event(client.start("ask", "x", instance_id=instance_id, reuse="replace"), event)
+        return
+    started = client.start("ask", event, instance_id=instance_id, reuse="replace")
+    assert started == instance_id
+    client.raise_event(started, event, "synchronous")
+    assert client.wait(started).output == "synchronous"
+    assert runner.run(through_the_other()) == "asynchronous"
 
 
 # --- names of functions

@@ -22,7 +22,7 @@ from bide.engine.client import Client
 from bide.errors import BusyError
 from bide.store.files import hub_secret
 from bide.tokens import InstanceGrant, ResponseGrant, sign
-from tests.http.conftest import INSTANCES, Api, serve
+from tests.http.conftest import INSTANCES, Api, nearly, serve
 
 Release = Annotated[bool, Meta(title="Release version 2?", description="All <b>tests</b> have passed.")]
 
@@ -308,7 +308,7 @@ def test_the_page_can_be_used_without_seeing_it(api: Api, filled: bool) -> None:
 def test_looking_changes_nothing_however_often(api: Api) -> None:
     instance_id, url = ask(api, "Ship", "Release", once=True)
     before = api.get(f"{INSTANCES}/{instance_id}/history").json()
-    for number in range(1000):
+    for number in range(200):
         assert (api.http.head(url) if number % 10 == 0 else api.get(url)).status_code == 200
     assert api.get(f"{INSTANCES}/{instance_id}/history").json() == before
     assert waits(api, instance_id) == ["Release"]
@@ -546,9 +546,8 @@ def test_a_link_that_does_not_work_shows_and_takes_nothing(api: Api) -> None:
 def test_a_change_of_any_character_of_a_link_is_refused(api: Api) -> None:
     instance_id, url = ask(api, "Ship", "Release")
     base, _, token = url.rpartition("/")
-    for place, old in enumerate(token):
-        for other in {"A", "z", "-", "_", "0"} - {old}:
-            assert send(api, f"{base}/{token[:place]}{other}{token[place + 1 :]}", "true").status_code == 401
+    for changed in nearly(token):
+        assert send(api, f"{base}/{changed}", "true").status_code == 401
     assert waits(api, instance_id) == ["Release"]
     assert send(api, url, "true").status_code == 200
 

