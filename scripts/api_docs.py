@@ -161,6 +161,8 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
             function = member.fget if isinstance(member, property) else member
             if name.startswith("_") or name.endswith("_") or not inspect.isfunction(function):
                 continue
+            if getattr(value, name, member) is not member:
+                continue  # a class below has its own
             if isinstance(member, property):
                 yield f"{name} -> {_plain(inspect.signature(function).return_annotation)}", function
             else:

@@ -23,6 +23,7 @@ from bide.core.context import ResponseLinks
 from bide.core.registry import ActivityDefinition, Registry, Signature
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
+from bide.engine.clockwatch import ClockWatch, say_if_behind
 from bide.engine.code_version import code_version
 from bide.engine.heartbeat import Heartbeat, presence_of
 from bide.engine.memory import search_less_often
@@ -207,6 +208,7 @@ async def run(
     owner = _owner_name()
     async with open_store(settings, clock, owner) as (store, clock):
         secret = await store.secret()
+        say_if_behind(clock, await store.workers())
         metrics = Metrics(clock.now())
         runner = ActivityRunner(app.registry, secret, clock, metrics)
         links = _links(secret, settings, address_known)
@@ -221,6 +223,7 @@ async def run(
         supervisor = Supervisor(worker, fell=heartbeat.hurry)
         supervisor.start()
         beating = asyncio.create_task(heartbeat.run())
+        watching = asyncio.create_task(ClockWatch(clock, worker.clock_changed).run())
         client = app.running_client = Client(worker, store, app.registry, clock)
         try:
             yield Hub(client, store, worker, secret, clock)
@@ -231,6 +234,7 @@ async def run(
             await runner.drain(settings.drain_s)
             worker.stop()
             await supervisor.end()
+            watching.cancel()
             beating.cancel()
             await heartbeat.end()
             await worker.release()

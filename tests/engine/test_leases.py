@@ -12,9 +12,8 @@ from bide.instance import PARTITIONS
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.store.memory import MemoryStore
+from bide.store.protocol import LONGEST_LEASE
 from bide.testing.clock import ManualClock
-
-HOUR = 3_600_000_000
 
 
 def test_what_was_owned_first_is_renewed_while_more_comes(app: App) -> None:
@@ -25,15 +24,14 @@ def test_what_was_owned_first_is_renewed_while_more_comes(app: App) -> None:
         metrics = Metrics(clock.now())
         runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
         worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
-        leaving = await store.acquire("leaving", clock.now(), clock.now() + HOUR, PARTITIONS // 2)
+        leaving = await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS // 2)
         await worker.turn()
         assert len(worker.partition.epochs) == PARTITIONS // 2
         while leaving:
-            partition, epoch = leaving.popitem()
-            await store.release("leaving", {partition: epoch})
+            await store.release("leaving", dict(leaving.popitem() for _ in range(2)))
             clock.advance(timedelta(seconds=1))
             await worker.turn()
-            assert await store.acquire("rival", clock.now(), clock.now() + HOUR, PARTITIONS) == {}
+            assert await store.acquire("rival", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS) == {}
         assert len(worker.partition.epochs) == PARTITIONS
 
     asyncio.run(story())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -17,6 +18,7 @@ from bide.instance import Instance, RuntimeStatus
 from bide.keys import KeyRing, Role
 from bide.testing.clock import ManualClock
 from bide.tokens import InstanceGrant, ResponseGrant, sign
+from tests.machine import ManualMachine
 
 SECRET = bytes(range(32))
 NOW = 1_763_880_000 * SECOND
@@ -230,6 +232,26 @@ def test_a_response_link_is_good_until_it_expires(ring: KeyRing) -> None:
     ):
         with pytest.raises(InvalidTokenError):
             door.response_grant(bad)
+
+
+@pytest.mark.parametrize("by", [2, 3_600, -3_600, 315_360_000, -315_360_000])
+def test_a_wrong_reading_of_the_clock_neither_ends_nor_revives_a_key_or_a_link(ring: KeyRing, by: int) -> None:
+    machine = ManualMachine()
+    now = machine.now()
+    door = Gate(ring, SECRET, CLOSED, machine)
+    good, over = (
+        sign(SECRET, ResponseGrant("a", "b1", "Answer", "1", False, now + at)) for at in (SECOND, -SECOND)
+    )
+    key = ring.create("good", Role.ADMIN, now, expires_at=now + SECOND)
+    old = ring.create("old", Role.ADMIN, now, expires_at=now - SECOND)
+    machine.advance(timedelta(microseconds=SECOND // 2))
+    machine.off = by * SECOND
+    assert door.response_grant(good)
+    assert lets_in(door, request(f"code={key}"))
+    assert not lets_in(door, request(f"code={old}"))
+    with pytest.raises(InvalidTokenError):
+        door.response_grant(over)
+    assert machine.readings > 1, "it was read wrong"
 
 
 @pytest.mark.parametrize(

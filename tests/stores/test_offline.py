@@ -22,7 +22,7 @@ from bide.config import Settings
 from bide.engine import offline
 from bide.errors import StoreInUseError
 from bide.instance import PARTITIONS, partition_of
-from bide.store.protocol import Store
+from bide.store.protocol import LONGEST_LEASE, Store
 
 Change = Callable[[Store, Clock], Awaitable[None]]
 
@@ -133,7 +133,7 @@ def test_a_worker_that_has_the_instance_keeps_it(settings: Settings, monkeypatch
     start(settings, "a")
 
     async def owned(store: Store, clock: Clock) -> None:
-        taken = await store.acquire("worker", clock.now(), 2**60, PARTITIONS)
+        taken = await store.acquire("worker", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS)
         assert partition_of("a") in taken
         with pytest.raises(StoreInUseError, match="A worker has the instance"):
             await offline.hold(store, clock, "a", "")

@@ -70,10 +70,9 @@ class Changes:
         for activity in activities:
             self.fence(partition_of(activity.instance_id))
 
-    def record(self, instance: Instance, seq: int, facts_json: bytes, asked: Sequence[Fact]) -> None:
-        """One step of the history, and the rows of everything it asks for."""
-        batch = self.batch
-        batch.history.append(HistoryRow(instance.id, instance.generation, seq, batch.at, facts_json))
+    def record(self, instance: Instance, seq: int, at: Timestamp, facts_json: bytes, asked: Sequence[Fact]) -> None:
+        """One step of the history, and the rows of everything it asks for. `at` is the instance's own instant."""
+        self.batch.history.append(HistoryRow(instance.id, instance.generation, seq, at, facts_json))
         self._open(instance, asked)
 
     def reopen(self, instance: Instance, requests: Sequence[Request], waits: Sequence[Wait]) -> None:

@@ -61,6 +61,7 @@ from bide.history import (
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
+    TimerFired,
 )
 from bide.instance import ALL_PARTITIONS, OPERATOR, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
 from bide.payload import encode
@@ -75,6 +76,8 @@ class _Live(Record):
     partition: int
     long_at: int
     """The length at which its history is long."""
+    at: Timestamp
+    """Its last instant. Time never goes back for an instance, whatever the clock shows."""
     history_length: int = 0
     snapshot: Snapshot | None = None
     execution: Execution | None = None
@@ -175,7 +178,8 @@ class Partition:
         length, long_at = len(snapshot.history), self._long_history
         while long_at <= length:  # it was told of; the next time is when it has doubled
             long_at *= 2
-        return _Live(snapshot.instance, partition_of(snapshot.instance.id), long_at, length, snapshot)
+        instance = snapshot.instance
+        return _Live(instance, partition_of(instance.id), long_at, instance.updated, length, snapshot)
 
     def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
         """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
@@ -349,7 +353,7 @@ class Partition:
             tags=fact.tags,
             birth=fact.birth,
         )
-        live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history)
+        live = self._live[instance.id] = _Live(instance, partition_of(instance.id), self._long_history, now)
         return self._begin(message, fact, live)
 
     def _replace(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
@@ -430,7 +434,7 @@ class Partition:
         changes = self._changes
         self._stepping = (execution,)
         try:
-            asked = execution.advance(message.fact, changes.batch.at)
+            asked = execution.advance(message.fact, self._reach(live, message.fact))
             facts_json = encode_facts((message.fact, *asked))
         except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
             self._drop_code(live, execution)
@@ -455,13 +459,21 @@ class Partition:
             self._change(live, status=status, custom_status_json=execution.custom_status_json, **_NOT_HELD)
         return ACCEPTED
 
+    def _reach(self, live: _Live, fact: Fact) -> Timestamp:
+        """When the instance takes a step. It hears of a timer when that was due or later, even if the clock was set
+        back after the timer fired."""
+        at = max(live.at, self._changes.batch.at)
+        live.at = max(at, fact.fire_at) if type(fact) is TimerFired else at
+        return live.at
+
     def _drop_code(self, live: _Live, execution: Execution) -> None:
         """Let go of the code, and not of what it waits for."""
         live.run_by(None, execution.work)
         execution.close()
 
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
-        self._changes.record(live.instance, live.history_length, facts_json, asked)
+        live.at = max(live.at, self._changes.batch.at)
+        self._changes.record(live.instance, live.history_length, live.at, facts_json, asked)
         live.history_length += 1
         if live.history_length == live.long_at:
             live.long_at *= 2
@@ -469,7 +481,8 @@ class Partition:
 
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
-        live.instance = changed = replace(live.instance, updated=batch.at, **changes)
+        live.at = max(live.at, batch.at)
+        live.instance = changed = replace(live.instance, updated=live.at, **changes)
         if changed.held is None:
             self._held.discard(changed.id)
         batch.instances[changed.id] = changed
@@ -604,7 +617,7 @@ class Partition:
             self._change(live, status=RuntimeStatus.PENDING, output_json=NULL, custom_status_json=NULL)
         else:
             live.run_by(execution, execution.work)
-            execution.advance(fact, self._changes.batch.at)
+            execution.advance(fact, self._reach(live, fact))
             self._record(live, encode_facts((fact,)))
             again = still_wanted(execution.work, again)
             self._changes.reopen(instance, to_reopen(execution.work, again), execution.waits())

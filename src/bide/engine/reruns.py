@@ -80,6 +80,12 @@ class Reruns:
         )
         self._wary = {each: until for each, until in self._wary.items() if each not in partitions}
 
+    def set_back(self, now: Timestamp) -> None:
+        """The clock was set back to this: nothing takes longer because of it."""
+        self._wary = {each: min(until, now + WARY) for each, until in self._wary.items()}
+        self._alone_until = min(self._alone_until, now + ALONE)
+        self._clear_at = {key: min(at, now + CLEARED) for key, at in self._clear_at.items()}
+
     def noted(self, times: Mapping[TaskKey, int]) -> None:
         """These notes are durable."""
         self._times.update(times)

@@ -37,6 +37,12 @@ class TimerWindow:
         """When there is something to do: a timer is due, or the window must be extended."""
         return min(self._heap[0][0], self.extend_at) if self._heap else self.extend_at
 
+    def set_back(self, now: Timestamp) -> None:
+        """The clock was set back to this: what is due long after it leaves memory again."""
+        if self.horizon > now + 2 * WINDOW:
+            self.horizon = now + WINDOW
+            self._open = {key: timer for key, timer in self._open.items() if timer.fire_at <= self.horizon}
+
     def add(self, timers: Iterable[Timer]) -> None:
         """Take those that are due before the horizon; the others are read when it has come so far."""
         for timer in timers:

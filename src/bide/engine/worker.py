@@ -21,7 +21,7 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from bide.batch import Batch, Message, ScheduledActivity, TaskKey
-from bide.clock import SECOND, Clock, Timestamp
+from bide.clock import SECOND, Clock, Timestamp, last_step
 from bide.core.context import ResponseLinks
 from bide.core.partition import Partition
 from bide.core.registry import Registry
@@ -43,7 +43,7 @@ from bide.instance import PARTITIONS, Instance, partition_of
 from bide.metrics import Metrics
 from bide.presence import Presence
 from bide.query import NEVER, InstanceCursor
-from bide.store.protocol import BEFORE_ALL, Store
+from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE, Store
 
 log = logging.getLogger("bide.worker")
 
@@ -77,6 +77,12 @@ LOOK: int = SECOND // 10
 SWEEP: int = 30 * SECOND
 """How often to look for instances that ended long enough ago, once all that there were are deleted."""
 
+UNSETTLED: int = 30 * SECOND
+"""So long after the clock was set nothing is taken from other workers: they may follow a little later."""
+
+DOUBTFUL: int = 3600 * SECOND
+"""So long after the clock was set nothing is deleted by its age: who set it wrong may set it right."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
@@ -102,6 +108,10 @@ class WorkerOptions:
     """Whether code must ask for what history has in all its parts, and not only in kind, id and name."""
     max_sweep: int = 200
     """How many are deleted between two steps: few enough to hold nobody up."""
+
+    def __post_init__(self) -> None:
+        if self.lease > LONGEST_LEASE:
+            raise ValueError(f"lease is {self.lease} microseconds; {LONGEST_LEASE} at most")
 
 
 class Worker:
@@ -238,7 +248,10 @@ class Worker:
 
     async def turn(self) -> bool:
         """Step and commit what there is to do. Returns False if there was nothing."""
-        now = self._now = max(self._now, self._clock.now())
+        now = self._clock.now()
+        if now < self._now:
+            self._set_back(now)
+        self._now = now
         if not self.ready and now < self._retry_at:
             return False
         entries: list[_Entry] = []
@@ -259,6 +272,24 @@ class Worker:
             self._recover(now, error, entries, starting)
             raise
         return True
+
+    def _set_back(self, now: Timestamp) -> None:
+        """The clock shows less than before: what is to be done in a while is not further away than that while."""
+        options = self.options
+        if self._lease_until > now + options.lease + SECOND:
+            self._lease_until = now  # renewed at once: others do not believe a lease of such length
+        self._retry_at = min(self._retry_at, now + options.max_retry)
+        self._poll_at = min(self._poll_at, now + options.poll)
+        self._look_at = min(self._look_at, now + LOOK)
+        if options.retention is not None:
+            self._sweep_at = min(self._sweep_at, now + SWEEP)
+        self._timers.set_back(now)
+        self._reruns.set_back(now)
+
+    def _unsettled(self, now: Timestamp, span: int) -> bool:
+        """Whether the clock was set less than so long ago."""
+        step = last_step(self._clock)
+        return step is not None and now < step.at + span
 
     async def _step(self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start]) -> None:
         if len(self.partition.epochs) < PARTITIONS:
@@ -416,7 +447,7 @@ class Worker:
         for waited in batch.answered:
             metrics.response_time.add(now, waited)
         for instance in batch.replaced.values():
-            if instance.updated == now:  # it had not ended
+            if instance.updated >= now:  # it had not ended
                 metrics.ends_of(now).count(instance.status)
         for instance in batch.instances.values():
             if instance.created == now:
@@ -463,6 +494,7 @@ class Worker:
         self.ready = True
         await self._read_mail()
         self._look_at = 0
+        self._sweep_at = max(self._sweep_at, now + SWEEP)  # a clock that is wrong at the start may be set right yet
         await self._show(self._watchers.ids)
 
     async def _balance(self, now: Timestamp) -> None:
@@ -474,7 +506,7 @@ class Worker:
         surplus = len(self.partition.epochs) - share
         if surplus > 0:
             await self._give(surplus)
-        elif surplus < 0:
+        elif surplus < 0 and not (self.ready and self._unsettled(now, UNSETTLED)):
             await self._acquire(now, -surplus)
 
     async def _others(self, now: Timestamp) -> list[Presence]:
@@ -605,6 +637,9 @@ class Worker:
     async def _sweep(self, now: Timestamp) -> bool:
         """Delete some of the instances that ended long ago. Returns whether there may be more of them."""
         assert self.options.retention is not None
+        if self._unsettled(now, DOUBTFUL):
+            self._sweep_at = now + SWEEP
+            return False
         before, most = now - self.options.retention, self.options.max_sweep
         ended, self._swept_to = await self._store.ended(self.partition.epochs.keys(), before, self._swept_to, most)
         if ended:
@@ -697,7 +732,7 @@ class Worker:
                 await self._idle()
 
     def clock_changed(self) -> None:
-        """Look at the clock now: it was set, so what was to be done later may be due."""
+        """Look at the clock now: it shows another time, so what was to be done later may be due."""
         self._wake_up()
 
     def mail_came(self) -> None:

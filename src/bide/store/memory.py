@@ -38,7 +38,7 @@ from bide.query import (
     wait_cursor,
 )
 from bide.store.files import hub_secret
-from bide.store.protocol import BEFORE_ALL
+from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
@@ -93,7 +93,7 @@ class MemoryStore:
         for partition, lease in enumerate(self._leases):
             if len(taken) >= at_most:
                 break
-            if lease.owner is None or lease.until < now:
+            if lease.owner is None or not now <= lease.until <= now + LONGEST_LEASE:
                 lease.cut_off = lease.owner is not None
                 lease.owner, lease.until = owner, lease_until
                 lease.epoch += 1

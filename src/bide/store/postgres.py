@@ -41,7 +41,7 @@ from bide.store import listing
 from bide.store.connecting import ERRORS, PATIENCE_S, connect, options, unusable, words
 from bide.store.listing import POSTGRES, numbered
 from bide.store.postgres_schema import SCHEMA, make_ready
-from bide.store.protocol import BEFORE_ALL
+from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 from bide.store.rows import (
     INSTANCE_COLUMNS,
     WAIT_COLUMNS,
@@ -82,7 +82,7 @@ _HUB = """
 """
 _ACQUIRE = """
     UPDATE partitions SET cut_off = owner IS NOT NULL, owner = $1, epoch = greatest(epoch + 1, $2), lease_until = $3
-    WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until < $2
+    WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until NOT BETWEEN $2 AND $5
                         ORDER BY partition LIMIT $4 FOR UPDATE SKIP LOCKED)
     RETURNING partition, epoch
 """
@@ -221,7 +221,7 @@ class PostgresStore:
     # --- ownership
 
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        rows = await self._write(_ACQUIRE, owner, now, lease_until, at_most)
+        rows = await self._write(_ACQUIRE, owner, now, lease_until, at_most, now + LONGEST_LEASE)
         return {row[0]: row[1] for row in rows}
 
     async def cut_off(self, partitions: Collection[int]) -> set[int]:

@@ -30,7 +30,7 @@ from bide.batch import (
     TaskKey,
     Timer,
 )
-from bide.clock import Timestamp
+from bide.clock import SECOND, Timestamp
 from bide.history import Step
 from bide.instance import Instance, RuntimeStatus, Wait
 from bide.presence import Presence
@@ -38,6 +38,9 @@ from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCurso
 
 BEFORE_ALL = -(1 << 63)
 """Below all ids in the inbox, and before all instants: where reading begins."""
+
+LONGEST_LEASE: int = 120 * SECOND
+"""A lease that ends later than so long after now was taken before the clock was set back: it holds nobody off."""
 
 
 class Store(Protocol):
@@ -70,7 +73,8 @@ class Store(Protocol):
     # --- ownership
 
     async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        """Take up to `at_most` partitions whose lease nobody holds, or whose lease ended before `now`.
+        """Take up to `at_most` partitions whose lease nobody holds, ended before `now`, or ends later than
+        `LONGEST_LEASE` after it.
 
         Returns each with its new epoch, which is higher than any before. What an earlier owner commits from now
         on is refused. Partitions that `owner` holds already are not returned again.

@@ -43,7 +43,7 @@ from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCurso
 from bide.store import listing
 from bide.store.files import connect, hub_secret, lock, migrate_schema
 from bide.store.listing import SQLITE
-from bide.store.protocol import BEFORE_ALL
+from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 from bide.store.recent import Recent
 from bide.store.rows import (
     INSTANCE_COLUMNS,
@@ -226,10 +226,11 @@ class SqliteStore:
         def acquire(db: sqlite3.Connection) -> dict[int, int]:
             rows = db.execute(
                 """UPDATE partitions SET cut_off = owner IS NOT NULL, owner = ?, epoch = epoch + 1, lease_until = ?
-                   WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until < ?
+                   WHERE partition IN (SELECT partition FROM partitions
+                                       WHERE owner IS NULL OR lease_until NOT BETWEEN ? AND ?
                                        ORDER BY partition LIMIT ?)
                    RETURNING partition, epoch""",
-                (owner, lease_until, now, at_most),
+                (owner, lease_until, now, now + LONGEST_LEASE, at_most),
             )
             taken: dict[int, int] = dict(rows.fetchall())
             self._epochs.update(taken)

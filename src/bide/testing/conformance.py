@@ -24,7 +24,7 @@ from bide.clock import SECOND
 from bide.errors import LeaseLostError
 from bide.history import EventRaised, ExecutionStarted, Parent, TaskCompleted, TaskScheduled, TimerCreated
 from bide.instance import PARTITIONS, RuntimeStatus, Wait, partition_of
-from bide.store.protocol import BEFORE_ALL, Store
+from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE, Store
 from bide.testing.exam_lists import ListExam
 from bide.testing.exam_rows import (
     ALL,
@@ -96,6 +96,14 @@ class StoreExam(ListExam):
             assert await store.acquire("two", LATER, LATER + SECOND, PARTITIONS) == {}
             taken = await store.acquire("two", LATER + 1, LATER + SECOND, PARTITIONS)
             assert len(taken) == PARTITIONS
+
+        self.ask(tmp_path, question)
+
+    def test_a_lease_from_before_the_clock_was_set_back_holds_nobody_off(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            await store.acquire("one", NOW, NOW + LONGEST_LEASE, PARTITIONS)
+            assert await store.acquire("two", NOW, LATER, PARTITIONS) == {}
+            assert len(await store.acquire("two", NOW - 1, LATER, PARTITIONS)) == PARTITIONS
 
         self.ask(tmp_path, question)
 
