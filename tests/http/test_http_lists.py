@@ -10,7 +10,7 @@ import pytest
 
 from bide import Settings
 from bide.clock import SECOND, to_datetime
-from bide.http.paging import page, pattern, read_cursor
+from bide.http.paging import continuation, page, read_cursor
 from bide.keys import KeyRing, Role, keys_path
 from bide.query import NEVER, InstanceCursor, WaitCursor
 from tests.http.conftest import INSTANCES, Api, example, serve
@@ -165,7 +165,7 @@ def test_a_token_of_another_form_is_refused(api: Api, token: str) -> None:
     answer = api.get(INSTANCES, headers={"x-ms-continuation-token": token})
     assert answer.status_code == 400
     assert "x-ms-continuation-token" in answer.json()["Message"]
-    assert pattern(InstanceCursor).startswith("^(")
+    assert continuation(InstanceCursor).pattern.startswith("^(")
 
 
 def test_a_time_beyond_all_times_is_a_token_like_any_other(api: Api) -> None:

@@ -10,16 +10,20 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.json import decode
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
 from bide import Client, ServerSentEvent, Settings, event_stream
+from bide.http.api import MANAGEMENT
 from bide.http.app import DurableApi, create_app
 from tests.http.conftest import INSTANCES, example
 
 EVENTS = INSTANCES.replace("/instances", "/events")
+DESCRIBED = {kind: wanted for endpoint in MANAGEMENT for kind, wanted in (endpoint.events or {}).items()}
+"""What the document says of the data of each kind of event."""
 
 
 class Event(NamedTuple):
@@ -66,6 +70,8 @@ class Stream:
     async def event(self) -> Event:
         message = await asyncio.wait_for(self._sent.get(), 5)
         lines = dict(line.split(": ", 1) for line in message["body"].decode().strip().split("\n"))
+        if lines["event"] in DESCRIBED:
+            decode(lines["data"], type=DESCRIBED[lines["event"]])
         return Event(lines.get("id", ""), lines["event"], json.loads(lines["data"]))
 
     async def ends(self) -> None:

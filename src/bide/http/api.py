@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw
 
 from bide.http import changing, hub, overview, showing, starting
-from bide.http.endpoint import Answers, Body, Endpoint, Handler
+from bide.http.endpoint import Answers, Body, Endpoint, Handler, OneOf
+from bide.http.headers import KEY, LAST_CHANGE, LAST_STEP, Header
 from bide.http.paging import AuditCursor
 from bide.http.queries import (
     EventsQuery,
@@ -27,10 +29,9 @@ from bide.http.queries import (
     WaitsQuery,
 )
 from bide.http.shapes import (
-    IDEMPOTENCY_KEY,
-    LAST_EVENT_ID,
     ActivityObject,
     AuditObject,
+    ChangesObject,
     HistoryObject,
     HubObject,
     LinkObject,
@@ -40,6 +41,7 @@ from bide.http.shapes import (
     Problem,
     PurgeResult,
     StatusObject,
+    StepObject,
     TimerObject,
     WaitObject,
     WorkerObject,
@@ -50,8 +52,14 @@ from bide.query import FailureCursor, InstanceCursor, TimerCursor, WaitCursor
 _INSTANCE = "/instances/{instanceId}"
 _UNKNOWN: Answers = {404: Problem}
 _CHANGED: Answers = {202: None, 404: Problem, 409: Problem, 410: Problem}
-_STARTED: Answers = {200: Raw, 202: ManagementPayload, 409: Problem, 422: Problem}
-_STREAM = "text/event-stream"
+_FAILED: Answers = {500: OneOf((StatusObject, Problem))}
+"""The instance has failed, and that was to be told (`OutcomeQuery`); or the server has."""
+_STARTED: Answers = {200: Raw, 202: ManagementPayload, 409: Problem, 422: Problem, **_FAILED}
+
+
+_SHOWN: Answers = {200: StatusObject, 202: StatusObject, **_UNKNOWN, **_FAILED}
+_CHANGES = {"instance": StatusObject, "reset": None, "changed": ChangesObject}
+_STEPS = {"step": StepObject, "end": StatusObject}
 
 
 def _get(path: str, verb: str, handler: Handler[Any], query: type[Query], answers: Answers) -> Endpoint[Any]:
@@ -65,10 +73,16 @@ def _pages(
     return Endpoint("GET", path, verb, handler, {200: tuple[shape, ...]}, query, cursor=cursor)
 
 
-def _stream(path: str, handler: Handler[Any], answers: Answers, query: type[Query] = Query) -> Endpoint[Any]:
-    return Endpoint(
-        "GET", path, "events", handler, {200: str, **answers}, query, headers=(LAST_EVENT_ID,), media_type=_STREAM
-    )
+def _stream(
+    path: str,
+    handler: Handler[Any],
+    answers: Answers,
+    query: type[Query],
+    events: Mapping[str, Any],
+    seen: Header,
+) -> Endpoint[Any]:
+    """Events as they happen: for each kind, the type of its data."""
+    return Endpoint("GET", path, "events", handler, {200: str, **answers}, query, headers=(seen,), events=events)
 
 
 def _post(path: str, handler: Handler[Any], query: type[Query] = ReasonQuery) -> Endpoint[Any]:
@@ -78,7 +92,7 @@ def _post(path: str, handler: Handler[Any], query: type[Query] = ReasonQuery) ->
 
 def _start(path: str) -> Endpoint[Any]:
     body: Body = "input"
-    return Endpoint("POST", path, "start", starting.start, _STARTED, StartQuery, body, (IDEMPOTENCY_KEY,))
+    return Endpoint("POST", path, "start", starting.start, _STARTED, StartQuery, body, (KEY,))
 
 
 STARTERS = (
@@ -100,14 +114,14 @@ MANAGEMENT = (
     _pages("/failures", "failures", overview.failures, FailuresQuery, StatusObject, FailureCursor),
     _get("/workers", "workers", overview.workers, Query, {200: tuple[WorkerObject, ...]}),
     _pages("/audit", "audit", hub.audit, PageQuery, AuditObject, AuditCursor),
-    _stream("/events", hub.events, {}, EventsQuery),
+    _stream("/events", hub.events, {}, EventsQuery, _CHANGES, LAST_CHANGE),
     Endpoint("POST", "/makeprimary", "makeprimary", hub.make_primary, {200: None}, Query),
-    _get(_INSTANCE, "status", showing.status, StatusQuery, {200: StatusObject, 202: StatusObject, **_UNKNOWN}),
+    _get(_INSTANCE, "status", showing.status, StatusQuery, _SHOWN),
     Endpoint("DELETE", _INSTANCE, "purge", changing.purge, {200: PurgeResult, 404: Problem, 409: Problem}, Query),
     _get(f"{_INSTANCE}/history", "history", showing.history, Query, {200: HistoryObject, **_UNKNOWN}),
     _get(f"{_INSTANCE}/waits", "waits", showing.waits, Query, {200: tuple[WaitObject, ...], **_UNKNOWN}),
     _pages(f"{_INSTANCE}/audit", "audit", showing.audit, PageQuery, AuditObject, AuditCursor),
-    _stream(f"{_INSTANCE}/events", showing.events, _UNKNOWN),
+    _stream(f"{_INSTANCE}/events", showing.events, _UNKNOWN, Query, _STEPS, LAST_STEP),
     Endpoint(
         "POST",
         f"{_INSTANCE}/raiseEvent/{{eventName}}",
@@ -116,7 +130,7 @@ MANAGEMENT = (
         {**_CHANGED, 422: Problem},
         Query,
         "data",
-        (IDEMPOTENCY_KEY,),
+        (KEY,),
     ),
     _post("terminate", changing.terminate, TerminateQuery),
     _post("suspend", changing.suspend),

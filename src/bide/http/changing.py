@@ -12,8 +12,9 @@ from bide.errors import NotAllowedError
 from bide.http.answers import error_answer, nothing
 from bide.http.body import media_type
 from bide.http.endpoint import Call
+from bide.http.headers import KEY
 from bide.http.queries import LinkQuery, Query, ReasonQuery, TerminateQuery, span_of
-from bide.http.shapes import IDEMPOTENCY_KEY, KeptObject, LinkObject, PurgeResult
+from bide.http.shapes import KeptObject, LinkObject, PurgeResult
 from bide.http.urls import base_url
 from bide.instance import check_event_name
 from bide.links import SignedLinks
@@ -30,7 +31,7 @@ async def raise_event(call: Call[Query]) -> Response:
     kind = media_type(call.request)
     if kind not in ("", "application/json", "text/plain") and not kind.endswith("+json"):
         raise HTTPException(400, f"An event's content type is application/json or text/plain, not {kind}.")
-    name, key = call.name("eventName"), call.header(IDEMPOTENCY_KEY) or None
+    name, key = call.name("eventName"), call.header(KEY) or None
     data, waited_for = await call.payload(), await call.client.names_waited_for(call.instance_id)
     await call.client.raise_event(call.instance_id, name, data, idempotency_key=key)
     if name.lower() in map(str.lower, waited_for):

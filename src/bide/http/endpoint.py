@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, UnsetType
@@ -24,16 +24,26 @@ from bide.errors import InstanceNotFoundError
 from bide.http.answers import json_answer
 from bide.http.auth import Caller, Gate, grant_expired
 from bide.http.body import read_input, read_payload
+from bide.http.headers import Header
+from bide.http.paging import continuation, read_cursor
 from bide.http.queries import Query, parse
 from bide.http.streams import Streams
 from bide.instance import MAX_NAME, Instance
 
+C = TypeVar("C", bound=tuple[Any, ...])
 Q = TypeVar("Q", bound=Query)
 
 Answers: TypeAlias = Mapping[int, Any]
-"""Status -> the type of the body (None: it has none)."""
+"""Status -> the type of the body (None: it has none; `OneOf`: it is of one of several)."""
 Body: TypeAlias = Literal["input", "data"] | None
 """An orchestrator's input, an event's data, or none."""
+
+
+class OneOf(NamedTuple):
+    """A body that is of one of these types."""
+
+    kinds: tuple[Any, ...]
+
 
 _NO_PARAMETERS = QueryParams()
 _LINK_MARK = b"/respond/"
@@ -84,12 +94,16 @@ class Call(Struct, Generic[Q], frozen=True):
             raise HTTPException(400, f"A name has 1 to {MAX_NAME} characters.")
         return name
 
-    def header(self, name: str, most: int = 255) -> str:
+    def header(self, header: Header) -> str:
         """A header's value, or an empty text. Raises `HTTPException` 400 for one that is too long."""
-        value = self.request.headers.get(name, "")
-        if len(value) > most:
-            raise HTTPException(400, f"The header {name} should have up to {most} characters.")
+        value = self.request.headers.get(header.name, "")
+        if len(value) > header.most:
+            raise HTTPException(400, f"The header {header.name} should have up to {header.most} characters.")
         return value
+
+    def cursor(self, wanted: type[C]) -> C | None:
+        """Where the page begins; None for the first one. Raises `HTTPException` 400 for what is no token."""
+        return read_cursor(self.header(continuation(wanted)), wanted)
 
     async def ended_within(self, limit: timedelta, instance_id: str) -> Instance | None:
         """The instance, if it ends in that time, in what a request may wait, and before the server stops."""
@@ -138,10 +152,11 @@ class Endpoint(Generic[Q]):
     answers: Answers
     query: type[Q]
     body: Body = None
-    headers: tuple[str, ...] = ()
+    headers: tuple[Header, ...] = ()
     cursor: type[tuple[Any, ...]] | None = None
     """For a list that comes in pages: where a page ends."""
-    media_type: str = "application/json"
+    events: Mapping[str, Any] | None = None
+    """For a stream of events: the type of the data of each kind."""
 
     async def handle(self, request: Request) -> Response:
         """Who asks comes first: nothing else is looked at for those who may not."""

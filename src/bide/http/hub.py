@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bide.history import Step
 from bide.http.answers import nothing, refusal
 from bide.http.endpoint import Call
-from bide.http.paging import page, read_cursor
+from bide.http.headers import LAST_CHANGE
+from bide.http.paging import page
 from bide.http.queries import (
     EventsQuery,
     FilterQuery,
@@ -25,8 +23,6 @@ from bide.http.queries import (
     tags_of,
 )
 from bide.http.shapes import (
-    CONTINUATION,
-    LAST_EVENT_ID,
     ActivityObject,
     OrchestratorObject,
     PurgeResult,
@@ -37,8 +33,6 @@ from bide.instance import Instance
 from bide.payload import schema
 from bide.query import InstanceCursor, WaitCursor, instance_cursor, wait_cursor
 
-MIN_EVERY, MAX_EVERY = timedelta(milliseconds=100), timedelta(minutes=1)
-
 
 async def instances(call: Call[ListQuery]) -> Response:
     """Instances, newest first. Pages follow each other without gaps or repetitions, whatever is written meanwhile.
@@ -46,7 +40,7 @@ async def instances(call: Call[ListQuery]) -> Response:
     The header `x-ms-continuation-token` of one answer is that of the request for the next page.
     """
     query = call.query
-    where, after = meant_by(query), read_cursor(call.header(CONTINUATION, 2_000), InstanceCursor)
+    where, after = meant_by(query), call.cursor(InstanceCursor)
     if where is None:
         return call.answer(200, [])
     found = await call.client.instances(where, after=after, limit=query.top + 1)
@@ -75,7 +69,7 @@ async def purge(call: Call[PurgeQuery]) -> Response:
 
 async def waits(call: Call[WaitsQuery]) -> Response:
     """Who waits for what: all open waits, the most urgent first."""
-    query, after = call.query, read_cursor(call.header(CONTINUATION, 2_000), WaitCursor)
+    query, after = call.query, call.cursor(WaitCursor)
     found = await call.client.open_waits(
         overdue=query.overdue,
         name=query.event,
@@ -100,15 +94,12 @@ async def events(call: Call[EventsQuery]) -> Response:
     most, and it says only how many changes there were.
     """
     if call.query.every is not None:
-        every = span_of(call.query.every)
-        if not MIN_EVERY <= every <= MAX_EVERY:
-            raise HTTPException(400, "The parameter every should be from 100ms to 1m.")
-        return call.services.streams.beats(every, lambda: call.now)
+        return call.services.streams.beats(span_of(call.query.every), lambda: call.now)
 
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
-    return call.services.streams.hub(call.header(LAST_EVENT_ID), show)
+    return call.services.streams.hub(call.header(LAST_CHANGE), show)
 
 
 async def orchestrators(call: Call[Query]) -> Response:

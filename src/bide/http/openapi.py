@@ -19,10 +19,11 @@ from bide.config import Settings
 from bide.core.registry import OrchestratorDefinition, Registry
 from bide.history import NULL
 from bide.http.api import MANAGEMENT, STARTERS
-from bide.http.endpoint import Endpoint
-from bide.http.paging import pattern
+from bide.http.endpoint import Endpoint, OneOf
+from bide.http.headers import Header
+from bide.http.paging import continuation
 from bide.http.queries import Query
-from bide.http.shapes import CONTINUATION, IDEMPOTENCY_KEY, LAST_EVENT_ID, Problem
+from bide.http.shapes import CONTINUATION, Problem
 from bide.http.urls import NEW_PREFIX
 
 Json: TypeAlias = dict[str, Any]
@@ -47,13 +48,6 @@ _DESCRIPTIONS = {
     431: "The headers are too many or too large.",
     500: "The instance has failed (where that was asked for), or the server has.",
     503: "There is too much to do now. Try again.",
-}
-_HEADERS: dict[str, Json] = {
-    IDEMPOTENCY_KEY: {
-        "description": "Makes it safe to send the request again within 24 hours.",
-        "schema": {"type": "string", "maxLength": 255},
-    },
-    LAST_EVENT_ID: {"description": "The last event that was read.", "schema": {"type": "string", "maxLength": 40}},
 }
 _NAMING = r"^(?!\.{{1,2}}$)[^\x00-\x1f\x7f-\x9f{}]+$"
 """What `check_instance_id` and `check_event_name` take, as near as all dialects of patterns can say it."""
@@ -108,6 +102,8 @@ class _Schemas:
         self.found: dict[str, Json] = {}
 
     def of(self, wanted: Any) -> Json:
+        if isinstance(wanted, OneOf):  # msgspec takes a union of two structs for one that it cannot read
+            return {"anyOf": [self.of(kind) for kind in wanted.kinds]}
         (schema,), components = msgspec.json.schema_components((wanted,), ref_template=_REFERENCE)
         self.found.update(components)
         return schema
@@ -238,14 +234,15 @@ def _given(schema: Json) -> Json:
 
 
 def _headers(endpoint: Endpoint[Any]) -> list[Json]:
-    shown = [{"name": name, "in": "header", **_HEADERS[name]} for name in endpoint.headers]
-    if endpoint.cursor is not None:
-        shown.append({"name": CONTINUATION, "in": "header", **_continuation(endpoint.cursor)})
-    return shown
+    headers = endpoint.headers if endpoint.cursor is None else (*endpoint.headers, continuation(endpoint.cursor))
+    return [{"name": header.name, "in": "header", **_header(header)} for header in headers]
 
 
-def _continuation(cursor: type[tuple[Any, ...]]) -> Json:
-    return {"description": "Where the page before ended.", "schema": {"type": "string", "pattern": pattern(cursor)}}
+def _header(header: Header) -> Json:
+    schema: Json = {"type": "string", "maxLength": header.most}
+    if header.pattern:
+        schema["pattern"] = header.pattern
+    return {"description": header.description, "schema": schema}
 
 
 def _responses(endpoint: Endpoint[Any], schemas: _Schemas) -> Json:
@@ -258,11 +255,30 @@ def _responses(endpoint: Endpoint[Any], schemas: _Schemas) -> Json:
 
 def _response(endpoint: Endpoint[Any], status: int, wanted: Any, schemas: _Schemas) -> Json:
     response: Json = {"description": _DESCRIPTIONS[status]}
-    if wanted is Problem:
-        kind = "application/json" if status in (400, 500) else "application/problem+json"
-        response["content"] = {kind: {"schema": schemas.of(Problem)}}
+    if status == 200 and endpoint.events is not None:
+        response["content"] = {"text/event-stream": _stream(endpoint.events, schemas)}
+    elif wanted is Problem and status not in (400, 500):
+        response["content"] = {"application/problem+json": {"schema": schemas.of(Problem)}}
     elif wanted is not None:
-        response["content"] = {endpoint.media_type: {"schema": schemas.of(wanted)}}
+        response["content"] = {"application/json": {"schema": schemas.of(wanted)}}
     if endpoint.cursor is not None and status == 200:
-        response["headers"] = {CONTINUATION: _continuation(endpoint.cursor)}
+        response["headers"] = {CONTINUATION: _header(continuation(endpoint.cursor))}
     return response
+
+
+def _stream(events: Mapping[str, Any], schemas: _Schemas) -> Json:
+    """A stream is a text that does not end. Its parts are described in the words of OpenAPI 3.2, which this is not
+    yet: what there is `itemSchema`."""
+    return {
+        "schema": {"type": "string"},
+        "x-itemSchema": {"oneOf": [_event(kind, wanted, schemas) for kind, wanted in events.items()]},
+    }
+
+
+def _event(kind: str, wanted: Any, schemas: _Schemas) -> Json:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schemas.of(wanted)}
+    return {
+        "type": "object",
+        "properties": {"event": {"const": kind}, "data": data, "id": {"type": "string"}},
+        "required": ["event", "data"],
+    }

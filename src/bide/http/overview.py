@@ -10,10 +10,9 @@ from bide import __version__
 from bide.clock import SECOND, to_datetime
 from bide.http.auth import is_open
 from bide.http.endpoint import Call
-from bide.http.paging import page, read_cursor
+from bide.http.paging import page
 from bide.http.queries import FailuresQuery, Query, ShowQuery, TimersQuery, span_of
 from bide.http.shapes import (
-    CONTINUATION,
     BucketObject,
     EndsObject,
     HubObject,
@@ -107,7 +106,7 @@ async def workers(call: Call[Query]) -> Response:
 
 async def timers(call: Call[TimersQuery]) -> Response:
     """Open timers of all instances, the next one first."""
-    query, after = call.query, read_cursor(call.header(CONTINUATION, 2_000), TimerCursor)
+    query, after = call.query, call.cursor(TimerCursor)
     found = await call.client.open_timers(overdue=query.overdue, after=after, limit=query.top + 1)
     shown, headers = page(found, query.top, timer_cursor)
     return call.answer(200, [timer_object(timer, call.now) for timer in shown], headers)
@@ -115,7 +114,7 @@ async def timers(call: Call[TimersQuery]) -> Response:
 
 async def failures(call: Call[FailuresQuery]) -> Response:
     """Instances that failed within the time given, the last one first."""
-    query, after = call.query, read_cursor(call.header(CONTINUATION, 2_000), FailureCursor)
+    query, after = call.query, call.cursor(FailureCursor)
     found = await call.client.failures(span_of(query.since), after=after, limit=query.top + 1)
     shown, headers = page(found, query.top, failure_cursor)
     return call.answer(200, [status_object(call, each, ShowQuery()) for each in shown], headers)

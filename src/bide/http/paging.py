@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 from urllib.parse import quote, unquote
 
 from msgspec import convert
 from starlette.exceptions import HTTPException
 
+from bide.http.headers import Header
 from bide.http.shapes import CONTINUATION
 from bide.query import NEVER
 
@@ -28,16 +30,18 @@ class AuditCursor(NamedTuple):
     id: int
 
 
-def pattern(wanted: type[C]) -> str:
-    """What a token for this kind of cursor looks like, as a regular expression; an empty one is none."""
-    return f"^({','.join(_PATTERNS[kind] for kind in get_type_hints(wanted).values())})?$"
+@cache
+def continuation(wanted: type[tuple[Any, ...]]) -> Header:
+    """The header with a token for this kind of cursor; an empty one is none."""
+    pattern = f"^({','.join(_PATTERNS[kind] for kind in get_type_hints(wanted).values())})?$"
+    return Header(CONTINUATION, "Where the page before ended.", 2_000, pattern)
 
 
 def read_cursor(token: str, wanted: type[C]) -> C | None:
     """The cursor in a token; None for an empty one. Raises `HTTPException` 400 for what is no token."""
     if not token:
         return None
-    if re.fullmatch(pattern(wanted), token) is None:
+    if re.fullmatch(continuation(wanted).pattern, token) is None:
         raise HTTPException(400, f"The header {CONTINUATION} should be as the page before gave it.")
     kinds = get_type_hints(wanted).values()
     values = [_read(part, kind) for part, kind in zip(token.split(","), kinds, strict=True)]

@@ -23,11 +23,28 @@ from bide.query import InstanceFilter
 
 Q = TypeVar("Q", bound="Query")
 
+_END = r"$(?!\n)"
+"""The end in all dialects of patterns: in Python's, a dollar alone also stands before a last line break."""
+_SPAN = rf"^[0-9]{{1,9}}(\.[0-9]{{1,6}})?(ms|s|m|h|d)?{_END}"
+_NO_CONTROLS = r"[^\x00-\x1f\x7f-\x9f]"
+
 Span: TypeAlias = Annotated[
+    str, Meta(pattern=_SPAN, description="A span of time: `30s`, `1.5h`, `7d`. Without a unit: seconds.")
+]
+Wait: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d)?$",
-        description="A span of time: `30s`, `1.5h`, `7d`. Without a unit: seconds.",
+        pattern=_SPAN,
+        description="How long to wait until it has ended: `30s`, `5m`. Without a unit: seconds. "
+        "The server answers after `max_wait_s` at the latest.",
+    ),
+]
+Every: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^(([1-9][0-9]{2,3}|[1-5][0-9]{4}|60000)ms|"
+        rf"(0\.[1-9][0-9]{{0,5}}|([1-9]|[1-5][0-9])(\.[0-9]{{1,6}})?|60)s?|1m){_END}",
+        description="How often at most, from `100ms` to `60s` or `1m`. Without a unit: seconds.",
     ),
 ]
 Seconds: TypeAlias = Annotated[
@@ -38,9 +55,17 @@ ReportFailure: TypeAlias = Annotated[bool, Meta(description="Answer 500, not 200
 ShowInput: TypeAlias = Annotated[bool, Meta(description="Whether inputs are shown.")]
 ShowHistory: TypeAlias = Annotated[bool, Meta(description="Show the history, in Durable Functions' form.")]
 ShowOutput: TypeAlias = Annotated[bool, Meta(description="In the history, show results too.")]
-Name: TypeAlias = Annotated[str, Meta(description="The orchestrator's name.")]
+_TEXT = f"^{_NO_CONTROLS}*{_END}"
+Name: TypeAlias = Annotated[
+    str, Meta(pattern=_TEXT, description="The orchestrator's name, without control characters.")
+]
+EventName: TypeAlias = Annotated[
+    str, Meta(pattern=_TEXT, description="The event's name, without control characters.")
+]
 Held: TypeAlias = Annotated[bool, Meta(description="Only those that are held: `held` says why they do not go on.")]
-Prefix: TypeAlias = Annotated[str, Meta(description="How the instance's id begins.")]
+Prefix: TypeAlias = Annotated[
+    str, Meta(pattern=_TEXT, description="How the instance's id begins, without control characters.")
+]
 Instant: TypeAlias = Annotated[
     str,
     Meta(
@@ -54,7 +79,7 @@ Reason: TypeAlias = Annotated[
     str, Meta(max_length=1000, description="Why; it is kept in the history and the audit.")
 ]
 Tag: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9._-]{1,50}:[^\x00-\x1f\x7f-\x9f]{0,200}$", description="`name:value`.")
+    str, Meta(pattern=rf"^[A-Za-z0-9._-]{{1,50}}:{_NO_CONTROLS}{{0,200}}{_END}", description="`name:value`.")
 ]
 Tags: TypeAlias = Annotated[tuple[Tag, ...], Meta(max_length=20, description="May be repeated.")]
 ReuseOfId: TypeAlias = Annotated[
@@ -85,7 +110,7 @@ class Query(Struct, frozen=True, kw_only=True, rename="camel"):
 class OutcomeQuery(Query, frozen=True, kw_only=True):
     """Whether to wait for the result, and for how long."""
 
-    wait: Span | None = None
+    wait: Wait | None = None
     timeout: Seconds | None = None
     polling_interval: Seconds | None = None
     retry_interval: Seconds | None = None
@@ -134,7 +159,7 @@ class ShowQuery(Query, frozen=True, kw_only=True):
 
 class StatusQuery(ShowQuery, frozen=True, kw_only=True):
     return_internal_server_error_on_failure: ReportFailure = False
-    wait: Span | None = None
+    wait: Wait | None = None
 
 
 class _MeantQuery(Query, frozen=True, kw_only=True):
@@ -173,14 +198,14 @@ class PurgeQuery(_MeantQuery, frozen=True, kw_only=True):
 
 class WaitsQuery(Query, frozen=True, kw_only=True):
     overdue: Annotated[bool, Meta(description="Only those whose deadline has passed.")] = False
-    event: Annotated[str, Meta(description="The event's name.")] = ""
+    event: EventName = ""
     name: Name = ""
     tag: Tags = ()
     top: Top = 100
 
 
 class EventsQuery(Query, frozen=True, kw_only=True):
-    every: Span | None = None
+    every: Every | None = None
 
 
 class TimersQuery(Query, frozen=True, kw_only=True):
@@ -266,6 +291,8 @@ class _Parameter(NamedTuple):
     required: bool
     is_list: bool
     is_bool: bool
+    words: str
+    """What a text is that has a pattern."""
 
 
 @cache
@@ -280,7 +307,8 @@ def _parameters(wanted: type[Query]) -> tuple[_Parameter, ...]:
         kind = _given(field.type)
         bare = kind.__origin__ if get_origin(kind) is Annotated else kind
         is_list = get_origin(bare) is tuple
-        found.append(_Parameter(field.name, field.encode_name, kind, field.required, is_list, bare is bool))
+        words = _words(bare if is_list else kind)
+        found.append(_Parameter(field.name, field.encode_name, kind, field.required, is_list, bare is bool, words))
     return tuple(found)
 
 
@@ -289,6 +317,12 @@ def _given(wanted: Any) -> Any:
     if get_origin(wanted) in (Union, UnionType):
         return get_args(wanted)[0]
     return wanted
+
+
+def _words(kind: Any) -> str:
+    """What the type's description says, if it has a pattern; for a list, that of its members."""
+    text = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return next((meta.description for meta in getattr(text, "__metadata__", ()) if meta.pattern is not None), "")
 
 
 def _value(parameter: _Parameter, texts: list[str]) -> Any:
@@ -302,7 +336,8 @@ def _value(parameter: _Parameter, texts: list[str]) -> Any:
     try:
         return convert(texts if parameter.is_list else texts[0], parameter.type, strict=False)
     except ValidationError as error:
-        raise HTTPException(400, f"The parameter {name} is not acceptable: {error}.") from error
+        wrong = f". {parameter.words}" if "regex" in str(error) else f": {error}."
+        raise HTTPException(400, f"The parameter {name} is not acceptable{wrong}") from error
 
 
 def _statuses(names: tuple[str, ...]) -> tuple[RuntimeStatus, ...]:

@@ -193,6 +193,14 @@ class HubObject(_Shape, frozen=True, kw_only=True):
     """The paths of the app's routes that are there for development only."""
 
 
+class ChangesObject(_Shape, frozen=True, kw_only=True):
+    """How many changes there were in the hub since the event before."""
+
+    now: datetime
+    """The hub's clock."""
+    changes: int
+
+
 class BucketObject(_Shape, frozen=True, kw_only=True):
     """How many values were at most so large, and larger than the bucket before."""
 

@@ -12,12 +12,11 @@ from bide.clock import SECOND, Timestamp, to_datetime
 from bide.history import NULL, Step
 from bide.http.auth import VERBS, Caller
 from bide.http.endpoint import Call, Q
+from bide.http.headers import LAST_STEP
 from bide.http.history_events import history_events
-from bide.http.paging import AuditCursor, page, read_cursor
+from bide.http.paging import AuditCursor, page
 from bide.http.queries import PageQuery, Query, ShowQuery, StatusQuery, span_of
 from bide.http.shapes import (
-    CONTINUATION,
-    LAST_EVENT_ID,
     Action,
     HistoryObject,
     StatusObject,
@@ -114,7 +113,7 @@ async def audit(call: Call[PageQuery]) -> Response:
 
 async def audit_page(call: Call[PageQuery], instance_id: str | None) -> Response:
     """A page of the audit: of one instance, or (None) of all."""
-    after, top = read_cursor(call.header(CONTINUATION), AuditCursor), call.query.top
+    after, top = call.cursor(AuditCursor), call.query.top
     entries = await call.client.audit(instance_id, before=after and after.id, limit=top + 1)
     shown, headers = page(entries, top, lambda entry: AuditCursor(entry.id))
     return call.answer(200, [audit_object(entry) for entry in shown], headers)
@@ -129,7 +128,7 @@ async def events(call: Call[Query]) -> Response:
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
-    return await call.services.streams.instance(call.client, call.instance_id, call.header(LAST_EVENT_ID), show)
+    return await call.services.streams.instance(call.client, call.instance_id, call.header(LAST_STEP), show)
 
 
 def _to_second(at: Timestamp) -> datetime:

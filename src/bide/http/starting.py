@@ -8,8 +8,8 @@ from bide.engine.client import Begun
 from bide.errors import InstanceNotFoundError
 from bide.http.answers import error_answer
 from bide.http.endpoint import Call, Q
+from bide.http.headers import KEY
 from bide.http.queries import OutcomeQuery, RestartQuery, ShowQuery, StartQuery, tags_of
-from bide.http.shapes import IDEMPOTENCY_KEY
 from bide.http.showing import status_answer
 from bide.http.urls import management_payload
 from bide.instance import RuntimeStatus
@@ -34,7 +34,7 @@ VERBS = (
 async def start(call: Call[StartQuery]) -> Response:
     """Start an instance with the body as its input."""
     name, instance_id = call.name("functionName"), call.request.path_params.get("newInstanceId")
-    key = call.header(IDEMPOTENCY_KEY) or None
+    key = call.header(KEY) or None
     begun = await call.client.begin(
         name,
         await call.input(),

@@ -28,6 +28,8 @@ from bide.engine.client import Client
 from bide.errors import InstanceNotFoundError
 from bide.history import Step
 from bide.http.answers import HEADERS
+from bide.http.headers import STEP_ID
+from bide.http.shapes import ChangesObject
 from bide.instance import Instance
 
 T = TypeVar("T")
@@ -38,7 +40,6 @@ _HEARTBEAT_S = 15.0
 """Proxies cut connections on which nothing is sent."""
 _HEARTBEAT = b": still here\n\n"
 _KEPT = 1_000
-_STEP_ID = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([A-Za-z0-9_-]{0,40})")
 _CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
 
 
@@ -95,7 +96,7 @@ class Streams:
         streams.
         """
         self._check_room()
-        found = _STEP_ID.fullmatch(last_id)
+        found = re.fullmatch(STEP_ID, last_id)
         if last_id and not found:
             raise HTTPException(400, "Last-Event-ID should be the id of an event of this stream.")
         birth = (await client.get(instance_id)).birth
@@ -178,7 +179,7 @@ class Streams:
             while not self._closed.is_set():
                 wake.clear()
                 changes, seen = hub.last - seen, hub.last
-                yield _event("changed", encode({"now": to_datetime(now()), "changes": changes}))
+                yield _event("changed", encode(ChangesObject(now=to_datetime(now()), changes=changes)))
                 await self._pause(every)
                 while hub.last == seen and not self._closed.is_set() and not await _woken(wake):
                     yield _HEARTBEAT
