@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -153,6 +154,10 @@ def test_an_instance_that_is_held_is_listed_so_and_whoever_answers_it_is_told(tm
             "Raised Answer.\nIt is kept: the instance is held, and does not go on now. The code of"
         )
         assert "  Running (held)  " in server.ok("ls", "-o", "table")
+        server.ok("start", "ask", "--id", "b")
+        assert [json.loads(line)["instanceId"] for line in server.ok("ls", "--held").splitlines()] == ["a"]
+        assert "This would resume 1 instance: a" in server.fails(1, "resume", "--held")
+        assert server("resume", "--held", "--yes").stderr == "Done: resume a.\n"
 
 
 def test_the_columns_of_what_is_followed_are_in_line(server: Server) -> None:

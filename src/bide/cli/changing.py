@@ -68,8 +68,10 @@ def resume(ids: tuple[str, ...], reason: str, **options: Any) -> None:
     \b
     Example:
       bide resume --name order --yes
+      bide resume --held --yes
     """
-    _change("resume", ids, ("Suspended",), lambda client, each: client.resume(each, reason), **options)
+    possible = ("Pending", "Running", "Suspended") if options["held"] else ("Suspended",)
+    _change("resume", ids, possible, lambda client, each: client.resume(each, reason), **options)
 
 
 @click.command()
@@ -175,7 +177,7 @@ def _change(
 def _wanted(meant: dict[str, Any]) -> InstanceFilter:
     """Raises `click.UsageError` if nothing says which are meant."""
     if not any(meant.values()):
-        raise click.UsageError("Say which: ids, or --status, --name, --prefix, --tag, --created-before ...")
+        raise click.UsageError("Say which: ids, or --status, --name, --prefix, --tag, --held, --created-before ...")
     return filter_of(**meant)
 
 

@@ -65,12 +65,13 @@ name_option = click.option(
 
 
 def filter_options(command: F) -> F:
-    """`--status`, `--name`, `--prefix`, `--tag`, `--created-after` and `--created-before`."""
+    """`--status`, `--name`, `--prefix`, `--tag`, `--held`, `--created-after` and `--created-before`."""
     for option in (
         click.option(
             "--created-before", metavar="TIME", callback=moment, help="Only older ones: a time, or a span (2h)."
         ),
         click.option("--created-after", metavar="TIME", callback=moment, help="Only newer ones."),
+        click.option("--held", is_flag=True, help="Only those that are held: `show` says why."),
         only_tag_option,
         click.option("--prefix", metavar="TEXT", default="", help="Only with ids that begin so."),
         name_option,
@@ -93,6 +94,7 @@ def filter_of(
     tags: dict[str, str],
     created_after: datetime | None,
     created_before: datetime | None,
+    held: bool = False,
 ) -> InstanceFilter:
     """The options as a filter."""
     from bide.instance import RuntimeStatus
@@ -105,6 +107,7 @@ def filter_of(
         id_prefix=prefix,
         name=name,
         tags=tags,
+        held=held,
     )
 
 
