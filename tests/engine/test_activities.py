@@ -624,11 +624,11 @@ def test_an_activity_that_exceeds_its_time_fails(app: App, durable: Durable, kin
         try:
             await ctx.call_activity("slow")
         except ActivityFailedError as error:
-            return [error.failure.type, error.failure.kind, error.failure.message]
+            return [error.failure.type, error.failure.kind, error.failure.message, *error.failure.bases]
         return []
 
     output = durable.output(durable.start(caller))
-    assert output == ["TimeoutError", "timeout", "The activity did not end within 0.01 s."]
+    assert output == ["TimeoutError", "timeout", "The activity did not end within 0.01 s.", "OSError"]
 
 
 def test_a_timeout_of_the_bodys_own_is_an_ordinary_error(app: App, durable: Durable) -> None:

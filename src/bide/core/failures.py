@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import cast
+from typing import Literal, cast
 
 from bide.errors import (
     ActivityFailedError,
@@ -25,6 +25,13 @@ _SHOWN, _SHOWN_CHARS = 5, 200
 def failure_of(error: BaseException) -> Failure:
     """The error's type, message, stack, cause and members, as text."""
     return _Keeping().keep(error)
+
+
+def failure_as(
+    kind: type[BaseException], text: str, what: Literal["error", "timeout", "outcome_unknown"] = "error"
+) -> Failure:
+    """What the engine itself has to say: a failure of that class, which nobody raised."""
+    return Failure(_name(kind), text, kind=what, bases=_bases(kind))
 
 
 class _Keeping:

@@ -17,7 +17,7 @@ from msgspec import Raw, field
 
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
-from bide.core.failures import failure_of, said, task_error
+from bide.core.failures import failure_as, failure_of, said, task_error
 from bide.core.isolation import Wall, own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
@@ -540,7 +540,7 @@ class Execution(Record):
         self._close_row(wait)
         self._give_up(EventWaitCancelled(wait.id))
         message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
-        failure = Failure("bide.errors.EventTimeoutError", message, kind="timeout")
+        failure = failure_as(EventTimeoutError, message, "timeout")
         self._fail(wait, EventTimeoutError(message, failure))
 
     # --- what the context asks for (see context.Execution)

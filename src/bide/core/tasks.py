@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from bide.clock import Timestamp, to_datetime
+from bide.core.failures import failure_as
 from bide.errors import TaskCancelledError
-from bide.history import Failure
 from bide.payload import check_text
 
 T = TypeVar("T")
@@ -288,7 +288,7 @@ def with_watchers(task: Task[Any]) -> list[Task[Any]]:
 def cancelled(what: str) -> TaskCancelledError:
     """The error of what was given up."""
     text = f"{what} was cancelled: it will never have a result."
-    return TaskCancelledError(text, Failure("bide.errors.TaskCancelledError", text))
+    return TaskCancelledError(text, failure_as(TaskCancelledError, text))
 
 
 def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from bide.batch import Message, ScheduledActivity, TaskKey
 from bide.clock import Clock, Timestamp
 from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
-from bide.core.failures import failure_of, said
+from bide.core.failures import failure_as, failure_of, said
 from bide.core.records import Record
 from bide.core.registry import ActivityDefinition, Registry
 from bide.engine.threads import Threads
@@ -30,9 +30,10 @@ from bide.errors import (
     CommitUnknownError,
     FunctionNotFoundError,
     LeaseLostError,
+    OutcomeUnknownError,
     PayloadError,
 )
-from bide.history import Failure, TaskCompleted, TaskFailed
+from bide.history import TaskCompleted, TaskFailed
 from bide.interrupts import raised_by_code
 from bide.metrics import Metrics
 from bide.payload import encode
@@ -271,7 +272,7 @@ class ActivityRunner:
                 raise _CutOff(f"it ran out of its {limit:g} s" if late else said(error)) from error
             if late:
                 text = f"The activity did not end within {limit:g} s."
-                return TaskFailed(run.activity.task_id, Failure("TimeoutError", text, kind="timeout"))
+                return TaskFailed(run.activity.task_id, failure_as(TimeoutError, text, "timeout"))
             return TaskFailed(run.activity.task_id, failure_of(error))
 
     def _call(self, function: Callable[[], Any], activity: ScheduledActivity, *, is_async: bool) -> Awaitable[Any]:
@@ -366,5 +367,4 @@ def _completed(definition: ActivityDefinition, run: _Run, result: object) -> Tas
 
 def _unknown(activity: ScheduledActivity, why: str) -> TaskFailed:
     text = f"nobody knows whether '{activity.name}' was done: {why}."
-    failure = Failure("bide.errors.OutcomeUnknownError", text, kind="outcome_unknown")
-    return TaskFailed(activity.task_id, failure)
+    return TaskFailed(activity.task_id, failure_as(OutcomeUnknownError, text, "outcome_unknown"))
