@@ -92,6 +92,11 @@ async def _child_failed(ctx: OrchestrationContext) -> None:
     await ctx.create_timer(SECOND)
 
 
+async def _child_between_attempts(ctx: OrchestrationContext) -> None:
+    ctx.with_options(retry=RetryPolicy(3, timedelta(hours=1))).call_sub_orchestrator("child", True)
+    await ctx.create_timer(SECOND)
+
+
 async def _timed_out(ctx: OrchestrationContext) -> None:
     ctx.wait_for_external_event("Answer", str, timeout=SECOND)
     await ctx.create_timer(timedelta(seconds=2))
@@ -118,6 +123,7 @@ async def _all_that_failed(ctx: OrchestrationContext) -> None:
             _child_failed,
             ["The sub-orchestration 'child' (id 1) failed, and nobody looked at it: ", "the book is full"],
         ),
+        (_child_between_attempts, ["The sub-orchestration 'child' (id 1) was never awaited: it is given up."]),
         (_timed_out, ["The wait for 'Answer' (id 1) failed, and nobody looked at it: ", "Nobody raised 'Answer'"]),
         (_all_of_them, ["The activity 'audit' (id 1) was never awaited", "The timer (id 2) was never awaited"]),
         (_all_that_failed, ["The activity 'fails' (id 1) failed, and nobody looked at it: "]),

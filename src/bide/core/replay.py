@@ -425,7 +425,7 @@ class Execution(Record):
         lost = [
             f"{_called(target)} was never awaited: it is given up."
             for key, target in self._open.items()
-            if not _runs_on(target)
+            if not isinstance(self.work.requests.get(key), SubOrchestrationInstanceCreated)  # a child runs on
             and (_is_wait(target, key) or not isinstance(target, _OpenWait))
             and not _is_seen(with_watchers(_task_of(target)))
         ]
@@ -868,11 +868,6 @@ def _called(target: _Call | _OpenWait | DurableTimer) -> str:
         return f"The wait for '{target.event.name}' (id {target.id})"
     kind = "activity" if isinstance(target.request, TaskScheduled) else "sub-orchestration"
     return f"The {kind} '{target.request.name}' (id {target.request.id})"
-
-
-def _runs_on(target: _Call | _OpenWait | DurableTimer) -> bool:
-    """Whether the end of its orchestrator does not end it: so nothing is lost by it."""
-    return isinstance(target, _Call) and isinstance(target.request, SubOrchestrationInstanceCreated)
 
 
 def _is_seen(tasks: Sequence[Task[Any]]) -> bool:
