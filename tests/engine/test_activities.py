@@ -514,6 +514,34 @@ def test_an_activity_that_is_running_is_not_run_again(app: App) -> None:
     assert ran == [1]
 
 
+def test_what_waits_and_is_run_anew_is_still_known_when_the_first_try_is_gone(app: App) -> None:
+    ran = []
+    gate = asyncio.Event()
+
+    @app.activity
+    async def work() -> None:
+        ran.append(1)
+        await gate.wait()
+
+    async def main() -> None:
+        runner = activity_runner(app.registry, max_concurrent=1)
+        door = Door(runner)
+        runner.run(scheduled("work", 1))
+        runner.run(scheduled("work", 2))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            runner.run(scheduled("work", 2), recovered=True)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert scheduled("work", 2).key in runner.running
+        gate.set()
+        await rest(runner)
+        assert len(door.results) == 2
+
+    asyncio.run(main())
+    assert ran == [1, 1]
+
+
 async def until(true: Callable[[], bool]) -> None:
     """Threads take their time."""
     for _ in range(5_000):

@@ -1,19 +1,40 @@
-"""A worker keeps what it owns as long as it works: each partition's lease is renewed before its end."""
+"""A worker keeps what it owns as long as it works: each partition's lease is renewed before its end.
+
+What it had asked for when it lost them is not done any more; nor is what is over.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
 
-from bide import App
+import pytest
+
+from bide import App, OrchestrationContext
 from bide.engine.activities import ActivityRunner
+from bide.engine.client import Client
 from bide.engine.worker import Worker
 from bide.instance import PARTITIONS
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.store.memory import MemoryStore
-from bide.store.protocol import LONGEST_LEASE
+from bide.store.protocol import LONGEST_LEASE, Store
 from bide.testing.clock import ManualClock
+from bide.testing.faults import FaultyStore
+from tests.engine.test_store_away import Outage
+
+
+def worker_of(app: App, store: Store, clock: ManualClock, name: str = "w") -> Worker:
+    metrics = Metrics(clock.now())
+    runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+    return Worker(store, app.registry, clock, runner, name, SignedLinks(bytes(32), "http://x"), metrics)
+
+
+async def go_on(worker: Worker) -> None:
+    """Let it and its activities do what there is to do."""
+    for _ in range(10):
+        await worker.turn()
+        await asyncio.sleep(0)
 
 
 def test_what_was_owned_first_is_renewed_while_more_comes(app: App) -> None:
@@ -21,9 +42,7 @@ def test_what_was_owned_first_is_renewed_while_more_comes(app: App) -> None:
 
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        worker = worker_of(app, store, clock)
         leaving = await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS // 2)
         await worker.turn()
         assert len(worker.partition.epochs) == PARTITIONS // 2
@@ -33,5 +52,72 @@ def test_what_was_owned_first_is_renewed_while_more_comes(app: App) -> None:
             await worker.turn()
             assert await store.acquire("rival", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS) == {}
         assert len(worker.partition.epochs) == PARTITIONS
+
+    asyncio.run(story())
+
+
+def test_a_mark_that_was_to_be_made_before_another_worker_came_is_not_made_after_it(app: App) -> None:
+    """The other one has begun and ended the once-activity. Whoever waits for the mark must not begin it again."""
+    runs: list[int] = []
+
+    @app.activity(once=True)
+    async def pay() -> str:
+        runs.append(1)
+        return "receipt"
+
+    @app.orchestrator
+    async def order(ctx: OrchestrationContext) -> str:
+        return await ctx.call_activity(pay)
+
+    async def story() -> None:
+        clock, store, outage = ManualClock(), MemoryStore(), Outage()
+        mine, other = worker_of(app, FaultyStore(store, outage), clock), worker_of(app, store, clock, "other")
+        starting = asyncio.create_task(Client(mine, store, app.registry, clock).start(order))
+        await asyncio.sleep(0)
+        await mine.turn()
+        instance_id = await starting
+        await asyncio.sleep(0)  # the activity asks for its mark
+        outage.lasts = True
+        clock.advance(timedelta(minutes=1))
+        await mine.turn()
+        assert runs == []
+        clock.advance(timedelta(minutes=1))
+        await go_on(other)
+        assert (await Client(other, store, app.registry, clock).get(instance_id)).output == "receipt"
+        await other.release()
+        outage.lasts = False
+        clock.advance(timedelta(minutes=1))
+        await go_on(mine)
+        assert mine.ready
+
+    asyncio.run(story())
+    assert runs == [1]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_timer_that_was_cancelled_gives_nothing_to_do_when_it_would_have_been_due(
+    app: App, answered: bool
+) -> None:
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext) -> str:
+        answer = await ctx.wait_for_external_event("Answer", str, timeout=timedelta(seconds=5))
+        await ctx.wait_for_external_event("More")
+        return answer
+
+    async def story() -> None:
+        clock, store = ManualClock(), MemoryStore()
+        worker = worker_of(app, store, clock)
+        client = Client(worker, store, app.registry, clock)
+        starting = asyncio.create_task(client.start(ask))
+        await asyncio.sleep(0)
+        await go_on(worker)
+        if answered:
+            raising = asyncio.create_task(client.raise_event(await starting, "Answer", "yes"))
+            await asyncio.sleep(0)
+            await go_on(worker)
+            await raising
+        assert not await worker.turn()
+        clock.advance(timedelta(seconds=5))
+        assert await worker.turn() is not answered
 
     asyncio.run(story())
