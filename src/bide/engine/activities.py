@@ -81,8 +81,7 @@ class _Run(Record):
     """One activity that runs, or waits for a slot."""
 
     activity: ScheduledActivity
-    recovered: bool
-    """Whether it was scheduled before this worker owned it."""
+    """As it was when it was to run: its body began before that if it was `started`."""
     task: asyncio.Task[None] | None = None
     began: Timestamp = 0
     """When its body began. 0: it has not."""
@@ -126,7 +125,7 @@ class ActivityRunner:
             self.cancel([key])
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        run = self._running[key] = _Run(activity, recovered)
+        run = self._running[key] = _Run(activity)
         run.task = self._loop.create_task(self._run(key, run), context=Context())
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:
@@ -234,7 +233,7 @@ class ActivityRunner:
         Never a third time: what is cut off again and again must not send again and again.
         """
         activity = run.activity
-        runs, why = (1, "a crash cut it off") if run.recovered and activity.started else (0, "")
+        runs, why = (1, "a crash cut it off") if activity.started else (0, "")
         while True:
             if runs:
                 match await self._reconcile(definition, activity, call):

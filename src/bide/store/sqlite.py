@@ -294,14 +294,11 @@ class SqliteStore:
             return {}
         marks = ", ".join("?" * len(found))
         later = self._read(
-            f"""SELECT instance_id, generation, seq, at, facts FROM history WHERE instance_id IN ({marks})
-                ORDER BY instance_id, generation, seq""",  # noqa: S608 - question marks only
+            f"SELECT instance_id, seq, at, facts FROM history WHERE instance_id IN ({marks})",  # noqa: S608 - question marks only
             list(found),
         )
-        for instance_id, generation, seq, at, facts in later:
-            snapshot = found[instance_id]
-            if generation == snapshot.instance.generation:
-                snapshot.history.append(Step(seq, at, decode_facts(facts)))
+        for instance_id, seq, at, facts in later:  # of the present generation: others are not kept
+            found[instance_id].history.append(Step(seq, at, decode_facts(facts)))
         for snapshot in found.values():  # a large one among the first is behind them
             snapshot.history.sort(key=_seq)
         return found
