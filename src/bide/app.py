@@ -210,9 +210,9 @@ async def run(
         secret = await store.secret()
         say_if_behind(clock, await store.workers())
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, secret, clock, metrics)
+        options = options or _worker_options(settings)
+        runner = ActivityRunner(app.registry, secret, clock, metrics, max_payload=options.max_payload)
         links = _links(secret, settings, address_known)
-        options = options or WorkerOptions(retention=_retention(settings), strict_replay=settings.strict_replay)
         version = code_version(app.registry)
         worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options, version)
         presence = presence_of(owner, app.registry, version, clock)
@@ -252,8 +252,12 @@ async def open_store(settings: Settings, clock: Clock, owner: str) -> AsyncGener
         await store.close()
 
 
-def _retention(settings: Settings) -> int | None:
-    return round(settings.retention_days * 86_400 * SECOND) if settings.retention_days else None
+def _worker_options(settings: Settings) -> WorkerOptions:
+    return WorkerOptions(
+        retention=round(settings.retention_days * 86_400 * SECOND) if settings.retention_days else None,
+        strict_replay=settings.strict_replay,
+        max_payload=settings.max_payload_bytes,
+    )
 
 
 def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:

@@ -8,6 +8,7 @@ Rows and facts refer to nothing that refers back to them, so the search for cycl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeAlias
@@ -15,7 +16,7 @@ from typing import TypeAlias
 from msgspec import Raw, Struct
 
 from bide.clock import Timestamp, to_datetime
-from bide.errors import BideError, MisfitError, RequestError, error_named
+from bide.errors import BideError, MisfitError, error_named
 from bide.history import Fact, Step
 from bide.instance import Instance, Reuse, Wait
 
@@ -23,10 +24,13 @@ TaskKey: TypeAlias = tuple[str, int, int, str]
 """(instance id, generation, task id, birth): one activity call or timer, for ever."""
 
 
-Verdict: TypeAlias = RequestError | None
+Verdict: TypeAlias = BideError | None
 """What a message's sender is told: why it was refused, or None (`ACCEPTED`)."""
 
 ACCEPTED: Verdict = None
+
+Reply: TypeAlias = Callable[[Verdict], None]
+"""Tells a sender what became of its message: None once it is durable, else the error."""
 
 
 class Audit(Struct, frozen=True, gc=False):
@@ -84,7 +88,7 @@ class RequestKey(Struct, frozen=True, gc=False):
     path: str = ""
 
     @property
-    def verdict(self) -> BideError | None:
+    def verdict(self) -> Verdict:
         """What the request was told. None: it was accepted."""
         return error_named(self.error, self.text, self.path) if self.error else None
 
@@ -147,7 +151,7 @@ class RemoteVerdict(Struct, frozen=True, gc=False):
     path: str = ""
 
     @property
-    def verdict(self) -> BideError | None:
+    def verdict(self) -> Verdict:
         return error_named(self.error, self.text, self.path) if self.error else None
 
 
@@ -238,6 +242,8 @@ class Batch:
     activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
     activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
     activities_closed: list[TaskKey] = field(default_factory=list[TaskKey])
+    cleared: list[str] = field(default_factory=list[str])
+    """Instances that end though nobody can read what they waited for: all their activities, timers and waits go."""
     reruns: dict[TaskKey, int] = field(default_factory=dict[TaskKey, int])
     """What is about to run again after a cut-off, and how often it will have (see `engine.reruns`)."""
     reruns_closed: list[TaskKey] = field(default_factory=list[TaskKey])

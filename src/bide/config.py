@@ -25,6 +25,8 @@ import msgspec
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import FieldInfo, fields
 
+from bide.payload import MAX_PAYLOAD
+
 FILE_NAME = "bide.toml"
 PROJECT_FILE_NAME = "pyproject.toml"
 _TABLE = f"[tool.bide] in {PROJECT_FILE_NAME}"
@@ -32,6 +34,9 @@ _PREFIX = "BIDE_"
 _in_use: ContextVar[Settings | None] = ContextVar("_in_use", default=None)
 
 log = logging.getLogger("bide.config")
+
+_LARGEST_PAYLOAD = 128 * 1_048_576
+"""What both databases take, in the time that a commit has."""
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -76,6 +81,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How many event streams may be open at once."""
     max_body_bytes: Count = 1_048_576
     """How long a request's body may be."""
+    max_payload_bytes: Annotated[int, Meta(ge=1, le=_LARGEST_PAYLOAD)] = MAX_PAYLOAD
+    """How long one value may be as JSON: an input, an argument, a result, an event's data. Up to 128 MiB."""
     max_json_depth: Count = 64
     """How deep arrays and objects may be nested in a request's body."""
     body_timeout_s: Seconds = 15.0

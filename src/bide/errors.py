@@ -12,6 +12,7 @@
     │   ├── KeyNotFoundError       there is no key of that name
     │   ├── AccessDeniedError      the server wants a key, another one, or one of a higher role
     │   ├── RequestReusedError     the idempotency key, or the one-use link, was used for another request
+    │   ├── DataRefusedError       the database does not take a value that is in it
     │   └── NotAllowedError        the instance's state does not allow this
     ├── TryAgainError              the caller may repeat the same request
     │   ├── BusyError              the inbox is full; nothing was changed
@@ -22,6 +23,7 @@
     │   ├── StoreInUseError        another process owns the database file
     │   └── SchemaTooNewError      the database was written by a newer Bide
     ├── DevelopmentOnlyError       part of the app is for development, and the server is not
+    ├── StepFailedError            the engine failed over this one message; nobody else's was touched
     ├── ServerFailedError          the server answered something that no client can act upon
     ├── LeaseLostError             another worker owns the partition now; this one forgets it
     ├── OrchestratorError          the author of the orchestrator must act
@@ -120,6 +122,10 @@ class RequestReusedError(RequestError):
         super().__init__("This key was already used for another request.")
 
 
+class DataRefusedError(RequestError):
+    """The database will never take what it was given, because of a value in it. Nothing was changed."""
+
+
 class InvalidTokenError(RequestError):
     """The text is no token of this hub, or somebody has changed it, or its time is over."""
 
@@ -183,6 +189,17 @@ class StoreInUseError(StoreError):
 
 class SchemaTooNewError(StoreError):
     """The database was written by a newer Bide than this one."""
+
+
+class StepFailedError(BideError):
+    """Something failed inside the engine while it took one message. Nothing was changed.
+
+    `done` is how many messages of the same step had been taken before.
+    """
+
+    def __init__(self, done: int, what: str) -> None:
+        super().__init__(f"The engine failed while it took this: {what}. Nothing was changed.")
+        self.done = done
 
 
 class ServerFailedError(BideError):

@@ -263,6 +263,18 @@ class SubOrchestrationInstanceFailed(_Fact, frozen=True):
     failure: Failure
 
 
+# --- what cannot be read
+
+
+class Unreadable(_Fact, frozen=True):
+    """Stands for what a database has and this version cannot read: a fact of a newer one, or a damaged one.
+
+    Only reading makes it. It is never written: another version may be able to read what is there.
+    """
+
+    reason: str
+
+
 Fact: TypeAlias = (
     ExecutionStarted
     | ExecutionSuspended
@@ -288,6 +300,7 @@ Fact: TypeAlias = (
     | SubOrchestrationInstanceCancelled
     | SubOrchestrationInstanceCompleted
     | SubOrchestrationInstanceFailed
+    | Unreadable
 )
 
 Request: TypeAlias = TaskScheduled | TimerCreated | EventAwaited | SubOrchestrationInstanceCreated

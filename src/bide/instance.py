@@ -115,13 +115,16 @@ _RESERVED = frozenset("/\\#?")
 
 OPERATOR = "operator"
 """Who holds an instance until it is resumed, whatever code there is."""
+UNREADABLE = "unreadable"
+"""What holds an instance whose row cannot be read, until it can be. This is never written."""
 
 
 class Instance(Struct, frozen=True, gc=False):
     """What one row shows of an instance.
 
     `generation` counts the runs between two continue-as-new, from 0. `held` says why the instance does not go
-    on although it has messages (G7), or is None; `held_by` who decided that: `OPERATOR`, until it is resumed; the
+    on although it has messages (G7), or is None; `held_by` who decided that: `OPERATOR`, until it is resumed;
+    `UNREADABLE`, if some of the row is damaged or a newer version's, and what is not known has a default; the
     version of the code that is not to try it again, because that would cost everybody; or, empty, a worker that
     found no code that fits, so that the next one that starts tries it again. Payloads
     are JSON text; `input`, `output` and `custom_status` decode them. `tags` were given at the start. `created` and

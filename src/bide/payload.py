@@ -230,8 +230,25 @@ def encode(value: object) -> Raw:
         raise PayloadError(f"A {kind.__qualname__} cannot be sent as JSON: {_said(error)}") from error
 
 
+MAX_PAYLOAD = 8 * 1_048_576
+"""How many bytes one value has at most, as JSON, unless the settings say otherwise."""
+
+
+def check_size(text: Raw, most: int, what: str) -> Raw:
+    """The JSON text itself, if it has up to `most` bytes. Raises `PayloadError`."""
+    size = len(text)
+    if size > most:
+        raise PayloadError(
+            f"{what} has {size:,} bytes of JSON; up to {most:,} are possible (the setting max_payload_bytes). "
+            "Keep large data in a store of its own, and pass on where it is."
+        )
+    return text
+
+
 def check_text(text: object, what: str) -> str:
     """The text itself, if it is one that every database can keep. Raises `PayloadError`."""
+    if type(text) is str and text.isprintable():
+        return text
     if not isinstance(text, str):
         raise PayloadError(f"{what} is a text; this one is a {type(text).__qualname__}.")
     if "\0" in text:

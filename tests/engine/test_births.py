@@ -178,8 +178,8 @@ def test_a_timer_of_an_earlier_life_does_not_let_the_next_ones_fire_early() -> N
     window.add([Timer("a", 0, 1, 10, "one")])
     window.discard([Timer("a", 0, 1, 10, "one")])
     window.add([Timer("a", 0, 1, 50, "two")])
-    assert window.due(49) == []
-    assert window.due(50) == [Timer("a", 0, 1, 50, "two")]
+    assert window.due(49, 9) == []
+    assert window.due(50, 9) == [Timer("a", 0, 1, 50, "two")]
 
 
 # --- one commit

@@ -236,8 +236,33 @@ def test_an_hour_after_the_clock_was_set_it_is_right(office: Office) -> None:
 
 
 def test_an_instance_hears_of_a_timer_when_it_was_due_or_later(functions: App) -> None:
-    """The clock is set back when a timer has fired, and its step has not been made yet."""
+    """The timer has fired while nobody had the code, and the clock was set back before somebody has it again."""
 
+    async def story() -> None:
+        clock, store = ManualClock(), MemoryStore()
+        worker = new_worker(functions, clock, store)
+        worker.submit(Message("a", ExecutionStarted("remind")), lambda error: None)
+        await worker.turn()
+        await worker.release()
+        clock.advance(timedelta(seconds=60))
+        due = clock.now()
+        worker = new_worker(App(), clock, store)
+        await worker.turn()
+        await worker.release()
+        held = await store.instance("a")
+        assert held is not None
+        assert held.held
+        clock.set(due - HOUR)
+        await new_worker(functions, clock, store).turn()
+        found = await store.instance("a")
+        assert found is not None
+        assert found.status is RuntimeStatus.COMPLETED
+        assert [step.time for step in await store.history("a")][-1] == found.updated == due
+
+    asyncio.run(story())
+
+
+def test_a_timer_that_waits_for_its_turn_is_due_by_the_clock_of_that_turn(functions: App) -> None:
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
         worker = new_worker(functions, clock, store, WorkerOptions(max_step=1))
@@ -249,11 +274,12 @@ def test_an_instance_hears_of_a_timer_when_it_was_due_or_later(functions: App) -
         await worker.turn()
         clock.set(due - HOUR)
         await worker.turn()
+        waiting = await store.timers(range(PARTITIONS), due)
+        assert len(waiting) == 1
+        clock.set(due)
+        await worker.turn()
         for name in ("a", "b"):
-            found = await store.instance(name)
-            assert found is not None
-            assert found.status is RuntimeStatus.COMPLETED
-            assert [step.time for step in await store.history(name)][-1] == found.updated == due
+            assert [step.time for step in await store.history(name)][-1] == due
 
     asyncio.run(story())
 

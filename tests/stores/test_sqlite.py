@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from bide.errors import SchemaTooNewError, StoreError, StoreInUseError
+from bide.errors import DataRefusedError, SchemaTooNewError, StoreError, StoreInUseError
 from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
 from bide.instance import PARTITIONS, RuntimeStatus
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
@@ -222,7 +222,7 @@ def test_an_error_in_the_middle_of_a_commit_leaves_nothing(path: Path, table: st
         execute(path, f"CREATE TRIGGER boom BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'injected'); END")
         batch = everything("a", epochs)
         batch.history.append(step("a", 1, EventRaised("large", LARGE)))  # a small one is in its instance's row
-        with pytest.raises(sqlite3.IntegrityError, match="injected"):
+        with pytest.raises(DataRefusedError, match="injected"):
             await store.commit(batch)
         await nothing_of(store, "a")
         execute(path, "DROP TRIGGER boom")
@@ -236,7 +236,7 @@ def test_history_is_never_written_twice(path: Path) -> None:
     async def question(store: Store) -> None:
         epochs = await own_all(store)
         await store.commit(everything("a", epochs))
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(DataRefusedError):
             await store.commit(everything("a", epochs))
         assert len(await store.history("a")) == 1
         assert len(await store.inbox(range(PARTITIONS), BEFORE_ALL, 10)) == 2
@@ -251,9 +251,9 @@ def test_a_step_is_written_once_wherever_it_is_kept(path: Path, data: Raw) -> No
         await put(store, epochs, "a", history=[step("a", 0, ExecutionStarted("order"))])
         again = [step("a", 1, EventRaised("x", data))]
         await put(store, epochs, "a", history=again)
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(DataRefusedError):
             await put(store, epochs, "a", history=again)
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(DataRefusedError):
             await put(store, epochs, "a", history=[step("a", 3, EventRaised("x", data))])  # one is missing
         assert [each.seq for each in await store.history("a")] == [0, 1]
 
@@ -263,7 +263,7 @@ def test_a_step_is_written_once_wherever_it_is_kept(path: Path, data: Raw) -> No
 def test_a_step_of_an_instance_that_is_not_there_is_refused(path: Path) -> None:
     async def question(store: Store) -> None:
         epochs = await own_all(store)
-        with pytest.raises(StoreError, match="not in the database"):
+        with pytest.raises(DataRefusedError, match="not in the database"):
             await put(store, epochs, "a", history=[step("a", 1, EventRaised("x", SMALL))])
         await nothing_of(store, "a")
 

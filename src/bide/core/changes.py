@@ -120,6 +120,10 @@ class Changes:
                 case SubOrchestrationInstanceCreated():
                     pass
 
+    def clear(self, instance: Instance) -> None:
+        """An instance ends whose history cannot be read: whatever it waited for, it waits no more."""
+        self.batch.cleared.append(instance.id)
+
     def send(self, instance_id: str, fact: Fact, generation: int | None = None, birth: str = "") -> None:
         """A message to an instance, delivered once this batch is durable."""
         self.batch.inbox.append(Message(instance_id, fact, generation, birth=birth))

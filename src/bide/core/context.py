@@ -76,6 +76,7 @@ class Execution(Protocol):
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None: ...
     def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str: ...
     def set_custom_status(self, status_json: Raw) -> None: ...
+    def next_input(self, text: Raw) -> Raw: ...
 
 
 class Calls:
@@ -345,7 +346,7 @@ class OrchestrationContext(Calls):
         next run, unless `keep_events` is false. Raises the signal that does it: do not catch `BaseException`
         around it.
         """
-        raise ContinueAsNew(self._signature.encode_input(input), keep_events)
+        raise ContinueAsNew(self._execution.next_input(self._signature.encode_input(input)), keep_events)
 
     def _after(self, span: timedelta) -> Timestamp:
         return _last_checked(self._execution.at + max(0, to_micros(span)), span)

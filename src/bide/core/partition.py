@@ -26,14 +26,16 @@ from bide.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, 
 from bide.clock import Timestamp
 from bide.core.changes import Changes, encode_facts
 from bide.core.context import ResponseLinks
+from bide.core.failures import said
 from bide.core.isolation import own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
-from bide.core.registry import Registry
+from bide.core.registry import OrchestratorDefinition, Registry
 from bide.core.replay import Execution, replay
 from bide.core.rewinding import still_wanted, to_reopen, told_again, undone_from
 from bide.errors import (
     BideError,
+    DataRefusedError,
     FunctionNotFoundError,
     HeldStep,
     InstanceExistsError,
@@ -43,6 +45,7 @@ from bide.errors import (
     RequestError,
     RequestReusedError,
     RunawayStep,
+    StepFailedError,
 )
 from bide.history import (
     NULL,
@@ -62,9 +65,21 @@ from bide.history import (
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
     TimerFired,
+    Unreadable,
 )
-from bide.instance import ALL_PARTITIONS, OPERATOR, TRANSITIONS, WORK, Instance, RuntimeStatus, ended, partition_of
-from bide.payload import encode
+from bide.instance import (
+    ALL_PARTITIONS,
+    OPERATOR,
+    TRANSITIONS,
+    UNREADABLE,
+    WORK,
+    Instance,
+    RuntimeStatus,
+    ended,
+    partition_of,
+)
+from bide.interrupts import from_outside
+from bide.payload import MAX_PAYLOAD, encode
 
 _NOT_HELD: dict[str, Any] = {"held": None, "held_by": ""}
 
@@ -90,6 +105,13 @@ class _Live(Record):
             self._work = OpenWork.of(self.snapshot.history if self.snapshot else ())
         return self._work
 
+    @property
+    def readable(self) -> bool:
+        """Whether all is known that it waits for."""
+        if self.snapshot is None:
+            return True
+        return not any(isinstance(fact, Unreadable) for step in self.snapshot.history for fact in step.facts)
+
     def run_by(self, execution: Execution | None, work: OpenWork | None) -> None:
         """`work` is what the execution has asked for; None: nothing."""
         self.execution = execution
@@ -109,12 +131,14 @@ class Partition:
         apart: Callable[[], AbstractContextManager[None]] = nullcontext,
         strict_replay: bool = False,
         code: str = "",
+        max_payload: int = MAX_PAYLOAD,
     ) -> None:
         """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
 
         A history of `long_history` steps is told of. All of the users' code runs within `apart()`.
         With `strict_replay`, code must ask for what history has in all its parts. `code` is the version of the
-        users' code: what it was held for at great cost, the same code is not given again.
+        users' code: what it was held for at great cost, the same code is not given again. No value that code hands
+        in has more than `max_payload` bytes as JSON.
         """
         self.epochs: dict[int, int] = {}
         self._registry = registry
@@ -124,6 +148,7 @@ class Partition:
         self._apart = apart
         self._strict = strict_replay
         self._code = code
+        self._max_payload = max_payload
         self._live: dict[str, _Live] = {}
         self._held: set[str] = set()
         self._stepping: tuple[Execution] | None = None
@@ -170,9 +195,56 @@ class Partition:
             self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
         with self._apart(), own_generators():
-            batch.verdicts = [self._judge(message) for message in messages]
+            try:
+                for message in messages:
+                    batch.verdicts.append(self._judge(message))
+            except BaseException as error:  # one message's failure is no other's
+                if isinstance(error, KeyboardInterrupt) and from_outside(error):
+                    raise
+                raise StepFailedError(len(batch.verdicts), _what_failed(error)) from error
             self._evict(messages)
         return batch
+
+    def undo(self, messages: Iterable[Message]) -> None:
+        """The last batch is not committed: forget the instances that it changed, or was about to."""
+        changed = {message.instance_id for message in messages} | self._changes.batch.instances.keys()
+        with self._apart(), own_generators():
+            for instance_id in changed:
+                live = self._live.pop(instance_id, None)
+                if live is not None and live.execution is not None:
+                    live.execution.close()
+        self._held -= changed
+
+    def refuse(self, message: Message, refusal: BideError, now: Timestamp) -> Batch:
+        """Refuse a message without a look at its instance, which is not in memory."""
+        self._changes = Changes(now, self.epochs)
+        self._drop(message)
+        return self._only(message, refusal)
+
+    def set_aside(self, message: Message, snapshot: Snapshot | None, reason: str, now: Timestamp) -> Batch:
+        """Hold an instance that cannot take a message, and keep the message for it.
+
+        It is not in memory. Without an instance, or after its end, there is nobody to keep the message for.
+        """
+
+        self._changes = Changes(now, self.epochs)
+        if snapshot is None or snapshot.instance.status.finished:
+            verdict = self._drop(message)
+            fact = message.fact
+            if snapshot is None and isinstance(fact, ExecutionStarted) and fact.parent is not None:
+                failure = Failure("bide.errors.StepFailedError", reason)
+                self._changes.answer(fact.parent, SubOrchestrationInstanceFailed(fact.parent.task_id, failure))
+        else:
+            verdict = self._hold(message, self._loaded(snapshot), reason)
+        if message.request is not None:
+            self._remember(message.instance_id, message.request, verdict)
+        return self._only(message, verdict)
+
+    def _only(self, message: Message, verdict: Verdict) -> Batch:
+        """The batch of this one message."""
+        self._tell_sender(message, verdict)
+        self._changes.batch.verdicts = [verdict]
+        return self._changes.batch
 
     def _loaded(self, snapshot: Snapshot) -> _Live:
         length, long_at = len(snapshot.history), self._long_history
@@ -200,7 +272,7 @@ class Partition:
 
     def holds(self, held_by: str) -> bool:
         """Whether what is held by that is not to be tried by this code."""
-        return held_by == OPERATOR or (held_by != "" and held_by == self._code)
+        return held_by in (OPERATOR, UNREADABLE) or (held_by != "" and held_by == self._code)
 
     def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
         """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
@@ -234,11 +306,15 @@ class Partition:
                 self._remember(message.instance_id, request, verdict)
         else:
             verdict = self._drop(message, _told_before(earlier, request))
+        self._tell_sender(message, verdict, repeated=earlier is not None)
+        return verdict
+
+    def _tell_sender(self, message: Message, verdict: Verdict, *, repeated: bool = False) -> None:
+        """Note who asked, and what became of it, where that is wanted."""
         if message.audit is not None:
-            self._changes.audit(message, message.audit, verdict, repeated=earlier is not None)
+            self._changes.audit(message, message.audit, verdict, repeated=repeated)
         if message.reply_to:
             self._changes.reply(message, verdict)
-        return verdict
 
     def _earlier(self, instance_id: str, request: RequestKey) -> RequestKey | None:
         """The request that has the key. One that was refused has not used it up."""
@@ -262,22 +338,29 @@ class Partition:
         if type(fact) is ExecutionStarted:
             return self._take_start(message, fact, live)
         if live is None:
-            return self._drop(message, InstanceNotFoundError(message.instance_id))
+            return self._without_instance(message)
         if message.generation is not None and message.generation != live.instance.generation:
             return self._drop(message)
         if live.execution is not None and type(fact) in WORK and message.instance_id not in self._accused:
             return self._tell(message, live, live.execution, live.instance.status)
         return self._manage(message, live)
 
+    def _without_instance(self, message: Message) -> Verdict:
+        if isinstance(message.fact, Unreadable):  # perhaps a start, for a newer version: it stays
+            return ACCEPTED
+        return self._drop(message, InstanceNotFoundError(message.instance_id))
+
     def _manage(self, message: Message, live: _Live) -> Verdict:
         """Take what is not for the code, or what is and finds no code in memory."""
         instance, fact = live.instance, message.fact
+        if isinstance(fact, Unreadable):
+            return self._hold_unread(message, fact, live)
         if isinstance(fact, ExecutionPurged):
             return self._purge(message, live)
         if isinstance(fact, ExecutionRewound):
             return self._rewind(message, fact, live)
         if isinstance(fact, ExecutionResumed) and instance.held is not None:
-            return self._let_go(message, live)
+            return self._drop(message) if instance.held_by == UNREADABLE else self._let_go(message, live)
         status = TRANSITIONS.get((instance.status, type(fact)))
         if status is RuntimeStatus.TERMINATED:
             return self._terminate(message, live)
@@ -308,12 +391,20 @@ class Partition:
         """Tell the code, if it is to hear of it."""
         fact = message.fact
         if type(fact) is EventRaised:
-            refusal = None if message.accepted else execution.refusal(fact)
+            refusal = None if message.accepted else self._refusal(execution, fact)
             if refusal is not None:
                 return self._drop(message, refusal)
         elif not execution.work.expects(fact):
             return self._drop(message)
         return self._advance(message, live, execution, status)
+
+    def _refusal(self, execution: Execution, event: EventRaised) -> Verdict:
+        """Why the code cannot take the event. To find out runs code of the type that it waits for."""
+        self._stepping = (execution,)
+        try:
+            return execution.refusal(event)
+        finally:
+            self._stepping = None
 
     def _take_start(self, message: Message, fact: ExecutionStarted, live: _Live | None) -> Verdict:
         if live is None:
@@ -373,9 +464,7 @@ class Partition:
             definition = self._registry.orchestrator(fact.name)
         except FunctionNotFoundError as error:
             return self._hold(message, live, str(error))
-        execution = Execution(
-            self._registry, definition, instance.id, instance.generation, self._links, self._strict
-        )
+        execution = self._execution(definition, instance)
         return self._advance(message, live, execution, RuntimeStatus.RUNNING)
 
     def _restart(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
@@ -415,9 +504,7 @@ class Partition:
 
     def _replayed(self, instance: Instance, history: Sequence[Step]) -> Execution:
         definition = self._registry.orchestrator(instance.name)
-        execution = Execution(
-            self._registry, definition, instance.id, instance.generation, self._links, self._strict
-        )
+        execution = self._execution(definition, instance)
         self._stepping = (execution,)
         try:
             replay(execution, history)
@@ -428,6 +515,17 @@ class Partition:
             self._stepping = None
         return execution
 
+    def _execution(self, definition: OrchestratorDefinition, instance: Instance) -> Execution:
+        return Execution(
+            self._registry,
+            definition,
+            instance.id,
+            instance.generation,
+            self._links,
+            self._strict,
+            self._max_payload,
+        )
+
     # --- stepping
 
     def _advance(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
@@ -436,6 +534,7 @@ class Partition:
         try:
             asked = execution.advance(message.fact, self._reach(live, message.fact))
             facts_json = encode_facts((message.fact, *asked))
+            waits = execution.take_wait_changes() if execution.has_wait_changes else ()
         except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
             self._drop_code(live, execution)
             return self._hold(message, live, _reason(error), self._holder(error))
@@ -445,8 +544,8 @@ class Partition:
             live.run_by(execution, execution.work)
         changes.close_source(message, live.partition)
         self._record(live, facts_json, asked)
-        if execution.has_wait_changes:
-            changes.waits(live.instance.id, execution.take_wait_changes())
+        if waits:
+            changes.waits(live.instance.id, waits)
         if execution.answered:
             changes.batch.answered += execution.answered
             execution.answered.clear()
@@ -561,7 +660,10 @@ class Partition:
 
     def _leave(self, live: _Live) -> None:
         """Let go of a generation: its code, and everything it waited for."""
-        self._changes.drop(live.instance, live.work)
+        if live.readable:
+            self._changes.drop(live.instance, live.work)
+        else:
+            self._changes.clear(live.instance)
         if live.execution is not None:
             live.execution.close()
         live.run_by(None, None)
@@ -629,6 +731,13 @@ class Partition:
         return ACCEPTED
 
     # --- holding
+
+    def _hold_unread(self, message: Message, fact: Unreadable, live: _Live) -> Verdict:
+        """Hold an instance for which there is a message that cannot be read, and leave that as it is."""
+        if live.instance.status.finished:
+            return self._drop(message)
+        self._keep(live, fact.reason, "")
+        return ACCEPTED
 
     def _is_held(self, live: _Live) -> bool:
         """True if the instance is held, and was tried by this very code: since this worker started, or at a cost
@@ -711,7 +820,29 @@ def _told_before(earlier: RequestKey, request: RequestKey) -> Verdict:
 def _reason(error: BaseException) -> str:
     if isinstance(error, BideError | HeldStep):
         return str(error)
-    return f"The step failed inside the engine: {type(error).__name__}: {error}"
+    return f"The step failed inside the engine{_place(error)}: {said(error)}"
+
+
+def why_held(fault: StepFailedError | DataRefusedError) -> str:
+    """What failed, where, and what to do about it."""
+    cause = fault.__cause__
+    if isinstance(fault, StepFailedError) and cause is not None:
+        what = _reason(cause)
+    else:
+        what = f"The database does not take what the step makes: {fault}"
+    return f"{what.rstrip('.')}. Deploy code that mends it and start again, or terminate the instance."
+
+
+def _what_failed(error: BaseException) -> str:
+    """For whoever sent a message: what an error says may be somebody's data, and is in the log."""
+    return str(error) if isinstance(error, HeldStep) else f"{type(error).__name__}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return "" if place is None else f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
 
 
 def _taken(child: Instance, parent: Parent) -> str:

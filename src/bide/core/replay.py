@@ -70,11 +70,12 @@ from bide.history import (
     TaskScheduled,
     TimerCancelled,
     TimerCreated,
+    Unreadable,
     describe,
 )
 from bide.instance import Wait
 from bide.interrupts import from_outside
-from bide.payload import Decode, decoder, encode, schema
+from bide.payload import MAX_PAYLOAD, Decode, check_size, decoder, encode, schema
 from bide.retry import RetryPolicy
 
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
@@ -87,6 +88,7 @@ Asked = TypeVar(
     TimerCreated,
     EventSent,
 )
+Carrying = TypeVar("Carrying", TaskScheduled, SubOrchestrationInstanceCreated, EventSent)
 _NAMED = (
     TaskScheduled,
     SubOrchestrationInstanceCreated,
@@ -142,6 +144,8 @@ class Execution(Record):
     links: ResponseLinks
     strict: bool = False
     """On replay: what is asked for must be the same in all its parts, and not only in kind, id and name."""
+    max_payload: int = MAX_PAYLOAD
+    """How many bytes a value that the code hands in has at most, as JSON."""
     work: OpenWork = field(default_factory=OpenWork)
     birth: str = ""
     parent: Parent | None = None
@@ -207,13 +211,12 @@ class Execution(Record):
         Links are taken from there, not made again; and, unless the replay is strict, all that was asked for.
         """
         self._discards = [fact for fact in recorded if isinstance(fact, EventDiscarded)]
-        kinds = ResponseLinkCreated if self.strict else _NAMED
-        self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, kinds)}
+        self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, _NAMED)}
 
     def _as_recorded(self, asked: Asked) -> Asked:
         """What history has in place of what the code asks for, if it is of the same kind, id and name."""
         recorded = self._recorded.get((type(asked), asked.id))
-        if recorded is None or recorded == asked or _name_in(recorded) != _name_in(asked):
+        if recorded is None or self.strict or recorded == asked or _name_in(recorded) != _name_in(asked):
             return asked
         self.differences.append(describe(recorded))
         return cast("Asked", recorded)
@@ -411,6 +414,7 @@ class Execution(Record):
     def _returned(self, result: object) -> Raw:
         """The result as JSON. Raises `PayloadError` for what is none, and for what is not of the declared type."""
         text, wanted = encode(result), self.definition.signature.result
+        check_size(text, self.max_payload, f"The result of {self.name}")
         if wanted is not Any:
             try:
                 decoder(wanted)(text)
@@ -547,14 +551,17 @@ class Execution(Record):
 
     def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
         self._check_sent_on()
-        request = TaskScheduled(self._next_id(), name, input_json)
+        request = self._fitting(TaskScheduled(self._next_id(), name, input_json), "The input of the activity")
         return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
 
     def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> SubOrchestration[Any]:
         self._check_sent_on()
         task_id = self._next_id()
         child_id = options.instance_id or self._child_id(task_id)
-        request = SubOrchestrationInstanceCreated(task_id, child_id, name, input_json)
+        request = self._fitting(
+            SubOrchestrationInstanceCreated(task_id, child_id, name, input_json),
+            "The input of the sub-orchestration",
+        )
         child: SubOrchestration[Any] = SubOrchestration(self)
         self._schedule(_Call(request, child, decoder(result), options.retry, self.at, options.instance_id))
         return child
@@ -606,7 +613,8 @@ class Execution(Record):
 
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
         self._check_sent_on()
-        self._asked.append(self._as_recorded(EventSent(self._next_id(), instance_id, name, input_json)))
+        event = self._fitting(EventSent(self._next_id(), instance_id, name, input_json), "The data of the event")
+        self._asked.append(self._as_recorded(event))
 
     def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
         self._check_sent_on()
@@ -673,6 +681,17 @@ class Execution(Record):
                 task_id, child_id, failed.name, failed.input, attempt, call_id
             )
         self._schedule(call)
+
+    def _fitting(self, asked: Carrying, what: str) -> Carrying:
+        """What is asked for, if it is not too large. Of what is in history that is not asked again: a call of its
+        id was made then, or it was refused. Raises `PayloadError`."""
+        if len(asked.input) > self.max_payload and (type(asked), asked.id) not in self._recorded:
+            check_size(asked.input, self.max_payload, f"{what} '{asked.name}'")
+        return asked
+
+    def next_input(self, text: Raw) -> Raw:
+        """The input of the next generation itself. Raises `PayloadError` if it is too large."""
+        return check_size(text, self.max_payload, f"The next input of {self.name}")
 
     def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
@@ -767,10 +786,13 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     The kind, id and name of what the code asks for must agree with history (G7). Inputs, instants, texts and
     results may differ, unless the execution is strict: what was done is done, so they are taken from history.
 
-    Raises `NonDeterminismError`, with both sides, if the code asks for something else.
+    Raises `NonDeterminismError`, with both sides, if the code asks for something else, and `OrchestratorError` for
+    a step that cannot be read.
     """
     execution.is_replaying = True
     for step in history:
+        if type(step.facts[0]) is Unreadable:
+            raise OrchestratorError(step.facts[0].reason)
         recorded = step.facts[1:]
         execution.expect(recorded)
         asked = execution.advance(step.facts[0], step.time)

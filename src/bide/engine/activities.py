@@ -36,7 +36,7 @@ from bide.errors import (
 from bide.history import TaskCompleted, TaskFailed
 from bide.interrupts import raised_by_code
 from bide.metrics import Metrics
-from bide.payload import encode
+from bide.payload import MAX_PAYLOAD, check_size, encode
 
 log = logging.getLogger("bide.activity")
 
@@ -98,12 +98,15 @@ class ActivityRunner:
         metrics: Metrics,
         max_concurrent: int = 1000,
         max_threads: int = 32,
+        max_payload: int = MAX_PAYLOAD,
     ) -> None:
-        """`secret` is the hub's, for `ActivityCall.derive`. The limits are per worker."""
+        """`secret` is the hub's, for `ActivityCall.derive`. The limits are per worker; no result has more than
+        `max_payload` bytes as JSON."""
         self._registry = registry
         self._secret = secret
         self._clock = clock
         self._metrics = metrics
+        self._max_payload = max_payload
         self._slots = asyncio.Semaphore(max_concurrent)
         self._slots_of: dict[str, asyncio.Semaphore] = {}
         self._threads = Threads(max_threads, "bide-activity")
@@ -238,7 +241,7 @@ class ActivityRunner:
             if runs:
                 match await self._reconcile(definition, activity, call):
                     case Done(result):
-                        return _completed(definition, run, result)
+                        return self._completed(definition, run, result)
                     case NotDone() if runs == 1:
                         pass
                     case _:
@@ -262,7 +265,7 @@ class ActivityRunner:
             else:
                 async with deadline:
                     result = await self._call(function, run.activity, is_async=definition.is_async)
-            return _completed(definition, run, result)
+            return self._completed(definition, run, result)
         except BaseException as error:  # whatever the body raises is its outcome
             if _from_outside(error):
                 raise
@@ -272,6 +275,16 @@ class ActivityRunner:
             if late:
                 text = f"The activity did not end within {limit:g} s."
                 return TaskFailed(run.activity.task_id, failure_as(TimeoutError, text, "timeout"))
+            return TaskFailed(run.activity.task_id, failure_of(error))
+
+    def _completed(self, definition: ActivityDefinition, run: _Run, result: object) -> TaskCompleted | TaskFailed:
+        """A once-activity whose result cannot be kept was done all the same: no retry may do it again (G5)."""
+        try:
+            text = check_size(encode(result), self._max_payload, f"The result of the activity '{definition.name}'")
+            return TaskCompleted(run.activity.task_id, text, run.began)
+        except PayloadError as error:
+            if definition.once:
+                return _unknown(run.activity, f"it ended, but its result is lost: {error}")
             return TaskFailed(run.activity.task_id, failure_of(error))
 
     def _call(self, function: Callable[[], Any], activity: ScheduledActivity, *, is_async: bool) -> Awaitable[Any]:
@@ -352,16 +365,6 @@ def _answer(future: asyncio.Future[None], error: BideError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-def _completed(definition: ActivityDefinition, run: _Run, result: object) -> TaskCompleted | TaskFailed:
-    """A once-activity whose result cannot be kept was done all the same: no retry may do it again (G5)."""
-    try:
-        return TaskCompleted(run.activity.task_id, encode(result), run.began)
-    except PayloadError as error:
-        if definition.once:
-            return _unknown(run.activity, f"it ended, but its result is lost: {error}")
-        return TaskFailed(run.activity.task_id, failure_of(error))
 
 
 def _unknown(activity: ScheduledActivity, why: str) -> TaskFailed:

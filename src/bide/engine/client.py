@@ -36,6 +36,7 @@ from bide.history import (
 from bide.instance import (
     BIRTH_LENGTH,
     REUSES,
+    UNREADABLE,
     Instance,
     Reuse,
     RuntimeStatus,
@@ -46,7 +47,7 @@ from bide.instance import (
     check_tags,
 )
 from bide.metrics import Metrics
-from bide.payload import check_text, decoder, encode
+from bide.payload import check_size, check_text, decoder, encode
 from bide.presence import Presence
 from bide.query import (
     NEVER,
@@ -194,6 +195,7 @@ class Client:
             )
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
+        check_size(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
         check_input(definition, input_json)
         name, shown = definition.name, check_tags(tags) if tags else {}
         if instance_id is None and idempotency_key is None:
@@ -221,7 +223,7 @@ class Client:
         Raises `InstanceNotFoundError`, `InstanceFinishedError`, `MisfitError` if the open wait's type
         refuses the data (then the wait stays open), and `RequestReusedError` if the key was used for another event.
         """
-        text = _payload(data)
+        text = check_size(_payload(data), self._worker.options.max_payload, "The data of an event")
         request = None
         if idempotency_key is not None:
             request = self._request("event", idempotency_key, check_event_name(name).lower(), text)
@@ -233,7 +235,7 @@ class Client:
         With a `once_key`, it counts once as long as the instance exists: the same answer again changes nothing,
         another one raises `RequestReusedError`. Raises as `raise_event` does.
         """
-        text = _payload(data)
+        text = check_size(_payload(data), self._worker.options.max_payload, "The data of an event")
         request = None if once_key is None else RequestKey(once_key, _digest(text))
         await self._raise(instance_id, name, text, request, "respond")
 
@@ -284,6 +286,8 @@ class Client:
     async def begin_again(self, instance_id: str, *, new_instance_id: bool = True) -> Begun:
         """`restart`, for who wants to know which of all instances of that id it is."""
         instance = await self.get(instance_id)
+        if instance.held_by == UNREADABLE:
+            raise NotAllowedError(f"Instance '{instance_id}' cannot be restarted. {instance.held}")
         if not new_instance_id:
             fact = ExecutionStarted(instance.name, instance.input_json, instance.parent, instance.tags)
             await self._send(Message(instance_id, fact, restart=True, birth=instance.birth), "restart")

@@ -50,6 +50,13 @@ def message_key(message: Message) -> TaskKey | None:
     return None
 
 
+def close_notes(batch: Batch, keys: Collection[TaskKey], epochs: Mapping[int, int]) -> None:
+    """These notes go with this batch."""
+    batch.reruns_closed += keys
+    for key in keys:
+        batch.epochs[partition_of(key[0])] = epochs[partition_of(key[0])]
+
+
 class Reruns:
     """Decides; the worker writes and runs."""
 

@@ -58,10 +58,11 @@ class TimerWindow:
         """Drop those of these partitions: they are another worker's."""
         self._open = {key: timer for key, timer in self._open.items() if partition_of(key[0]) not in partitions}
 
-    def due(self, now: Timestamp) -> list[Timer]:
-        """Take out the timers that are due at `now`: never one before its time (G3)."""
+    def due(self, now: Timestamp, most: int) -> list[Timer]:
+        """Take out up to `most` of the timers that are due at `now`, the earliest first: never one before its time
+        (G3)."""
         found: list[Timer] = []
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now and len(found) < most:
             timer = self._open.pop(heapq.heappop(self._heap)[1], None)
             if timer is not None:
                 found.append(timer)

@@ -15,44 +15,39 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 from zlib import crc32
 
 from msgspec.structs import replace
 
-from bide.batch import Batch, Message, ScheduledActivity, TaskKey
+from bide.batch import Batch, Message, Reply, ScheduledActivity, TaskKey
 from bide.clock import SECOND, Clock, Timestamp, last_step
 from bide.core.context import ResponseLinks
 from bide.core.partition import Partition
 from bide.core.registry import Registry
 from bide.engine.activities import Activities
+from bide.engine.bulkheads import Bulkheads, Entry, Start
 from bide.engine.isolation import without_loop
-from bide.engine.reruns import MOST, Reruns, message_key
+from bide.engine.reruns import MOST, Reruns, close_notes, message_key
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.watching import Watchers
 from bide.errors import (
-    BideError,
     BusyError,
     CommitUnknownError,
+    DataRefusedError,
     HeldStep,
     LeaseLostError,
+    StepFailedError,
     StoreUnavailableError,
 )
 from bide.history import TaskCompleted, TaskFailed, TimerFired
 from bide.instance import PARTITIONS, Instance, partition_of
 from bide.metrics import Metrics
+from bide.payload import MAX_PAYLOAD
 from bide.presence import Presence
 from bide.query import NEVER, InstanceCursor
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE, Store
 
 log = logging.getLogger("bide.worker")
-
-Reply: TypeAlias = Callable[[BideError | None], None]
-"""Tells a sender what became of its message: None once it is durable, else the error."""
-
-_Entry: TypeAlias = tuple[Message, Reply | None]
-_Start: TypeAlias = tuple[ScheduledActivity, Reply]
-
 
 _UNAWAITED = "Instance %s (%s) returned without awaiting all that it asked for. %s"
 _LONG = (
@@ -95,7 +90,7 @@ class WorkerOptions:
     max_inbox: int = 20_000
     """Messages waiting to be stepped. Beyond that, senders are told to try again."""
     max_step: int = 2_000
-    """Messages in one commit."""
+    """Messages in one commit; and a quarter of that in timers, however many are due."""
     lease: int = 15 * SECOND
     poll: int = SECOND
     """How often to look for messages left by other workers, and for partitions without an owner."""
@@ -106,6 +101,8 @@ class WorkerOptions:
     """How long instances are kept after they have ended. None: until they are purged."""
     strict_replay: bool = False
     """Whether code must ask for what history has in all its parts, and not only in kind, id and name."""
+    max_payload: int = MAX_PAYLOAD
+    """Bytes in one value, as JSON."""
     max_sweep: int = 200
     """How many are deleted between two steps: few enough to hold nobody up."""
 
@@ -139,19 +136,21 @@ class Worker:
             without_loop,
             self.options.strict_replay,
             code,
+            self.options.max_payload,
         )
         self.ready = False
         self._store = store
+        self._bulkheads = Bulkheads(store, self.partition, self._step_together, self._release)
         self._clock = clock
         self._activities = activities
         activities.connect(self.post, self.start_activity)
         self._owner = owner
         self.metrics = metrics
         self._now: Timestamp = 0
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[Entry] = deque()
         self._inbox: deque[Message] = deque()
         """From the store, in the order of their ids. They come before all others: they were accepted earlier."""
-        self._starting: list[_Start] = []
+        self._starting: list[Start] = []
         self._timers = TimerWindow()
         self._reruns = Reruns()
         self._let_go: set[str] = set()
@@ -166,6 +165,9 @@ class Worker:
         self._retry_at: Timestamp = 0
         self._failures = 0
         """How often the store has failed since it last did what was asked of it."""
+        self._most = self.options.max_step
+        """Messages in the next commit: half as many after each that failed, twice as many after each that did not.
+        So none is repeated as it was, should it be too much for the database."""
         self._sweep_at: Timestamp = 0 if self.options.retention is not None else NEVER
         self._swept_to: InstanceCursor | None = None
         self._swept = 0
@@ -254,8 +256,8 @@ class Worker:
         self._now = now
         if not self.ready and now < self._retry_at:
             return False
-        entries: list[_Entry] = []
-        starting: list[_Start] = []
+        entries: list[Entry] = []
+        starting: list[Start] = []
         try:
             if not self.ready:
                 await self._take_over(now)
@@ -266,6 +268,7 @@ class Worker:
             if not entries and not starting:
                 return swept
             await self._step(now, entries, starting)
+            self._most = min(2 * self._most, self.options.max_step)
         except (Exception, HeldStep) as error:
             self._recover(now, error, entries, starting)
         except BaseException as error:  # the loop is being ended; whoever waits hears of it all the same
@@ -291,7 +294,7 @@ class Worker:
         step = last_step(self._clock)
         return step is not None and now < step.at + span
 
-    async def _step(self, now: Timestamp, entries: Sequence[_Entry], starting: Sequence[_Start]) -> None:
+    async def _step(self, now: Timestamp, entries: Sequence[Entry], starting: Sequence[Start]) -> None:
         if len(self.partition.epochs) < PARTITIONS:
             entries, starting = await self._hand_over(entries, starting)
         wary = self._reruns.wary_of((message for message, _ in entries), now)
@@ -304,8 +307,8 @@ class Worker:
         return await self._step_together(now, entries, starting, fresh)
 
     async def _step_suspects(
-        self, now: Timestamp, entries: Sequence[_Entry], wary: Mapping[TaskKey, int]
-    ) -> list[_Entry]:
+        self, now: Timestamp, entries: Sequence[Entry], wary: Mapping[TaskKey, int]
+    ) -> list[Entry]:
         """Step one by one what an instance is told that was stepped when a worker was cut off. Returns the others.
 
         Whatever was about to be told it when so many processes ended, it is not told: it is held.
@@ -325,8 +328,8 @@ class Worker:
     async def _step_together(
         self,
         now: Timestamp,
-        entries: Sequence[_Entry],
-        starting: Sequence[_Start],
+        entries: Sequence[Entry],
+        starting: Sequence[Start],
         noted: Collection[TaskKey],
         *,
         accused: bool = False,
@@ -334,6 +337,23 @@ class Worker:
         """One step and its commit, with which the notes of the messages go. If they are `accused`, their instances
         are held."""
         messages = [message for message, _ in entries]
+        try:
+            batch = await self._stepped(now, messages, starting, noted, accused=accused)
+            inbox_ids = [] if batch.empty else await self._store.commit(batch)
+        except (StepFailedError, DataRefusedError) as fault:
+            await self._bulkheads.step_in_parts(now, entries, starting, noted, fault)
+        else:
+            self._release(batch, inbox_ids, entries, starting)
+
+    async def _stepped(
+        self,
+        now: Timestamp,
+        messages: Sequence[Message],
+        starting: Sequence[Start],
+        noted: Collection[TaskKey],
+        *,
+        accused: bool,
+    ) -> Batch:
         missing = self.partition.missing(messages)
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
@@ -343,12 +363,8 @@ class Worker:
             held = dict.fromkeys((message.instance_id for message in messages), _why_held("Its code"))
         batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered, held)
         batch.reruns_closed += self._reruns.closed_by(batch)
-        if noted:
-            batch.reruns_closed += noted
-            partitions = {partition_of(key[0]) for key in noted}
-            batch.epochs.update((each, self.partition.epochs[each]) for each in partitions)
-        inbox_ids = [] if batch.empty else await self._store.commit(batch)
-        self._release(batch, inbox_ids, entries, starting)
+        close_notes(batch, noted, self.partition.epochs)
+        return batch
 
     def _notes(self, now: Timestamp, times: Mapping[TaskKey, int], closed: Sequence[TaskKey] = ()) -> Batch:
         """What is about to run, as rows."""
@@ -361,8 +377,8 @@ class Worker:
             self._release(batch, await self._store.commit(batch), (), ())
 
     async def _hand_over(
-        self, entries: Sequence[_Entry], starting: Sequence[_Start]
-    ) -> tuple[list[_Entry], list[_Start]]:
+        self, entries: Sequence[Entry], starting: Sequence[Start]
+    ) -> tuple[list[Entry], list[Start]]:
         """Leave messages for instances of other workers in the inbox. Returns what is this worker's own."""
         epochs = self.partition.epochs
         foreign = [
@@ -371,10 +387,7 @@ class Worker:
             if partition_of(entry[0].instance_id) not in epochs and not entry[0].inbox_id  # else it lies there
         ]
         if foreign:
-            ids = await self._store.send([self._addressed(*entry) for entry in foreign])
-            self._asked.update(
-                (inbox_id, reply) for inbox_id, (_, reply) in zip(ids, foreign, strict=True) if reply is not None
-            )
+            await self._send(foreign)
         for activity, started in starting:
             if partition_of(activity.instance_id) not in epochs:
                 started(LeaseLostError("Another worker owns the instance now."))
@@ -383,24 +396,47 @@ class Worker:
             [start for start in starting if partition_of(start[0].instance_id) in epochs],
         )
 
+    async def _send(self, foreign: Sequence[Entry]) -> None:
+        """Put messages into the inbox. What the database does not take is found as in a step: in parts."""
+        try:
+            ids = await self._store.send([self._addressed(*entry) for entry in foreign])
+        except DataRefusedError as refusal:
+            if len(foreign) == 1:
+                ((message, reply),) = foreign
+                log.error(
+                    "A message for instance %s is not taken by the database: %s", message.instance_id, refusal
+                )
+                if reply is not None:  # else it is an activity's result, and the instance's owner runs that again
+                    reply(refusal)
+                return
+            middle = len(foreign) // 2
+            await self._send(foreign[:middle])
+            await self._send(foreign[middle:])
+            return
+        self._asked.update(
+            (inbox_id, reply) for inbox_id, (_, reply) in zip(ids, foreign, strict=True) if reply is not None
+        )
+
     def _addressed(self, message: Message, reply: Reply | None) -> Message:
         return message if reply is None else replace(message, reply_to=self._owner)
 
-    def _take(self, now: Timestamp) -> list[_Entry]:
-        for timer in self._timers.due(now):
+    def _take(self, now: Timestamp) -> list[Entry]:
+        """What goes into the next step. After an outage many timers are due at once: they come in portions, after
+        the people, and what is left of them does not fill the queue that people's requests need."""
+        inbox, entries, most = self._inbox, self._entries, self._most
+        taken: list[Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
+        taken += [entries.popleft() for _ in range(min(len(entries), most - len(taken)))]
+        for timer in self._timers.due(now, max(1, most // 4)):
             fired = TimerFired(timer.task_id, timer.fire_at)
-            message = Message(timer.instance_id, fired, timer.generation, birth=timer.birth)
-            self._entries.append((message, None))
-        inbox, entries, most = self._inbox, self._entries, self.options.max_step
-        first: list[_Entry] = [(inbox.popleft(), None) for _ in range(min(len(inbox), most))]
-        return first + [entries.popleft() for _ in range(min(len(entries), most - len(first)))]
+            taken.append((Message(timer.instance_id, fired, timer.generation, birth=timer.birth), None))
+        return taken
 
     def _release(
         self,
         batch: Batch,
         inbox_ids: Sequence[int],
-        entries: Sequence[_Entry],
-        starting: Sequence[_Start],
+        entries: Sequence[Entry],
+        starting: Sequence[Start],
     ) -> None:
         """The batch is durable: let its effects out."""
         self._timers.discard(batch.timers_closed)
@@ -668,11 +704,13 @@ class Worker:
         self,
         now: Timestamp,
         error: BaseException,
-        entries: Sequence[_Entry],
-        starting: Sequence[_Start],
+        entries: Sequence[Entry],
+        starting: Sequence[Start],
     ) -> None:
         """Forget everything; the next turn takes over from what the store has."""
         self._say_what_failed(error)
+        if entries:
+            self._most = max(1, len(entries) // 2)
         self.ready = False
         self._retry_at = now + self._pause()
         self.partition.forget()
@@ -691,7 +729,7 @@ class Worker:
 
     def _refuse_waiting(self) -> None:
         """The store failed twice in a row: nobody is kept waiting for what may take hours."""
-        results: deque[_Entry] = deque()
+        results: deque[Entry] = deque()
         for message, reply in self._entries:
             if reply is None:
                 results.append((message, reply))
@@ -709,7 +747,9 @@ class Worker:
         if isinstance(error, LeaseLostError):
             log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
         elif not isinstance(error, StoreUnavailableError):
-            log.error("The store did not confirm a commit; starting over from what it has", exc_info=error)
+            log.error(
+                "The engine failed between two steps; starting over from what the database has", exc_info=error
+            )
         elif not self._failures:
             log.error("%s Nothing is acknowledged until it is back; starting over then from what it has", error)
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from bide.errors import (
     BideError,
+    DataRefusedError,
     FunctionNotFoundError,
     InstanceExistsError,
     InstanceFinishedError,
@@ -21,6 +22,7 @@ from bide.errors import (
     NotAllowedError,
     PayloadError,
     RequestReusedError,
+    StepFailedError,
     TryAgainError,
 )
 from bide.http.shapes import UNTYPED, Problem
@@ -29,11 +31,13 @@ STATUS: dict[type[BideError], int] = {
     PayloadError: 400,
     MisfitError: 422,
     RequestReusedError: 422,
+    DataRefusedError: 422,
     FunctionNotFoundError: 400,
     InstanceNotFoundError: 404,
     InstanceExistsError: 409,
     NotAllowedError: 409,
     InstanceFinishedError: 410,
+    StepFailedError: 500,
     TryAgainError: 503,
 }
 """What each error is over HTTP."""

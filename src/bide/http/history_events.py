@@ -33,6 +33,7 @@ from bide.history import (
     TaskScheduled,
     TimerCreated,
     TimerFired,
+    Unreadable,
 )
 from bide.instance import ended
 
@@ -74,7 +75,8 @@ class _Folding:
                 self._scheduled[fact.id] = ("", at)
                 return {"FireAt": to_datetime(fact.fire_at)}
             case TimerFired():
-                return {"FireAt": to_datetime(fact.fire_at), "ScheduledTime": self._scheduled[fact.id][1]}
+                at = self._call(fact.id)["ScheduledTime"]
+                return {"FireAt": to_datetime(fact.fire_at), "ScheduledTime": at}
             case EventRaised():
                 return {"Name": fact.name, **self._input(fact)}
             case EventSent():
@@ -84,7 +86,13 @@ class _Folding:
 
     def _life(self, fact: Fact) -> Event | None:
         match fact:
-            case ExecutionSuspended() | ExecutionResumed() | ExecutionRewound() | ExecutionTerminated():
+            case (
+                ExecutionSuspended()
+                | ExecutionResumed()
+                | ExecutionRewound()
+                | ExecutionTerminated()
+                | Unreadable()
+            ):
                 return {"Reason": fact.reason}
             case ExecutionCompleted():
                 shown = {"OrchestrationStatus": ended(fact).value}
@@ -95,7 +103,7 @@ class _Folding:
                 return None
 
     def _call(self, task_id: int) -> Event:
-        name, at = self._scheduled[task_id]
+        name, at = self._scheduled.get(task_id, ("", None))  # the step that has it may be one that cannot be read
         return {"ScheduledTime": at, "FunctionName": name}
 
     def _input(self, fact: ExecutionStarted | EventRaised | EventSent | ContinuedAsNew) -> Event:

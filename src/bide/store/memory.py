@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from bide.batch import (
     Timer,
 )
 from bide.clock import Timestamp
-from bide.errors import LeaseLostError
+from bide.errors import DataRefusedError, LeaseLostError
 from bide.history import Fact, Step
 from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
 from bide.presence import REMEMBERED, Presence
@@ -141,13 +142,16 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> list[int]:
         if any(self._leases[partition].epoch != epoch for partition, epoch in batch.epochs.items()):
             raise LeaseLostError("A partition has another owner now.")
+        try:
+            steps = [(row, Step(row.seq, row.at, _decode_facts(row.facts_json))) for row in batch.history]
+        except msgspec.MsgspecError as error:
+            raise DataRefusedError(f"A fact cannot be read again: {error}") from error
         self._delete(batch)
         self._instances.update(batch.instances)
         for instance_id in batch.forgotten:
             self._history.pop(instance_id, None)
-        for row in batch.history:
+        for row, step in steps:
             if row.generation >= batch.forgotten.get(row.instance_id, 0):
-                step = Step(row.seq, row.at, _decode_facts(row.facts_json))
                 self._history.setdefault(row.instance_id, []).append(step)
         self._close(batch)
         self._activities.update(batch.activities)
@@ -190,6 +194,9 @@ class MemoryStore:
     def _close(self, batch: Batch) -> None:
         for key in batch.activities_closed:
             self._activities.pop(key, None)
+        for instance_id in batch.cleared:
+            for rows in (self._activities, self._timers, self._waits):
+                self._clear(rows, instance_id)
         for key in batch.reruns_closed:
             self._reruns.pop(key, None)
         for timer in batch.timers_closed:
@@ -199,6 +206,11 @@ class MemoryStore:
         for inbox_id in batch.inbox_closed:
             self._inbox.pop(inbox_id, None)
         self._inbox.update((message.inbox_id, message) for message in batch.inbox_kept)
+
+    @staticmethod
+    def _clear(rows: dict[Any, Any], instance_id: str) -> None:
+        for key in [key for key in rows if key[0] == instance_id]:
+            del rows[key]
 
     # --- work that waits for its owner
 

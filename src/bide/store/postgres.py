@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
-from msgspec.structs import astuple, replace
+from msgspec.structs import astuple
 
 from bide.batch import (
     AuditEntry,
@@ -32,7 +32,7 @@ from bide.batch import (
     Timer,
 )
 from bide.clock import Timestamp
-from bide.errors import LeaseLostError, StoreUnavailableError
+from bide.errors import BideError, DataRefusedError, LeaseLostError, StoreUnavailableError
 from bide.history import Step
 from bide.instance import Instance, RuntimeStatus, Wait, partition_of
 from bide.presence import REMEMBERED, Presence
@@ -49,12 +49,13 @@ from bide.store.rows import (
     activity_row,
     audit_of,
     audit_row,
-    decode_facts,
-    decode_message,
-    decode_presence,
+    counts_of,
     encode,
+    facts_of,
     instance_of,
     instance_row,
+    message_of,
+    presences,
     request_row,
     tag_rows,
     wait_of,
@@ -112,10 +113,11 @@ _REQUESTS = """
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at IS NULL OR r.expires_at > $3
 """
-_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 26))})"
+_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 27))})"
 _SEND = "SELECT put_messages($1, NULL)"
 _INBOX = """
-    SELECT id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2 ORDER BY id LIMIT $3
+    SELECT id, instance_id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2
+    ORDER BY id LIMIT $3
 """
 _VERDICTS = "DELETE FROM verdicts WHERE worker = $1 RETURNING worker, inbox_id, error, text, path"
 _CUT_OFF = "SELECT partition FROM partitions WHERE partition = ANY ($1::smallint[]) AND cut_off"
@@ -273,7 +275,7 @@ class PostgresStore:
             found = {row[0]: Snapshot(instance_of(row), []) for row in rows}
             steps = await writer.fetch(_HISTORY, [*found]) if found else []
         for instance_id, seq, at, facts in steps:
-            found[instance_id].history.append(Step(seq, at, decode_facts(facts)))
+            found[instance_id].history.append(Step(seq, at, facts_of(facts, seq)))
         return found
 
     async def requests(
@@ -303,7 +305,7 @@ class PostgresStore:
 
     async def inbox(self, partitions: Collection[int], after: int, limit: int) -> list[Message]:
         rows = await self._write(_INBOX, [*partitions], after, limit)
-        return [replace(decode_message(row[1]), inbox_id=row[0]) for row in rows]
+        return [message_of(*row) for row in rows]
 
     async def timers(
         self, partitions: Collection[int], until: Timestamp, after: Timestamp = BEFORE_ALL
@@ -328,7 +330,7 @@ class PostgresStore:
 
     async def history(self, instance_id: str) -> list[Step]:
         rows = await self._read(_HISTORY, [instance_id])
-        return [Step(seq, at, decode_facts(facts)) for _, seq, at, facts in rows]
+        return [Step(seq, at, facts_of(facts, seq)) for _, seq, at, facts in rows]
 
     async def waits(self, instance_id: str) -> list[Wait]:
         return [wait_of(row) for row in await self._read(_WAITS, instance_id)]
@@ -340,8 +342,7 @@ class PostgresStore:
         return [instance_of(row) for row in rows]
 
     async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
-        rows = await self._list(listing.counts(where, POSTGRES))
-        return {RuntimeStatus(status): count for status, count in rows}
+        return counts_of(await self._list(listing.counts(where, POSTGRES)))
 
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return [wait_of(row) for row in await self._list(listing.waits(where, after, limit, POSTGRES))]
@@ -384,7 +385,7 @@ class PostgresStore:
 
     async def workers(self) -> list[Presence]:
         rows = await self._read("SELECT presence FROM workers ORDER BY started_at DESC, name DESC")
-        return [decode_presence(row[0]) for row in rows]
+        return presences(row[0] for row in rows)
 
     # --- documents
 
@@ -413,10 +414,8 @@ class PostgresStore:
         try:
             async with self._writing, self._connected() as writer:
                 yield writer
-        except ERRORS as error:
-            if _lease_lost(error):
-                raise LeaseLostError("A partition has another owner now.") from error
-            raise StoreUnavailableError(f"The database failed: {words(error)}") from error
+        except (*ERRORS, *_NOT_SENT) as error:
+            raise _told(error) from error
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[asyncpg.Connection[Any], None]:
@@ -428,7 +427,7 @@ class PostgresStore:
                 await _prepare_writer(self._writer)
             yield self._writer
         except BaseException as error:
-            if not _lease_lost(error):
+            if not (_lease_lost(error) or _is_refused(error)):
                 self._drop_writer()
             raise
 
@@ -444,9 +443,10 @@ class PostgresStore:
         assert self._readers is not None, "the store is not open"
         try:
             return await self._readers.fetch(statement, *parameters)
-        except ERRORS as error:
-            await self._readers.expire_connections()
-            raise StoreUnavailableError(f"The database failed: {words(error)}") from error
+        except (*ERRORS, *_NOT_SENT) as error:
+            if not _is_refused(error):
+                await self._readers.expire_connections()
+            raise _told(error) from error
 
     async def _list(self, query: listing.Query) -> list[Any]:
         statement, parameters = query
@@ -489,6 +489,7 @@ def _parameters(batch: Batch) -> tuple[Any, ...]:
         [(*activity_row(call), partition_of(call.instance_id)) for call in batch.activities.values()],
         [call.key for call in batch.activities_started],
         batch.activities_closed,
+        batch.cleared,
         [(*key, times, partition_of(key[0])) for key, times in batch.reruns.items()],
         batch.reruns_closed,
         [_timer_row(timer) for timer in batch.timers.values()],
@@ -527,5 +528,34 @@ def _message_row(message: Message, *, first: bool = False) -> tuple[int, str, st
     return (partition_of(message.instance_id), message.instance_id, message.goes_with, encode(message), first)
 
 
+# --- errors
+
+_NOT_SENT = (OverflowError, UnicodeError, BufferError, MemoryError)
+"""What the driver raises for values that it cannot put into a message, beside its own errors."""
+_REFUSED = ("22", "23", "54")
+"""Classes of errors: a value that cannot be, a constraint, and a limit of the server."""
+
+
 def _lease_lost(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _LEASE_LOST
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether the server is there, and does not take what is in this very statement: nothing of it was done."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate).startswith(_REFUSED)
+    return isinstance(error, _NOT_SENT)
+
+
+def _told(error: BaseException) -> BideError:
+    if _lease_lost(error):
+        return LeaseLostError("A partition has another owner now.")
+    if _is_refused(error):
+        return DataRefusedError(f"PostgreSQL does not take this: {_refusal(error)}")
+    return StoreUnavailableError(f"The database failed: {words(error)}")
+
+
+def _refusal(error: BaseException) -> str:
+    """What is wrong, without the values that it is wrong with: the driver's own words quote them."""
+    said_by_the_server = getattr(error, "severity", None) is not None
+    return words(error) if said_by_the_server else "a value in it cannot be sent"

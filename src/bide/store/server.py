@@ -14,7 +14,7 @@ from bide.store import postgres_schema
 from bide.store.address import safe_url
 from bide.store.connecting import ERRORS, check_server, connect, has_session, server_version, unusable
 from bide.store.postgres_schema import SCHEMA
-from bide.store.rows import decode_presence
+from bide.store.rows import presences
 
 _NAME = "bide"
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -107,7 +107,7 @@ async def migrate(url: str) -> tuple[int, int]:
 
 async def _alive(connection: asyncpg.Connection[Any], now: Timestamp) -> list[str]:
     rows = await connection.fetch(f"SELECT presence FROM {SCHEMA}.workers ORDER BY name")  # noqa: S608
-    return [worker.name for row in rows if (worker := decode_presence(row[0])).alive(now)]
+    return [worker.name for worker in presences(row[0] for row in rows) if worker.alive(now)]
 
 
 @asynccontextmanager

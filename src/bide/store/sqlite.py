@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import astuple, replace
+from msgspec.structs import astuple
 
 from bide.batch import (
     AuditEntry,
@@ -35,7 +35,7 @@ from bide.batch import (
     Timer,
 )
 from bide.clock import Timestamp
-from bide.errors import LeaseLostError, StoreError
+from bide.errors import BideError, DataRefusedError, LeaseLostError, StoreError, StoreUnavailableError
 from bide.history import Step
 from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
 from bide.presence import REMEMBERED, Presence
@@ -47,20 +47,24 @@ from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 from bide.store.recent import Recent
 from bide.store.rows import (
     INSTANCE_COLUMNS,
+    SHORT,
     WAIT_COLUMNS,
     activity_of,
     activity_row,
     audit_of,
     audit_row,
-    decode_fact,
-    decode_facts,
-    decode_message,
-    decode_presence,
+    counts_of,
     decode_steps,
     encode,
+    fact_of,
+    facts_of,
     instance_of,
     instance_row,
+    message_of,
+    presences,
     request_row,
+    status_of,
+    steps_of,
     tag_rows,
     wait_of,
     wait_row,
@@ -69,8 +73,6 @@ from bide.store.rows import (
 T = TypeVar("T")
 
 _RECENT = 5_000
-_SHORT = 8
-"""So many of a history's first steps are in the instance's row, if they are small."""
 _SMALL_BYTES = 500
 """What is small."""
 _LOOKED_AT = 1_000
@@ -96,7 +98,7 @@ was written before or because another is missing, would make `steps` NULL, which
 _EMPTY = bytearray()
 _PUT_TAG = "INSERT INTO tags (name, value, created_at, instance_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _INSTANCE = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE id"  # noqa: S608 - the names of columns
-_SNAPSHOT = f"SELECT {INSTANCE_COLUMNS}, steps FROM instances WHERE id"  # noqa: S608 - as above
+_SNAPSHOT = f"SELECT {INSTANCE_COLUMNS}, steps, length FROM instances WHERE id"  # noqa: S608 - as above
 _PUT_HISTORY = "INSERT INTO history (instance_id, generation, seq, at, facts) VALUES (?, ?, ?, ?, ?)"
 _FORGET = (
     "UPDATE instances SET steps = x'', length = 0 WHERE id = ? AND generation < ?",
@@ -155,12 +157,18 @@ _REPLACE = (
     # An instance that has ended has no timers, activities or waits.
     """DELETE FROM tags WHERE (name, value, created_at, instance_id) IN
        (SELECT key, json_each.value, created_at, instances.id
-        FROM instances, json_each(CAST(tags AS TEXT)) WHERE instances.id = ?)""",
+        FROM instances, json_each(iif(json_valid(CAST(tags AS TEXT)), CAST(tags AS TEXT), '{}'))
+        WHERE instances.id = ?)""",
     "DELETE FROM history WHERE instance_id = ?",
     "DELETE FROM reruns WHERE instance_id = ?",
     "DELETE FROM inbox WHERE instance_id = ? AND birth <> ''",
     "DELETE FROM requests WHERE instance_id = ? AND outlives = 0",
     "DELETE FROM instances WHERE id = ?",
+)
+_CLEAR = (
+    "DELETE FROM activities WHERE instance_id = ?",
+    "DELETE FROM timers WHERE instance_id = ?",
+    "DELETE FROM waits WHERE instance_id = ?",
 )
 _PURGE = (
     "DELETE FROM requests WHERE instance_id = ?",
@@ -278,16 +286,20 @@ class SqliteStore:
         return found
 
     def _load(self, ids: Sequence[str]) -> dict[str, Snapshot]:
-        self._read("BEGIN", ())  # the same moment for both queries: a thread may commit in between
+        assert self._reader is not None, "the store is not open"
         try:
-            return self._snapshots(ids)
-        finally:
-            self._read("COMMIT", ())
+            self._reader.execute("BEGIN")  # the same moment for both queries: a thread may commit in between
+            try:
+                return self._snapshots(ids)
+            finally:
+                self._reader.execute("COMMIT")
+        except _ERRORS as error:
+            raise _told(error) from error
 
     def _snapshots(self, ids: Sequence[str]) -> dict[str, Snapshot]:
         marks = ", ".join("?" * len(ids))
         found = {
-            row[0]: Snapshot(instance_of(row), decode_steps(b"[%b]" % row[-1][:-1]))
+            row[0]: Snapshot(instance_of(row), steps_of(row[-2], row[-1]))
             for row in self._read(f"{_SNAPSHOT} IN ({marks})", ids)
         }
         if not found:
@@ -298,7 +310,7 @@ class SqliteStore:
             list(found),
         )
         for instance_id, seq, at, facts in later:  # of the present generation: others are not kept
-            found[instance_id].history.append(Step(seq, at, decode_facts(facts)))
+            found[instance_id].history.append(Step(seq, at, facts_of(facts, seq)))
         for snapshot in found.values():  # a large one among the first is behind them
             snapshot.history.sort(key=_seq)
         return found
@@ -308,13 +320,12 @@ class SqliteStore:
     ) -> dict[tuple[str, str], RequestKey]:
         found: dict[tuple[str, str], RequestKey] = {}
         for instance_id, key in keys:
-            row = self._read(
+            rows = self._read(
                 """SELECT key, digest, expires_at, outlives, error, text, path FROM requests
                    WHERE instance_id = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)""",
                 (instance_id, key, now),
-            ).fetchone()
-            if row is not None:
-                name, digest, expires_at, outlives, *told = row
+            )
+            for name, digest, expires_at, outlives, *told in rows:
                 found[instance_id, key] = RequestKey(name, digest, expires_at, bool(outlives), *told)
         return found
 
@@ -356,9 +367,9 @@ class SqliteStore:
             if len(messages) == limit:
                 break
             if partition_of(instance_id) in partitions and message is not None:
-                messages.append(replace(decode_message(message), inbox_id=inbox_id))
+                messages.append(message_of(inbox_id, instance_id, message))
             elif partition_of(instance_id) in partitions:
-                messages.append(Message(instance_id, decode_fact(fact), generation, inbox_id, birth=birth))
+                messages.append(fact_of(inbox_id, instance_id, generation, birth, fact))
         return messages
 
     async def timers(
@@ -391,8 +402,7 @@ class SqliteStore:
         recent = self._recent.get(instance_id)
         if recent is not None:
             return recent
-        row = self._read(f"{_INSTANCE} = ?", (instance_id,)).fetchone()
-        return instance_of(row) if row else None
+        return next(map(instance_of, self._read(f"{_INSTANCE} = ?", (instance_id,))), None)
 
     async def rows(self, instance_ids: Collection[str]) -> list[Instance]:
         marks = ", ".join("?" * len(instance_ids))
@@ -416,7 +426,7 @@ class SqliteStore:
         return [instance_of(row) for row in await self._list(*listing.instances(where, after, limit, SQLITE))]
 
     async def counts(self, where: InstanceFilter) -> dict[RuntimeStatus, int]:
-        return {RuntimeStatus(status): count for status, count in await self._list(*listing.counts(where, SQLITE))}
+        return counts_of(await self._list(*listing.counts(where, SQLITE)))
 
     async def open_waits(self, where: WaitFilter, after: WaitCursor | None, limit: int) -> list[Wait]:
         return [wait_of(row) for row in await self._list(*listing.waits(where, after, limit, SQLITE))]
@@ -425,17 +435,18 @@ class SqliteStore:
         self, partitions: Collection[int], before: Timestamp, after: InstanceCursor | None, limit: int
     ) -> tuple[list[str], InstanceCursor | None]:
         # An index of the ended ones would cost every end a tenth of a verification; this costs who waits for long.
-        looked_at = self._read(
+        rows = self._read(
             """SELECT created_at, id, status FROM instances WHERE created_at < ? AND (created_at, id) > (?, ?)
                ORDER BY created_at, id LIMIT ?""",
             (before, *(after or (0, "")), _LOOKED_AT),
-        ).fetchall()
+        )
+        looked_at = [*rows]
         place, found = None, list[str]()
         for created_at, instance_id, status in looked_at:
             if len(found) == limit:
                 break
             place = InstanceCursor(created_at, instance_id)
-            if RuntimeStatus(status).finished and partition_of(instance_id) in partitions:
+            if status_of(status).finished and partition_of(instance_id) in partitions:
                 found.append(instance_id)
         more = len(found) == limit or len(looked_at) == _LOOKED_AT
         return self._not_changed_since(before, found), place if more else None
@@ -472,28 +483,62 @@ class SqliteStore:
 
     async def workers(self) -> list[Presence]:
         rows = self._read("SELECT presence FROM workers ORDER BY started_at DESC, name DESC", ())
-        return [decode_presence(row[0]) for row in rows]
+        return presences(row[0] for row in rows)
 
     # --- connections
 
-    def _read(self, query: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+    def _read(self, query: str, parameters: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a query, read as they are asked for."""
         assert self._reader is not None, "the store is not open"
-        return self._reader.execute(query, parameters)
+        try:
+            yield from self._reader.execute(query, parameters)
+        except _ERRORS as error:
+            raise _told(error) from error
 
     async def _list(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         """The rows of a query that may take long. It runs beside the loop."""
         lister = self._lister
         assert lister is not None, "the store is not open"
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._list_thread, lambda: lister.execute(query, parameters).fetchall())
+        try:
+            return await loop.run_in_executor(
+                self._list_thread, lambda: lister.execute(query, parameters).fetchall()
+            )
+        except _ERRORS as error:
+            raise _told(error) from error
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run `change` in one transaction."""
         assert self._writer is not None, "the store is not open"
-        if self._thread is None:
-            return _transaction(self._writer, change)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, _transaction, self._writer, change)
+        try:
+            if self._thread is None:
+                return _transaction(self._writer, change)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, _transaction, self._writer, change)
+        except _ERRORS as error:
+            raise _told(error) from error
+
+
+_REFUSED = (
+    sqlite3.DataError,  # too big
+    sqlite3.IntegrityError,  # a constraint, or another type than the column's
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,  # a parameter of a type that it does not know
+    OverflowError,
+    UnicodeError,
+    MemoryError,
+)
+_ERRORS = (sqlite3.Error, OverflowError, UnicodeError, MemoryError)
+
+
+def _told(error: BaseException) -> BideError:
+    """Whether the database cannot be used now, or does not take what is in this very statement.
+
+    A transaction was rolled back in either case.
+    """
+    if isinstance(error, _REFUSED):
+        return DataRefusedError(f"SQLite does not take this: {error or type(error).__name__}")
+    return StoreUnavailableError(f"The database failed: {error}")
 
 
 def _reader(path: Path) -> sqlite3.Connection:
@@ -534,7 +579,7 @@ def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
     for statement, rows in _changes(batch):
         changed = db.executemany(statement, rows).rowcount if rows else 0
         if statement is _STEP_INSTANCE and changed != len(rows):
-            raise StoreError("An instance that was stepped is not in the database.")
+            raise DataRefusedError("An instance that was stepped is not in the database.")
     if batch.requests:
         db.execute(_EXPIRE_REQUESTS, (batch.at, 2 * len(batch.requests)))
     ids = [*_put_first(db, batch.returned), *_put_messages(db, batch.inbox)]
@@ -560,6 +605,8 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
         _PUT_HISTORY,
         [(row.instance_id, row.generation, row.seq, row.at, bytearray(row.facts_json)) for row in own_rows],
     )
+    for statement in _CLEAR if batch.cleared else ():
+        yield statement, [(instance_id,) for instance_id in batch.cleared]
     yield _CLOSE_ACTIVITY, batch.activities_closed
     yield _PUT_ACTIVITY, [_activity_row(call) for call in batch.activities.values()]
     yield _START_ACTIVITY, [call.key for call in batch.activities_started]
@@ -595,14 +642,14 @@ def _added(batch: Batch) -> tuple[dict[str, _Added], list[HistoryRow]]:
     for row in batch.history:
         instance = batch.instances.get(row.instance_id)
         if instance is None:
-            raise StoreError("A step comes without the row of its instance.")
+            raise DataRefusedError("A step comes without the row of its instance.")
         if row.generation < instance.generation:
             continue  # this generation is over, and forgotten
         steps = added.get(row.instance_id)
         if steps is None:
             steps = added[row.instance_id] = _Added(row.seq, 0, bytearray())
         steps.end = row.seq + 1
-        if row.seq < _SHORT and len(row.facts_json) <= _SMALL_BYTES:
+        if row.seq < SHORT and len(row.facts_json) <= _SMALL_BYTES:
             steps.text += b'{"seq":%d,"at":%d,"facts":%b},' % (row.seq, row.at, row.facts_json)
         else:
             own.append(row)

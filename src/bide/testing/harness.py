@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec import UNSET
 
 from bide.app import App
-from bide.batch import Batch, Message, ScheduledActivity
+from bide.batch import Batch, Message, Reply, ScheduledActivity
 from bide.clock import Timestamp, to_datetime, to_micros, to_span
 from bide.core.calls import ActivityCall, current_call
 from bide.core.registry import ActivityDefinition, Function, Registry
@@ -27,7 +27,7 @@ from bide.core.replay import check_replay
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.code_version import code_version
-from bide.engine.worker import Reply, Worker, WorkerOptions
+from bide.engine.worker import Worker, WorkerOptions
 from bide.errors import PayloadError
 from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated
 from bide.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait

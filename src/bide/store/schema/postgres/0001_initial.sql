@@ -252,11 +252,20 @@ BEGIN
     RETURN ids;
 END $$;
 
+-- The tags in a row, and none if the row is damaged: it must be possible to delete it.
+CREATE FUNCTION readable(tags bytea) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN CASE json_typeof(convert_from(tags, 'UTF8')::json)
+        WHEN 'object' THEN convert_from(tags, 'UTF8')::json ELSE '{}' END;
+EXCEPTION WHEN data_exception THEN
+    RETURN '{}';
+END $$;
+
 -- One batch, one transaction, one call: what is empty costs nothing. Raises BD001 if a partition has another owner.
 CREATE FUNCTION commit_batch(
     fences fence[], purged text[], replaced text[], undone place[], instances_in instance_row[], failed text[],
     tags_in tag_row[], history_in history_row[], forgotten place[], activities_in activity_row[], started task_key[],
-    activities_closed task_key[], reruns_in rerun_row[], reruns_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
+    activities_closed task_key[], cleared text[], reruns_in rerun_row[], reruns_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
     waits_closed wait_key[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
     inbox_closed bigint[], inbox_kept kept_row[], inbox_in message_row[], verdicts_in verdict_row[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
@@ -277,7 +286,7 @@ BEGIN
     IF gone <> '{}' THEN  -- an instance that has ended has no timers, activities or waits
         DELETE FROM tags WHERE (name, value, created_at, instance_id) IN
             (SELECT t.key, t.value, i.created_at, i.id
-             FROM instances AS i, json_each_text(convert_from(i.tags, 'UTF8')::json) AS t WHERE i.id = ANY (gone));
+             FROM instances AS i, json_each_text(readable(i.tags)) AS t WHERE i.id = ANY (gone));
         DELETE FROM history WHERE instance_id = ANY (gone);
         DELETE FROM reruns WHERE instance_id = ANY (gone);
         DELETE FROM inbox WHERE instance_id = ANY (gone) AND birth <> ''  -- the others are for whoever has the id
@@ -313,6 +322,11 @@ BEGIN
             WHERE h.instance_id = f.instance_id AND h.generation < f.generation;
     END IF;
     -- What is closed comes first: the next instance of an id may open the same in this batch.
+    IF cleared <> '{}' THEN
+        DELETE FROM activities WHERE instance_id = ANY (cleared);
+        DELETE FROM timers WHERE instance_id = ANY (cleared);
+        DELETE FROM waits WHERE instance_id = ANY (cleared);
+    END IF;
     IF activities_closed <> '{}' THEN
         DELETE FROM activities AS a USING unnest(activities_closed) AS c
             WHERE (a.instance_id, a.generation, a.task_id, a.birth)
