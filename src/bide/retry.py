@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from inspect import isawaitable, iscoroutine, iscoroutinefunction, signature
 from math import inf
 from typing import cast
 
 from bide.clock import check_span, to_micros
 from bide.history import Failure
 
-_LONGEST = timedelta(days=36_500)
+LONGEST_PAUSE = timedelta(days=36_500)
 """A century. A delay that has no end in sight must still be a date."""
 
 
@@ -58,7 +58,7 @@ class RetryPolicy:
         """
         if attempt >= self.max_attempts or not self._retryable(failure):
             return None
-        longest = _LONGEST if self.max_interval is None else min(self.max_interval, _LONGEST)
+        longest = LONGEST_PAUSE if self.max_interval is None else min(self.max_interval, LONGEST_PAUSE)
         try:
             wait = self.first_interval.total_seconds() * self.backoff ** (attempt - 1)
         except OverflowError:
@@ -104,6 +104,8 @@ def _check_refused(refused: object) -> None:
             "Write for example non_retryable=(ValueError,)."
         )
     for each in cast("tuple[object, ...]", refused):
+        if each == "":
+            raise ValueError("non_retryable has an empty text, which is the name of no exception")
         if not (isinstance(each, type) and issubclass(each, BaseException)) and not isinstance(each, str):
             raise TypeError(f"non_retryable has exception classes and their names, and not {each!r:.100}")
 
@@ -115,3 +117,11 @@ def _check_predicate(decides: object) -> None:
         raise TypeError(f"retry_if is a function of the failure, not {type(decides).__qualname__}")
     if iscoroutinefunction(decides) or iscoroutinefunction(type(decides).__call__):
         raise TypeError("retry_if is asked within a step, so it cannot be `async def`. Write it as `def`.")
+    try:
+        taken = signature(decides)
+    except ValueError:  # some of those written in C do not say what they take
+        return
+    try:
+        taken.bind(None)
+    except TypeError as error:
+        raise TypeError(f"retry_if is called with the failure, and with nothing else: {error}") from None

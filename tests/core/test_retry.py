@@ -91,6 +91,11 @@ def test_a_predicate_decides() -> None:
     assert policy.delay(1, 0, Failure("E", "never")) is None
 
 
+@pytest.mark.parametrize("decides", [bool, lambda *_: True, lambda failure, times=1: True, [ERROR].__contains__])
+def test_a_predicate_may_be_whatever_takes_a_failure(decides: Any) -> None:
+    assert RetryPolicy(retry_if=decides).delay(1, 0, ERROR) is not None
+
+
 def test_a_time_limit_is_retried_and_an_unknown_outcome_is_not() -> None:
     assert RetryPolicy().delay(1, 0, Failure("TimeoutError", "", kind="timeout")) is not None
     unknown = Failure("OutcomeUnknownError", "", kind="outcome_unknown")
@@ -110,6 +115,7 @@ def test_a_time_limit_is_retried_and_an_unknown_outcome_is_not() -> None:
         {"backoff": 0},
         {"backoff": float("nan")},
         {"backoff": float("inf")},
+        {"non_retryable": ("",)},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
@@ -150,6 +156,8 @@ class _Later:
         {"retry_if": True},
         {"retry_if": _later},
         {"retry_if": _Later()},
+        {"retry_if": lambda: True},
+        {"retry_if": lambda failure, attempt: True},
     ],
 )
 def test_values_of_other_types_are_refused_when_the_policy_is_made(wrong: dict[str, Any]) -> None:
