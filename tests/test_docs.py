@@ -10,6 +10,16 @@ from types import ModuleType
 
 import pytest
 
+from bide import Settings, instance
+from bide.core.context import MAX_CUSTOM_STATUS
+from bide.core.failures import MAX_CAUSES, MAX_ERRORS
+from bide.core.registry import MAX_EVENTS
+from bide.engine.activities import MAX_ACTIVITIES, MAX_THREADS
+from bide.engine.worker import WorkerOptions
+from bide.http.queries import MAX_PAGE
+from bide.http.responding import MAX_FIELDS
+from bide.retry import LONGEST_PAUSE
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -29,6 +39,41 @@ def test_code_in_documents_runs(name: str, code: str, monkeypatch: pytest.Monkey
     module = ModuleType(re.sub(r"\W", "_", name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code, name, "exec"), vars(module))
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    told = re.findall(r"^\| (.+?) \| ([\d,]+)(?: [\w ]+)? \|", (ROOT / "docs" / "limits.md").read_text(), re.M)
+    settings, worker = Settings(), WorkerOptions()
+    assert f"more than {worker.long_history:,} steps" in (ROOT / "docs" / "limits.md").read_text()
+    assert {what: int(most.replace(",", "")) for what, most in told} == {
+        "an instance's id": instance.MAX_ID,
+        "the name of an orchestrator, an activity or an event": instance.MAX_NAME,
+        "tags of an instance": instance.MAX_TAGS,
+        "a tag's name": instance.MAX_TAG_NAME,
+        "a tag's value": instance.MAX_TAG_VALUE,
+        "a reason": instance.MAX_REASON,
+        "an idempotency key": instance.MAX_KEY,
+        "a value: an input, an argument, a result, an event's data": settings.max_payload_bytes,
+        "a custom status": MAX_CUSTOM_STATUS,
+        "errors that are kept of one": MAX_ERRORS,
+        "causes, one below the other": MAX_CAUSES,
+        "a request's body": settings.max_body_bytes,
+        "arrays and objects within each other": settings.max_json_depth,
+        "a request's headers": settings.max_headers,
+        "all headers together": settings.max_header_bytes,
+        "the time that a request waits for a result": settings.max_wait_s,
+        "event streams at once": settings.max_streams,
+        "rows of a page": MAX_PAGE,
+        "fields of a form that a person fills in": MAX_FIELDS,
+        "messages that wait to be stepped": worker.max_inbox,
+        "instances in memory": worker.max_live,
+        "activities at once": MAX_ACTIVITIES,
+        "of these, in threads": MAX_THREADS,
+        "the time that an orchestrator runs without awaiting": settings.step_limit_s,
+        "event names that are shown of an orchestrator": MAX_EVENTS,
+        "partitions of a hub, and so its workers": instance.PARTITIONS,
+        "the pause before a retry": LONGEST_PAUSE.days,
+    }
 
 
 def test_the_reference_is_what_the_docstrings_say() -> None:

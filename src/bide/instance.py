@@ -43,8 +43,16 @@ from bide.payload import check_text
 
 BIRTH_LENGTH = 8
 """So many characters are a birth: enough of chance, and links stay short."""
+MAX_ID = 100
+"""How many characters an instance's id has at most."""
 MAX_NAME = 200
 """How many characters the name of a function or an event has at most."""
+MAX_TAGS, MAX_TAG_NAME, MAX_TAG_VALUE = 20, 50, 200
+"""How many tags an instance has at most, and how many characters are in the name and the value of one."""
+MAX_REASON = 1_000
+"""How many characters a reason has at most: it is in the history and in the audit."""
+MAX_KEY = 255
+"""How many characters an idempotency key has at most."""
 PARTITIONS = 256
 """How many partitions a task hub has. Fixed for its life."""
 ALL_PARTITIONS = range(PARTITIONS)
@@ -108,8 +116,8 @@ Reuse: TypeAlias = Literal["never", "ended", "replace"]
 """When a start may have an id that has an instance already: never; if that one has ended; always, by ending it."""
 REUSES: tuple[Reuse, ...] = get_args(Reuse)
 
-_TAG_NAME = re.compile(r"[A-Za-z0-9._-]{1,50}")
-_TAG_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")
+_TAG_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_TAG_NAME}}}")
+_TAG_VALUE = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{0,{MAX_TAG_VALUE}}}")
 _RESERVED = frozenset("/\\#?")
 
 
@@ -219,9 +227,9 @@ def check_instance_id(instance_id: object) -> str:
     """
     if not isinstance(instance_id, str):
         return check_text(instance_id, "An instance id")
-    if not can_name(instance_id, 100) or not _RESERVED.isdisjoint(instance_id):
+    if not can_name(instance_id, MAX_ID) or not _RESERVED.isdisjoint(instance_id):
         raise PayloadError(
-            "An instance id is 1 to 100 printable characters, none of them / \\ # or ?, and not . or ..; "
+            f"An instance id is 1 to {MAX_ID} printable characters, none of them / \\ # or ?, and not . or ..; "
             f"this one is {instance_id[:100]!a}."
         )
     return instance_id
@@ -258,14 +266,34 @@ def check_tags(tags: object) -> dict[str, str]:
         check_text(name, "A tag's name"): check_text(value, "A tag's value")
         for name, value in cast("Mapping[object, object]", tags).items()
     }
-    if len(found) > 20:
-        raise PayloadError(f"An instance has up to 20 tags; these are {len(found)}.")
+    if len(found) > MAX_TAGS:
+        raise PayloadError(f"An instance has up to {MAX_TAGS} tags; these are {len(found)}.")
     for name, value in found.items():
         if _TAG_NAME.fullmatch(name) is None:
-            raise PayloadError(f"A tag's name is 1 to 50 letters, digits and . _ or -; this one is {name[:100]!a}.")
+            raise PayloadError(
+                f"A tag's name is 1 to {MAX_TAG_NAME} letters, digits and . _ or -; this one is {name[:100]!a}."
+            )
         if _TAG_VALUE.fullmatch(value) is None:
-            raise PayloadError(f"The value of the tag '{name}' should be up to 200 characters without line breaks.")
+            raise PayloadError(
+                f"The value of the tag '{name}' should be up to {MAX_TAG_VALUE} characters without line breaks."
+            )
     return found
+
+
+def check_reason(reason: object) -> str:
+    """The reason itself, if it can be one: up to 1,000 characters, or none at all. Raises `PayloadError`."""
+    return _up_to(MAX_REASON, check_text(reason, "A reason"), "A reason")
+
+
+def check_key(key: object) -> str:
+    """The idempotency key itself, if it can be one: up to 255 characters. Raises `PayloadError`."""
+    return _up_to(MAX_KEY, check_text(key, "An idempotency key"), "An idempotency key")
+
+
+def _up_to(most: int, text: str, what: str) -> str:
+    if len(text) > most:
+        raise PayloadError(f"{what} has up to {most:,} characters; this one has {len(text):,}.")
+    return text
 
 
 def partition_of(instance_id: str) -> int:

@@ -67,6 +67,29 @@ def test_what_is_no_text_is_refused_and_changes_nothing(
     assert waiting.output("one") == "on"
 
 
+@pytest.mark.parametrize(
+    ("door", "longest"),
+    [*[(f"the reason of {verb}", 1_000) for verb in REASONED], *[(door, 255) for door in KEYS if door != "the id"]],
+)
+def test_a_text_that_is_too_long_is_refused(waiting: Durable, door: str, longest: int) -> None:
+    with pytest.raises(PayloadError, match=f"has up to {longest:,} characters; this one has {longest + 1:,}"):
+        waiting.run((DOORS | KEYS)[door](waiting.client, "x" * (longest + 1)))
+    if door != "the reason of rewind":  # it has not failed
+        waiting.run((DOORS | KEYS)[door](waiting.client, "x" * longest))
+
+
+def test_a_child_is_given_up_for_a_reason_as_long_as_others(app: App, waiting: Durable) -> None:
+    @app.orchestrator
+    async def gives_up(ctx: OrchestrationContext) -> None:
+        ctx.call_sub_orchestrator("waits").cancel("x" * 1_001)
+
+    ended = waiting.status(waiting.start(gives_up))
+    assert (ended.status, "A reason has up to 1,000 characters" in str(ended.output)) == (
+        RuntimeStatus.FAILED,
+        True,
+    )
+
+
 @pytest.mark.parametrize("bad", [*NO_TEXTS, "", "x" * 101, "a/b", ".."], ids=repr)
 def test_an_orchestrator_that_gives_no_text_fails_alone(app: App, waiting: Durable, bad: Any) -> None:
     @app.orchestrator

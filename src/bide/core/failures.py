@@ -14,8 +14,8 @@ from bide.errors import (
 from bide.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
 from bide.interrupts import from_outside
 
-_DEPTH_MAX = 8
-_ERRORS_MAX = 100
+MAX_CAUSES = 8
+MAX_ERRORS = 100
 """So many errors are kept of one: itself, its causes and its members. The text of a group has their number."""
 _BASES_MAX = 20
 _ORDINARY = ("Exception", "BaseException")
@@ -38,7 +38,7 @@ class _Keeping:
     """Turns an error and those that belong to it into one failure, as far as there is room."""
 
     def __init__(self) -> None:
-        self._room = _ERRORS_MAX
+        self._room = MAX_ERRORS
 
     def keep(self, error: BaseException, depth: int = 0) -> Failure:
         self._room -= 1
@@ -51,12 +51,12 @@ class _Keeping:
     def _cause(self, error: BaseException, depth: int) -> Failure | None:
         if isinstance(error, TaskFailedError):
             return error.failure
-        if error.__cause__ is None or depth >= _DEPTH_MAX or not self._room:
+        if error.__cause__ is None or depth >= MAX_CAUSES or not self._room:
             return None
         return self.keep(error.__cause__, depth + 1)
 
     def _members(self, error: BaseException, depth: int) -> tuple[Failure, ...]:
-        if not isinstance(error, BaseExceptionGroup) or depth >= _DEPTH_MAX:
+        if not isinstance(error, BaseExceptionGroup) or depth >= MAX_CAUSES:
             return ()
         group = cast("BaseExceptionGroup[BaseException]", error)
         return tuple(self.keep(member, depth + 1) for member in group.exceptions if self._room)

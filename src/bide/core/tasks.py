@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from bide.clock import Timestamp, to_datetime
 from bide.core.failures import failure_as
 from bide.errors import TaskCancelledError
-from bide.payload import check_text
+from bide.instance import check_reason
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -152,7 +152,7 @@ class SubOrchestration(Task[T]):
 
         Does nothing if it is done or cancelled.
         """
-        self.owner_.cancel_call(self.open_id_, check_text(reason, "A reason"))
+        self.owner_.cancel_call(self.open_id_, check_reason(reason))
 
 
 class _Combination(Task[T]):

@@ -77,6 +77,12 @@ class Activities(Protocol):
         ...
 
 
+MAX_ACTIVITIES = 1_000
+"""Bodies that run at once in one worker; the others wait."""
+MAX_THREADS = 32
+"""Of these, bodies that need a thread."""
+
+
 class _Run(Record):
     """One activity that runs, or waits for a slot."""
 
@@ -96,8 +102,8 @@ class ActivityRunner:
         secret: bytes,
         clock: Clock,
         metrics: Metrics,
-        max_concurrent: int = 1000,
-        max_threads: int = 32,
+        max_concurrent: int = MAX_ACTIVITIES,
+        max_threads: int = MAX_THREADS,
         max_payload: int = MAX_PAYLOAD,
     ) -> None:
         """`secret` is the hub's, for `ActivityCall.derive`. The limits are per worker; no result has more than

@@ -44,6 +44,8 @@ from bide.instance import (
     birth_of,
     check_event_name,
     check_instance_id,
+    check_key,
+    check_reason,
     check_tags,
 )
 from bide.metrics import Metrics
@@ -248,21 +250,25 @@ class Client:
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """
-        await self._send(Message(instance_id, ExecutionTerminated(_text(reason), recurse)), "terminate", reason)
+        await self._send(
+            Message(instance_id, ExecutionTerminated(check_reason(reason), recurse)), "terminate", reason
+        )
 
     async def suspend(self, instance_id: str, reason: str = "") -> None:
         """Let an instance take its messages, but not go on, until it is resumed. Suspending twice is once.
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """
-        await self._send_if_needed(Message(instance_id, ExecutionSuspended(_text(reason))), "suspend", reason)
+        await self._send_if_needed(
+            Message(instance_id, ExecutionSuspended(check_reason(reason))), "suspend", reason
+        )
 
     async def resume(self, instance_id: str, reason: str = "") -> None:
         """Let a suspended instance go on, and try one that is held once more. Resuming another one changes nothing.
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """
-        await self._send_if_needed(Message(instance_id, ExecutionResumed(_text(reason))), "resume", reason)
+        await self._send_if_needed(Message(instance_id, ExecutionResumed(check_reason(reason))), "resume", reason)
 
     async def rewind(self, instance_id: str, reason: str = "") -> None:
         """Set a failed instance back to where it went wrong, and let it go on from there.
@@ -273,7 +279,7 @@ class Client:
         Raises `InstanceNotFoundError`; `InstanceFinishedError` if it ended otherwise; `NotAllowedError` if it has
         not ended, or its code no longer fits its history.
         """
-        await self._send(Message(instance_id, ExecutionRewound(_text(reason))), "rewind", reason)
+        await self._send(Message(instance_id, ExecutionRewound(check_reason(reason))), "rewind", reason)
 
     async def restart(self, instance_id: str, *, new_instance_id: bool = True) -> str:
         """Start again with the same function, input and tags; returns the id.
@@ -484,7 +490,7 @@ class Client:
         """What an idempotency key stands for. Keys of different callers are different."""
         if key is None:
             return None
-        check_text(key, "An idempotency key")
+        check_key(key)
         expires_at = self._clock.now() + _REMEMBERED
         digest, outlives = _digest(name.encode(), text), kind == "start"
         return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)
@@ -525,10 +531,6 @@ def _payload(value: object) -> Raw:
     if isinstance(value, Raw):
         decoder(Any)(text)
     return text
-
-
-def _text(reason: str) -> str:
-    return check_text(reason, "A reason")
 
 
 def _settle(future: asyncio.Future[None], error: BideError | None) -> None:

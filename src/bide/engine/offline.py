@@ -17,7 +17,7 @@ from bide.core.partition import Partition
 from bide.core.registry import Registry
 from bide.errors import InstanceFinishedError, InstanceNotFoundError, StoreInUseError
 from bide.history import ExecutionPurged, ExecutionTerminated
-from bide.instance import OPERATOR, PARTITIONS, partition_of
+from bide.instance import OPERATOR, PARTITIONS, check_reason, partition_of
 from bide.links import LinksToNowhere
 from bide.store.protocol import Store
 
@@ -35,7 +35,7 @@ async def hold(store: Store, clock: Clock, instance_id: str, reason: str) -> Non
         instance = snapshot.instance
         if instance.status.finished:
             raise InstanceFinishedError(instance.id, instance.status)
-        why = reason or "An operator holds it, until it is resumed."
+        why = check_reason(reason) or "An operator holds it, until it is resumed."
         batch = partition.hold({instance.id: snapshot}, {instance.id: why}, now, OPERATOR)
         batch.audit.append(AuditEntry(now, "hold", _OWNER, "", reason, instance_id=instance.id))
         return batch
@@ -49,7 +49,11 @@ async def terminate(store: Store, clock: Clock, instance_id: str, reason: str, *
     Raises `InstanceNotFoundError`, `InstanceFinishedError`, and `StoreInUseError` while a worker has it.
     """
     await _tell(
-        store, clock, instance_id, ExecutionTerminated(reason, recurse), Audit("terminate", _OWNER, "", reason)
+        store,
+        clock,
+        instance_id,
+        ExecutionTerminated(check_reason(reason), recurse),
+        Audit("terminate", _OWNER, "", reason),
     )
 
 

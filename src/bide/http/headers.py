@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bide.http.shapes import IDEMPOTENCY_KEY, LAST_EVENT_ID
+from bide.instance import MAX_KEY
 
 
 class Header(NamedTuple):
@@ -12,7 +13,7 @@ class Header(NamedTuple):
 
     name: str
     description: str
-    most: int = 255
+    most: int = MAX_KEY
     """How many characters it has at most."""
     pattern: str = ""
     """What it looks like; who reads it checks that. Empty: as it likes."""

@@ -25,6 +25,7 @@ from bide.http.paging import continuation
 from bide.http.queries import Query
 from bide.http.shapes import CONTINUATION, Problem
 from bide.http.urls import NEW_PREFIX
+from bide.instance import MAX_ID, MAX_NAME
 
 Json: TypeAlias = dict[str, Any]
 
@@ -53,12 +54,12 @@ _NAMING = r"^(?!\.{{1,2}}$)[^\x00-\x1f\x7f-\x9f{}]+$"
 """What `check_instance_id` and `check_event_name` take, as near as all dialects of patterns can say it."""
 _PATH_PARAMETERS: dict[str, Json] = {
     "instanceId": {"type": "string", "minLength": 1},
-    "newInstanceId": {"type": "string", "pattern": _NAMING.format(r"/\\#?"), "minLength": 1, "maxLength": 100},
+    "newInstanceId": {"type": "string", "pattern": _NAMING.format(r"/\\#?"), "minLength": 1, "maxLength": MAX_ID},
     "eventName": {
         "type": "string",
         "pattern": _NAMING.format(""),
         "minLength": 1,
-        "maxLength": 200,
+        "maxLength": MAX_NAME,
     },
 }
 

@@ -18,7 +18,7 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from bide.clock import to_span
-from bide.instance import Reuse, RuntimeStatus
+from bide.instance import MAX_REASON, MAX_TAG_NAME, MAX_TAG_VALUE, MAX_TAGS, Reuse, RuntimeStatus
 from bide.query import InstanceFilter
 
 Q = TypeVar("Q", bound="Query")
@@ -73,15 +73,21 @@ Instant: TypeAlias = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
-Top: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="How many at most.")]
+MAX_PAGE = 1_000
+"""How many rows one page of a list has at most."""
+Top: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many at most.")]
 AtMost: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000, description="How many at most with this request.")]
 Reason: TypeAlias = Annotated[
-    str, Meta(max_length=1000, description="Why; it is kept in the history and the audit.")
+    str, Meta(max_length=MAX_REASON, description="Why; it is kept in the history and the audit.")
 ]
 Tag: TypeAlias = Annotated[
-    str, Meta(pattern=rf"^[A-Za-z0-9._-]{{1,50}}:{_NO_CONTROLS}{{0,200}}{_END}", description="`name:value`.")
+    str,
+    Meta(
+        pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_TAG_NAME}}}:{_NO_CONTROLS}{{0,{MAX_TAG_VALUE}}}{_END}",
+        description="`name:value`.",
+    ),
 ]
-Tags: TypeAlias = Annotated[tuple[Tag, ...], Meta(max_length=20, description="May be repeated.")]
+Tags: TypeAlias = Annotated[tuple[Tag, ...], Meta(max_length=MAX_TAGS, description="May be repeated.")]
 ReuseOfId: TypeAlias = Annotated[
     Reuse,
     Meta(

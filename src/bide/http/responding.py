@@ -54,7 +54,7 @@ _MONTHS = tuple(
 _FORM = "application/x-www-form-urlencoded"
 _FORM_KEY = "key"
 """The input that tells forms apart, each time the page is shown. Those of answers begin with $."""
-_MAX_FIELDS = 500
+MAX_FIELDS = 500
 
 
 class _Notice(NamedTuple):
@@ -235,7 +235,7 @@ async def _typed(request: Request, settings: Settings) -> Typed:
     """What was typed, by the inputs' names. Raises `HTTPException` 400 for what no browser sends."""
     body = await read_body(request, settings)
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise HTTPException(400, f"The form cannot be read: {error}") from error
     return dict(pairs)
