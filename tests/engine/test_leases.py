@@ -11,10 +11,12 @@ from datetime import timedelta
 import pytest
 
 from bide import App, OrchestrationContext
+from bide.batch import Message
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.worker import Worker
-from bide.instance import PARTITIONS
+from bide.history import ExecutionStarted
+from bide.instance import PARTITIONS, partition_of
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.store.memory import MemoryStore
@@ -119,5 +121,36 @@ def test_a_timer_that_was_cancelled_gives_nothing_to_do_when_it_would_have_been_
         assert not await worker.turn()
         clock.advance(timedelta(seconds=5))
         assert await worker.turn() is not answered
+
+    asyncio.run(story())
+
+
+def test_what_is_owned_again_was_another_s_meanwhile(app: App) -> None:
+    """A worker that stood still between renewing and taking has not seen that it lost a partition."""
+
+    @app.orchestrator
+    async def wait(ctx: OrchestrationContext) -> None:
+        await ctx.wait_for_external_event("Answer")
+
+    async def story() -> None:
+        clock, store = ManualClock(), MemoryStore()
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        name = next(str(number) for number in range(1_000) if partition_of(str(number)) == 1)
+        await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, 1)
+        worker.submit(Message(name, ExecutionStarted("wait")), lambda error: None)
+        await worker.turn()
+        assert worker.runs(name)
+        later = clock.now() + LONGEST_LEASE // 2
+        rival = await store.acquire("rival", later, later + 1, PARTITIONS)
+        assert 1 in rival
+        await store.release("rival", rival)
+        clock.advance(timedelta(seconds=2))
+        await worker.turn()
+        assert not worker.runs(name), "what was here of it may be old"
+        clock.advance(timedelta(seconds=2))
+        await worker.turn()
+        assert len(worker.partition.epochs) == PARTITIONS - 1
 
     asyncio.run(story())

@@ -13,12 +13,13 @@ from msgspec import Raw
 
 from bide import App, OrchestrationContext, RuntimeStatus, Settings
 from bide.app import run
-from bide.batch import Message, ScheduledActivity
+from bide.batch import Message, ScheduledActivity, Timer
 from bide.clock import SECOND, SyncedClock
 from bide.engine import clockwatch
 from bide.engine.activities import ActivityRunner
 from bide.engine.clockwatch import ClockWatch, say_if_behind
 from bide.engine.reruns import ALONE, CLEARED, WARY, Reruns
+from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.worker import DOUBTFUL, UNSETTLED, Worker, WorkerOptions
 from bide.errors import StoreUnavailableError
 from bide.history import ExecutionStarted, TimerFired
@@ -347,6 +348,24 @@ def test_a_worker_whose_clock_goes_back_does_everything_as_often_as_before(funct
         assert young.status is RuntimeStatus.COMPLETED
 
     asyncio.run(story())
+
+
+def test_a_timer_that_was_taken_is_not_read_again_when_time_goes_back() -> None:
+    """The store has it until its step is durable."""
+    timers = TimerWindow()
+    timer = Timer("a", 0, 1, 10 * HOUR, "b")
+    timers.extend([timer], 10 * HOUR + WINDOW)
+    assert timers.due(10 * HOUR, 9) == [timer]
+    timers.set_back(HOUR)
+    assert timers.horizon == HOUR + WINDOW
+    timers.extend([timer], 11 * HOUR)
+    assert timers.due(11 * HOUR, 9) == []
+    timers.discard([timer])
+    timers.add([timer])
+    assert timers.due(11 * HOUR, 9) == [timer]
+    timers.forget([partition_of("a")])
+    timers.add([timer])
+    assert timers.due(11 * HOUR, 9) == [timer]
 
 
 def test_a_worker_waits_no_longer_for_the_store_because_the_clock_was_set_back(functions: App) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from msgspec import structs
 
 from bide.batch import Batch, Message
-from bide.clock import SECOND, Clock, Timestamp
+from bide.clock import SECOND, Clock, SteadyClock, Timestamp
+from bide.core.partition import Partition
 from bide.engine.worker import Reply, Worker
 from bide.errors import BideError, CommitUnknownError
 from bide.store.memory import MemoryStore
@@ -77,6 +78,40 @@ class FastClock:
         return self._clock.now() + 5 * SECOND
 
 
+class Gullible:
+    """Goes by whatever the wall clock shows."""
+
+    def __init__(self, clock: Clock) -> None:
+        assert isinstance(clock, SteadyClock)
+        self.now = clock._wall
+
+
+class NeverBack:
+    """Time is the highest that was ever seen, for all."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._highest = 0
+
+    def now(self) -> Timestamp:
+        self._highest = max(self._highest, self._clock.now())
+        return self._highest
+
+
+class ForgetsItsTime(Partition):
+    """An instance goes by the clock, wherever it was before."""
+
+    def _reach(self, live: Any, fact: Any) -> Timestamp:
+        live.at = 0
+        return super()._reach(live, fact)
+
+
+class GoesBack(Worker):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.partition.__class__ = ForgetsItsTime
+
+
 class EarlyEffects(Worker):
     """Answers callers and runs activities before the commit that contains them."""
 
@@ -135,6 +170,9 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "the epoch is not checked": (_instead(NoFence), "G6"),
     "an inbox row is dropped": (_instead(LosesMessages), "G1"),
     "a timer fires early": (Plant(clock=FastClock), "G3"),
+    "a wrong reading of the clock is believed": (Plant(clock=Gullible), "G3"),
+    "a clock that is set back holds all others up": (Plant(clock=NeverBack), "time"),
+    "an instance goes back in time": (Plant(worker=GoesBack), "time"),
     "effects before the commit": (Plant(worker=EarlyEffects), "G1"),
     "the inbox is last in, first out": (_instead(LastInFirstOut), "G4"),
     "the mark of a once-activity is lost": (_instead(ForgetsStarted), "G5"),

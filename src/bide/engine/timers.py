@@ -21,6 +21,8 @@ class TimerWindow:
         self.horizon: Timestamp = BEFORE_ALL
         self._open: dict[TaskKey, Timer] = {}
         self._heap: list[tuple[Timestamp, TaskKey]] = []
+        self._fired: set[TaskKey] = set()
+        """Taken out, and not closed yet: the store has them until their step is durable."""
 
     def extend(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
         """Move the horizon on. `timers` are those that are due between the old one and the new one."""
@@ -46,17 +48,19 @@ class TimerWindow:
     def add(self, timers: Iterable[Timer]) -> None:
         """Take those that are due before the horizon; the others are read when it has come so far."""
         for timer in timers:
-            if timer.fire_at <= self.horizon:
+            if timer.fire_at <= self.horizon and timer.key not in self._fired:
                 self._open[timer.key] = timer
                 heapq.heappush(self._heap, (timer.fire_at, timer.key))
 
     def discard(self, timers: Iterable[Timer]) -> None:
         for timer in timers:
             self._open.pop(timer.key, None)
+            self._fired.discard(timer.key)
 
     def forget(self, partitions: Collection[int]) -> None:
         """Drop those of these partitions: they are another worker's."""
         self._open = {key: timer for key, timer in self._open.items() if partition_of(key[0]) not in partitions}
+        self._fired = {key for key in self._fired if partition_of(key[0]) not in partitions}
 
     def due(self, now: Timestamp, most: int) -> list[Timer]:
         """Take out up to `most` of the timers that are due at `now`, the earliest first: never one before its time
@@ -66,4 +70,5 @@ class TimerWindow:
             timer = self._open.pop(heapq.heappop(self._heap)[1], None)
             if timer is not None:
                 found.append(timer)
+                self._fired.add(timer.key)
         return found

@@ -580,7 +580,10 @@ class Worker:
         taken = await self._store.acquire(self._owner, now, until, at_most)
         if not epochs:  # else what was held before ends earlier
             self._lease_until = until
+        lost = epochs.keys() & taken.keys()
         epochs.update(taken)
+        if lost:  # it was another worker's meanwhile: what is here of it is old
+            raise LeaseLostError("Another worker had taken a partition.")
         if taken:
             self._void_claims(taken.keys())
             self._timers.add(await self._store.timers(taken.keys(), self._timers.horizon))

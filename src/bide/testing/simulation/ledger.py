@@ -31,7 +31,7 @@ from bide.history import (
     TimerCreated,
     TimerFired,
 )
-from bide.instance import partition_of
+from bide.instance import Instance, partition_of
 from bide.store.protocol import Store
 from bide.testing.faults import Faults, FaultyStore, Pause
 from bide.testing.simulation.report import Report
@@ -80,7 +80,8 @@ class Ledger:
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        self.true_now: Timestamp = 0
+        self.highest: Timestamp = 0
+        """The latest that any process may have been, ever."""
         self.pasts: dict[str, Past] = {}
         """What was committed of the last instance of each id."""
         self.lives: dict[str, list[Past]] = {}
@@ -121,14 +122,17 @@ class Ledger:
             self.epochs[partition] = epoch
         self.report.checks["G6"] += len(epochs)
 
-    def committed(self, batch: Batch, unfit: frozenset[str]) -> None:
-        """`unfit` are the functions that do not fit on the worker that wrote this."""
+    def committed(self, batch: Batch, unfit: frozenset[str], latest: Timestamp) -> None:
+        """`unfit` are the functions that do not fit on the worker that wrote this; `latest` the latest that it may
+        have been there."""
         self._check_fence(batch)
         for key, activity in batch.activities.items():
             self.scheduled[key] = activity
         self.started.update(activity.key for activity in batch.activities_started)
         for row in batch.history:
-            self._step(row, batch.instances[row.instance_id].birth)
+            self._step(row, batch.instances[row.instance_id].birth, latest)
+        for instance in batch.instances.values():
+            self._updated(instance, latest)
         self.made_way |= batch.replaced.keys()
         for instance in (*batch.instances.values(), *batch.replaced.values()):
             if instance.parent is not None and instance.status.finished:
@@ -175,7 +179,17 @@ class Ledger:
 
     # --- histories
 
-    def _step(self, row: HistoryRow, birth: str) -> None:
+    def _updated(self, instance: Instance, latest: Timestamp) -> None:
+        """The instant of an instance is that of its worker's clock, or the one that it had."""
+        past = self.pasts.get(instance.id)
+        if past is None or past.birth != instance.birth:
+            past = Past(instance.birth)
+        at = instance.updated
+        self.report.check("time", past.at <= at, f"{instance.id} was at {past.at}, and is at {at}")
+        self.report.check("time", at <= max(past.at, latest), f"{instance.id} is at {at}, and it is {latest}")
+        past.at = max(past.at, at)
+
+    def _step(self, row: HistoryRow, birth: str, latest: Timestamp) -> None:
         past = self.pasts.get(row.instance_id)
         if past is None or past.birth != birth:
             past = self.pasts[row.instance_id] = Past(birth)
@@ -189,8 +203,12 @@ class Ledger:
         if row.generation > past.generation:
             past.generations.append([])
         past.generation, past.seq = row.generation, row.seq
-        past.at = max(past.at, row.at)
         facts = _decode_facts(row.facts_json)
+        due = facts[0].fire_at if isinstance(facts[0], TimerFired) else 0
+        self.report.check("time", row.at >= max(past.at, due), f"{row.instance_id} goes back from {past.at}")
+        latest = max(latest, past.at, due)
+        self.report.check("time", row.at <= latest, f"{row.instance_id} is at {row.at}, and it is {latest}")
+        past.at = max(past.at, row.at)
         past.generations[-1].append(facts)
         self._cause(row, past, facts[0])
         for fact in facts[1:]:
@@ -233,8 +251,7 @@ class Ledger:
         due = self.timers.get(key)
         self.report.check("G3", due == fact.fire_at, f"timer {key} fired as {fact.fire_at}, was set as {due}")
         self.report.check("G3", key not in self.timers_over, f"timer {key} fired, but was over already")
-        self.report.check("G3", self.true_now >= (due or 0), f"timer {key} fired {due} early, at {self.true_now}")
-        self.report.check("G3", past.at >= (due or 0), f"timer {key} is due {due}, its step is at {past.at}")
+        self.report.check("G3", self.highest >= (due or 0), f"timer {key} fired {due} early, at {self.highest}")
         self.timers_over.add(key)
 
     def _request(self, row: HistoryRow, past: Past, fact: Fact) -> None:
@@ -298,9 +315,11 @@ class WatchedStore(FaultyStore):
         ledger: Ledger,
         unfit: frozenset[str],
         dies_of: Callable[[Batch], bool],
+        latest: Callable[[], Timestamp],
     ) -> None:
         super().__init__(store, faults)
         self._dies_of = dies_of
+        self._latest = latest
         self._ledger = ledger
         self._unfit = unfit
 
@@ -323,7 +342,7 @@ class WatchedStore(FaultyStore):
         while self._dies_of(batch):
             await Pause()
         ids = await self._store.commit(batch)
-        self._ledger.committed(batch, self._unfit)
+        self._ledger.committed(batch, self._unfit, self._latest())
         return ids
 
     async def send(self, messages: Sequence[Message]) -> list[int]:

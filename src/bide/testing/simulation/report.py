@@ -14,6 +14,7 @@ PROMISES: dict[str, str] = {
     "G1": "acknowledged means durable",
     "G2": "every message changes its instance exactly once",
     "G3": "no timer early, none twice, none after its cancellation",
+    "time": "no instance sees time go back, or a time that nobody set",
     "G4": "events in order, per instance and name",
     "G5": "one recorded result; no blind repetition",
     "G6": "nothing written under an old epoch",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -25,6 +24,7 @@ from bide.testing.clock import ManualClock
 from bide.testing.faults import InjectedError, Moment
 from bide.testing.simulation.activities import SimulatedActivities
 from bide.testing.simulation.actors import Actor
+from bide.testing.simulation.clocks import ProcessClock, WallClock
 from bide.testing.simulation.ledger import Ledger, WatchedStore
 from bide.testing.simulation.report import Report
 from bide.testing.simulation.workload import UNFIT, registry
@@ -47,7 +47,8 @@ class Hazards:
     store_pause: float
     twice: float
     late: float
-    clock_back: float
+    clock_wrong: float
+    clock_set: float
     body_fails: float
     brink: float
     """Odds that a process crashes or is paused at the worst moment: around an effect, and while claiming it."""
@@ -73,7 +74,8 @@ class Hazards:
             store_pause=rng.choice((0.05, 0.3, 0.8)),
             twice=some(0.2),
             late=some(0.1),
-            clock_back=some(0.005),
+            clock_wrong=some(0.01),
+            clock_set=some(0.005),
             body_fails=some(0.3),
             brink=some(0.25),
             meddle=rng.random() < 0.6,
@@ -107,14 +109,19 @@ class Process:
         self.name = name
         self.alive = True
         self.paused_until: Timestamp = 0
-        self.born_at = world.clock.now()
+        self.time = ProcessClock(world.wall)
+        self.latest: Timestamp = 0
+        """The latest that it may have been when the present turn began."""
+        self.born_at = self.time.clock.now()
         self._seen_at: Timestamp = 0
         self.activities = SimulatedActivities(world, self)
         self._turn: Coroutine[Any, Any, bool] | None = None
         self._awake = True
         unfit = frozenset[str]() if version == 1 else UNFIT
-        store = WatchedStore(world.store, _ProcessFaults(world, name), world.ledger, unfit, self._dies_of)
-        options, clock = world.hazards.options, world.plant.clock(world.clock)
+        store = WatchedStore(
+            world.store, _ProcessFaults(world, name), world.ledger, unfit, self._dies_of, lambda: self.latest
+        )
+        options, clock = world.hazards.options, world.plant.clock(self.time.clock)
         self.worker = world.plant.worker(
             store,
             registry(version),
@@ -139,12 +146,12 @@ class Process:
     def ready(self) -> bool:
         if self.paused_until > self.world.now:
             return False
-        return self._turn is not None or self._awake or self.world.clock.now() >= self.worker.next_at()
+        return self._turn is not None or self._awake or self.time.clock.now() >= self.worker.next_at()
 
     @property
     def wakes_at(self) -> Timestamp:
         """When it will have something to do, in the world's time."""
-        return max(self.paused_until, self.worker.next_at() + self.world.clock_lag)
+        return max(self.paused_until, self.worker.next_at() - self.time.clock.now() + self.world.now)
 
     def step(self) -> None:
         """Run until the next await that suspends, or to the end of the turn."""
@@ -159,7 +166,7 @@ class Process:
 
     async def _live_on(self) -> bool:
         """A turn of the worker, and now and then a sign of life, as its heartbeat gives it."""
-        now = self.world.clock.now()
+        now, self.latest = self.time.clock.now(), self.time.latest
         if abs(now - self._seen_at) >= BEAT:
             self._seen_at = now
             presence = Presence(self.name, "host", 1, str(self.world.version), (), (), self.born_at, now)
@@ -215,11 +222,8 @@ class World:
         self.rng = Random(report.seed)  # noqa: S311 - must be repeatable
         self.hazards = Hazards.draw(self.rng)
         self.ledger = Ledger(report)
-        self.clock = ManualClock()
-        self.clock_lag: Timestamp = 0
-        """How far the workers' clock is behind the world's: clocks step back, and are set right again."""
-        self.clock_start = self.now = self.clock.now()
-        self.ledger.true_now = self.now
+        self.clock_start = self.now = ManualClock().now()
+        self.wall = WallClock(lambda: self.now)
         self.steps = 0
         self.order = 0
         self.hostile = True
@@ -245,15 +249,22 @@ class World:
 
     def advance(self, span: Timestamp) -> None:
         self.now += span
-        self.ledger.true_now = self.now
-        self.clock.advance(timedelta(microseconds=span))
+        self.ledger.highest = self.now + self.wall.highest
 
-    def step_clock_back(self) -> None:
-        """Let the workers' clock fall back a little, or set it right. It is never ahead of the world's."""
-        self.clock_lag = 0 if self.clock_lag else self.rng.randint(1, 5 * SECOND)
-        self.clock.set(self.now - self.clock_lag)
-        self.log("world", f"clock lags {self.clock_lag}")
+    def set_clock(self) -> None:
+        """Let the wall clock be set, ahead or back. It stays so."""
+        self.wall.be_set(self.rng)
+        self.ledger.highest = self.now + self.wall.highest
+        for process in self.processes:
+            process.time.was_set(process.paused_until)
+        self.log("world", f"the clock was set to {self.wall.off}")
         self.report.counts["clock steps"] += 1
+
+    def _look_at_clocks(self) -> None:
+        """As each process does every second."""
+        for process in self.processes:
+            if process.paused_until <= self.now:
+                process.time.clock.now()
 
     # --- the scheduler
 
@@ -275,6 +286,7 @@ class World:
         if self.hostile:
             self._strike()
         self._restart()
+        self._look_at_clocks()
         ready = self._ready()
         if not ready:
             self._sleep()
@@ -303,6 +315,8 @@ class World:
         ]
         times += self._restarts
         later = [at for at in times if at > self.now]
+        if not all(process.time.at_rest for process in self.processes):
+            later.append(self.now + SECOND)
         self.advance(min(later, default=self.now + SECOND) - self.now)
 
     # --- what goes wrong
@@ -318,8 +332,10 @@ class World:
                 self.crash(rng.choice(self.processes))
             elif rng.random() < hazards.pause:
                 self.pause(rng.choice(self.processes))
-        if rng.random() < hazards.clock_back:
-            self.step_clock_back()
+        if self.processes and rng.random() < hazards.clock_wrong:
+            self.report.counts["wrong readings"] += rng.choice(self.processes).time.be_wrong(rng)
+        if rng.random() < hazards.clock_set:
+            self.set_clock()
 
     def kill_soon(self, process: Process) -> None:
         """The code that it runs ends it."""
@@ -332,6 +348,7 @@ class World:
     def pause(self, process: Process) -> None:
         """The process stands still, perhaps for longer than its lease, and knows nothing of it when it wakes."""
         process.paused_until = self.now + self.rng.randint(SECOND, self.hazards.options.lease * 4)
+        process.time.is_paused(process.paused_until)
         self.log(process.name, "paused")
         self.report.counts["pauses"] += 1
 
@@ -378,7 +395,6 @@ class World:
         self.hostile = False
         for process in self.processes:
             process.paused_until = min(process.paused_until, self.now)
-        if self.clock_lag:
-            self.step_clock_back()
+            process.time.be_right()
         if self.version != 1:
             self.deploy(1)
