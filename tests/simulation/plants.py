@@ -11,6 +11,7 @@ from msgspec import structs
 from bide.batch import Batch, Message
 from bide.clock import SECOND, Clock, SteadyClock, Timestamp
 from bide.core.partition import Partition
+from bide.engine.bulkheads import Bulkheads
 from bide.engine.worker import Reply, Worker
 from bide.errors import BideError, CommitUnknownError
 from bide.store.memory import MemoryStore
@@ -152,6 +153,50 @@ class ForgetsNothing(Worker):
         super()._recover(now, error, entries, starting)
 
 
+class RefusesAll(Bulkheads):
+    """Refuses everybody's messages for what is wrong with one."""
+
+    async def step_in_parts(
+        self, now: Timestamp, entries: Sequence[Any], starting: Sequence[Any], noted: Any, fault: Any
+    ) -> None:
+        for _, reply in entries:
+            if reply is not None:
+                reply(fault)
+        others = [entry for entry in entries if entry[1] is None]
+        await super().step_in_parts(now, others, starting, noted, fault)
+
+
+class WritesTwice(Bulkheads):
+    """Does the first part once more with the second."""
+
+    async def step_in_parts(
+        self, now: Timestamp, entries: Sequence[Any], starting: Sequence[Any], noted: Any, fault: Any
+    ) -> None:
+        half = entries[: len(entries) // 2]
+        if half:
+            self._partition.undo(message for message, _ in entries)
+            await self._step(now, half, (), ())
+        await super().step_in_parts(now, entries, starting, noted, fault)
+
+
+class LastPartFirst(Bulkheads):
+    """Does the parts in another order."""
+
+    async def step_in_parts(
+        self, now: Timestamp, entries: Sequence[Any], starting: Sequence[Any], noted: Any, fault: Any
+    ) -> None:
+        await super().step_in_parts(now, [*reversed(entries)], starting, noted, fault)
+
+
+def _with(bulkheads: type[Bulkheads]) -> Plant:
+    class Planted(Worker):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._bulkheads = bulkheads(self._store, self.partition, self._step_together, self._release)
+
+    return Plant(worker=Planted)
+
+
 class MixesBirths(Worker):
     """Hears results without knowing whose they are."""
 
@@ -180,6 +225,9 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "a commit is not one transaction": (_instead(HalfCommits), "G2"),
     "an error of the store is swallowed": (Plant(worker=SwallowsErrors), "G1"),
     "results are not told apart by birth": (Plant(worker=MixesBirths), "births"),
+    "a whole turn is refused": (_with(RefusesAll), "G2"),
+    "a part is written twice": (_with(WritesTwice), "G2"),
+    "parts are done in another order": (_with(LastPartFirst), "G4"),
     "memory is kept after an unknown outcome": (Plant(worker=ForgetsNothing), "G2"),
 }
 """Bug -> how it is planted, and which promise it breaks."""

@@ -31,7 +31,7 @@ from bide.instance import Instance, RuntimeStatus
 from bide.payload import encode
 from bide.testing.simulation.actors import Actor, Until
 from bide.testing.simulation.ledger import Sent
-from bide.testing.simulation.rogues import DEADLY, KINDS
+from bide.testing.simulation.rogues import HOPELESS, KINDS
 from bide.testing.simulation.workload import UNFIT
 from bide.testing.simulation.world import Process, World
 
@@ -312,12 +312,12 @@ class Player(Client):
 
 
 class Rogue(Client):
-    """One whose code misbehaves. If it ends processes, it is held, and then terminated."""
+    """One whose code misbehaves. If it can never go on, it is held, and then terminated."""
 
     def __init__(self, world: World, instance_id: str, kind: str) -> None:
         super().__init__(world, instance_id, "rogue", kind)
-        if kind in DEADLY:
-            world.deadly.add(instance_id)
+        if kind in HOPELESS:
+            world.hopeless.add(instance_id)
 
     async def talk(self) -> None:
         await self.tell("Go")
@@ -327,8 +327,8 @@ class Rogue(Client):
             await self.sleep(7 * SECOND)
             if instance is None:
                 continue
-            if instance.held_by and self.instance_id in self.world.deadly:
-                await self.send(ExecutionTerminated("it ends every process"))
+            if instance.held is not None and self.instance_id in self.world.hopeless:
+                await self.send(ExecutionTerminated("it can never go on"))
             if not self.world.hostile:
                 await self.send(ExecutionResumed()) if instance.status is RuntimeStatus.SUSPENDED else None
                 await self.tell("Go")
@@ -358,7 +358,7 @@ class Operator(Client):
     async def live(self) -> None:
         held = self.world.ledger.held
         while held or len(self.world.clients) > 1:
-            for instance_id in sorted(held - self.world.deadly):
+            for instance_id in sorted(held - self.world.hopeless):
                 self.instance_id = instance_id
                 await self.send(ExecutionResumed())
             await self.sleep(7 * SECOND)

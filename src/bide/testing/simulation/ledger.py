@@ -6,16 +6,17 @@ every answer a client got. Most promises are checked here, on the spot; the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, TaskKey
+from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, Snapshot, TaskKey
 from bide.clock import Timestamp
-from bide.errors import BideError
+from bide.errors import BideError, DataRefusedError
 from bide.history import (
     EventRaised,
     EventSent,
@@ -305,6 +306,14 @@ class Ledger:
         self.report.check("G1", durable, f"event {sent.payload} was acknowledged before it was durable")
 
 
+class Spoiler(Protocol):
+    """What is wrong with single rows, as long as they are there."""
+
+    def dies_of(self, batch: Batch) -> bool: ...
+    def refuses(self, batch: Batch) -> bool: ...
+    def spoils(self, found: dict[str, Snapshot]) -> dict[str, Snapshot]: ...
+
+
 class WatchedStore(FaultyStore):
     """A faulty store whose effects go into the ledger at the moment they happen."""
 
@@ -314,11 +323,11 @@ class WatchedStore(FaultyStore):
         faults: Faults,
         ledger: Ledger,
         unfit: frozenset[str],
-        dies_of: Callable[[Batch], bool],
+        spoiler: Spoiler,
         latest: Callable[[], Timestamp],
     ) -> None:
         super().__init__(store, faults)
-        self._dies_of = dies_of
+        self._spoiler = spoiler
         self._latest = latest
         self._ledger = ledger
         self._unfit = unfit
@@ -335,12 +344,17 @@ class WatchedStore(FaultyStore):
         self._ledger.acquired(epochs)
         return epochs
 
+    async def load(self, instance_ids: Iterable[str]) -> dict[str, Snapshot]:
+        return self._spoiler.spoils(await super().load(instance_ids))
+
     async def commit(self, batch: Batch) -> list[int]:
         return await self._through("commit", self._commit, batch)
 
     async def _commit(self, batch: Batch) -> list[int]:
-        while self._dies_of(batch):
+        while self._spoiler.dies_of(batch):
             await Pause()
+        if self._spoiler.refuses(batch):
+            raise DataRefusedError("too much of it")
         ids = await self._store.commit(batch)
         self._ledger.committed(batch, self._unfit, self._latest())
         return ids

@@ -10,12 +10,13 @@ import decimal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from bide.core.context import OrchestrationContext
 from bide.core.registry import ActivityDefinition, Registry, Signature
-from bide.errors import ActivityFailedError
+from bide.errors import ActivityFailedError, EventTimeoutError
 from bide.instance import RuntimeStatus
 from bide.retry import RetryPolicy
 
@@ -23,10 +24,24 @@ LEAK: ContextVar[str] = ContextVar("leak", default="")
 """Set by rogues; well-behaved code looks whether it can be seen."""
 DEADLY = frozenset({"ends the process", "has a deadly activity"})
 """Kinds that end every process which runs them: they are held, and then terminated by whoever started them."""
+REFUSED = "asks for what the database refuses"
+UNREAD = "has rows that nobody can read"
+HOPELESS = DEADLY | {REFUSED, UNREAD}
+"""Kinds that are held, and then terminated."""
 
 
 class Odd(BaseException):
     """No `Exception`."""
+
+
+@dataclass
+class Touchy:
+    """A type that raises when it is read."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        raise Odd
 
 
 def clean() -> bool:
@@ -123,6 +138,22 @@ async def _keeps_its_context(ctx: OrchestrationContext) -> object:
     return LEAK.get() == ctx.instance_id and decimal.getcontext().prec == 2
 
 
+async def _waits_for_a_touchy_type(ctx: OrchestrationContext) -> object:
+    with suppress(EventTimeoutError):
+        await ctx.wait_for_external_event("Go", Touchy, timeout=timedelta(seconds=20))
+    return None
+
+
+async def _goes_on_after_a_timer(ctx: OrchestrationContext) -> object:
+    """Here nothing is wrong: the store refuses what comes of it, or gives it back spoilt."""
+    ctx.create_timer(timedelta(days=9))
+    ctx.call_activity(odd, 1)
+    given_up = ctx.wait_for_external_event("Never")
+    await ctx.create_timer(timedelta(seconds=1))
+    given_up.cancel()
+    return await ctx.wait_for_external_event("Go", str)
+
+
 async def _has_a_deadly_activity(ctx: OrchestrationContext) -> object:
     with suppress(ActivityFailedError):
         await ctx.call_activity(deadly, 1)
@@ -135,9 +166,10 @@ async def _ends_the_process(ctx: OrchestrationContext) -> object:
     return None
 
 
-_FAILED, _COMPLETED = RuntimeStatus.FAILED, RuntimeStatus.COMPLETED
+_FAILED, _COMPLETED = {RuntimeStatus.FAILED}, {RuntimeStatus.COMPLETED}
+_TERMINATED = {RuntimeStatus.TERMINATED}
 
-_WAYS: dict[str, tuple[Callable[[OrchestrationContext], Any], RuntimeStatus]] = {
+_WAYS: dict[str, tuple[Callable[[OrchestrationContext], Any], set[RuntimeStatus]]] = {
     "sets a time limit": (_sets_a_time_limit, _FAILED),
     "makes a group": (_makes_a_group, _FAILED),
     "cancels its task": (_cancels_its_task, _FAILED),
@@ -152,14 +184,17 @@ _WAYS: dict[str, tuple[Callable[[OrchestrationContext], Any], RuntimeStatus]] = 
     "returns what is no JSON": (_returns_what_is_no_json, _FAILED),
     "has a mad policy": (_has_a_mad_policy, _FAILED),
     "keeps its context": (_keeps_its_context, _COMPLETED),
-    "has a deadly activity": (_has_a_deadly_activity, RuntimeStatus.TERMINATED),
-    "ends the process": (_ends_the_process, RuntimeStatus.TERMINATED),
+    "waits for a touchy type": (_waits_for_a_touchy_type, _COMPLETED),
+    "has a deadly activity": (_has_a_deadly_activity, _TERMINATED),
+    "ends the process": (_ends_the_process, _TERMINATED),
+    REFUSED: (_goes_on_after_a_timer, _TERMINATED),
+    UNREAD: (_goes_on_after_a_timer, _TERMINATED | _COMPLETED),  # perhaps it never left memory
 }
 
 KINDS = tuple(_WAYS)
 
 
-def ends_as(kind: str) -> RuntimeStatus:
+def ends_as(kind: str) -> set[RuntimeStatus]:
     """How a rogue of that kind must end, if nobody meddles."""
     return _WAYS[kind][1]
 

@@ -7,15 +7,19 @@ coroutine that awaits nothing but the store; sending it on, or dropping it, is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from bide.batch import Batch, Message
+from msgspec.structs import replace
+
+from bide.batch import Batch, Message, Snapshot
 from bide.clock import SECOND, Clock, Timestamp
 from bide.engine.worker import Worker, WorkerOptions
 from bide.errors import BideError
+from bide.history import Step, Unreadable
+from bide.instance import Instance
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.presence import BEAT, Presence
@@ -27,6 +31,7 @@ from bide.testing.simulation.actors import Actor
 from bide.testing.simulation.clocks import ProcessClock, WallClock
 from bide.testing.simulation.ledger import Ledger, WatchedStore
 from bide.testing.simulation.report import Report
+from bide.testing.simulation.rogues import REFUSED, UNREAD
 from bide.testing.simulation.workload import UNFIT, registry
 
 _LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
@@ -52,6 +57,8 @@ class Hazards:
     body_fails: float
     brink: float
     """Odds that a process crashes or is paused at the worst moment: around an effect, and while claiming it."""
+    too_much: float
+    """Odds that the database does not take a commit of several steps."""
     meddle: bool
     deploy: bool
     rogues: int
@@ -78,6 +85,7 @@ class Hazards:
             clock_set=some(0.005),
             body_fails=some(0.3),
             brink=some(0.25),
+            too_much=some(0.5),
             meddle=rng.random() < 0.6,
             deploy=rng.random() < 0.25,
             rogues=rng.choice((0, 0, 1, 2, 3)),
@@ -119,7 +127,7 @@ class Process:
         self._awake = True
         unfit = frozenset[str]() if version == 1 else UNFIT
         store = WatchedStore(
-            world.store, _ProcessFaults(world, name), world.ledger, unfit, self._dies_of, lambda: self.latest
+            world.store, _ProcessFaults(world, name), world.ledger, unfit, self, lambda: self.latest
         )
         options, clock = world.hazards.options, world.plant.clock(self.time.clock)
         self.worker = world.plant.worker(
@@ -134,14 +142,27 @@ class Process:
             f"v{version}",
         )
 
-    def _dies_of(self, batch: Batch) -> bool:
+    def dies_of(self, batch: Batch) -> bool:
         """Whether the code of a step in this batch ends the process."""
-        rows = [row for row in batch.history if b"TimerFired" in row.facts_json]
-        stepped = [batch.instances[row.instance_id] for row in rows]
-        fatal = any(each.name == "rogue" and each.input == "ends the process" for each in stepped)
+        fatal = _steps(batch, "ends the process")
         if fatal:
             self.world.kill_soon(self)
         return fatal
+
+    def refuses(self, batch: Batch) -> bool:
+        """Whether there is something in this batch that the database does not take."""
+        world = self.world
+        refused = _steps(batch, REFUSED)
+        if world.hostile and len(batch.history) > 1 and world.hazards.too_much:
+            refused |= world.rng.random() < world.hazards.too_much
+        self.world.report.counts["refused commits"] += refused
+        return refused
+
+    def spoils(self, found: dict[str, Snapshot]) -> dict[str, Snapshot]:
+        """What is loaded, some of which cannot be read."""
+        spoilt = {key: each for key, each in found.items() if _is_rogue(each.instance, UNREAD) and each.history}
+        self.world.report.counts["unreadable rows"] += len(spoilt)
+        return found | {key: replace(each, history=_unread(each.history)) for key, each in spoilt.items()}
 
     def ready(self) -> bool:
         if self.paused_until > self.world.now:
@@ -186,6 +207,21 @@ class Process:
 
     def wake(self) -> None:
         self._awake = True
+
+
+def _is_rogue(instance: Instance, kind: str) -> bool:
+    return instance.name == "rogue" and instance.input == kind
+
+
+def _steps(batch: Batch, kind: str) -> bool:
+    """Whether a rogue of that kind takes the step after its timer."""
+    rows = [row for row in batch.history if b"TimerFired" in row.facts_json]
+    return any(_is_rogue(batch.instances[row.instance_id], kind) for row in rows)
+
+
+def _unread(history: Sequence[Step]) -> list[Step]:
+    first, *others = history
+    return [replace(first, facts=(Unreadable("A newer version wrote this."),)), *others]
 
 
 class _ProcessFaults:
@@ -233,8 +269,8 @@ class World:
         self.running: list[tuple[Process, Actor]] = []
         self._doomed: list[Process] = []
         self._dying: list[Process] = []
-        self.deadly: set[str] = set()
-        """Instances that end processes."""
+        self.hopeless: set[str] = set()
+        """Instances that can never go on."""
         self._restarts: list[Timestamp] = [self.now] * self.hazards.workers
         self._born = 0
 
