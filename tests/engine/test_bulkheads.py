@@ -11,6 +11,7 @@ import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, SubOrchestrationFailedError
 from bide.core.partition import Partition
+from bide.engine.worker import WorkerOptions
 from bide.errors import StepFailedError
 from bide.testing.harness import Durable
 
@@ -151,3 +152,30 @@ def test_a_child_that_cannot_be_started_has_failed_for_its_parent(app: App, dura
     assert "KeyError" in str(durable.output(durable.start(parent)))
     failing("child", None)
     assert durable.output(durable.start(parent)) == "it ran"
+
+
+def test_a_later_part_does_not_overtake_what_an_earlier_one_gave_back(app: App, wait: Any, failing: Any) -> None:
+    """Between two generations events are given back, and they come before all others."""
+
+    @app.orchestrator
+    async def loop(ctx: OrchestrationContext, got: list[str]) -> list[str]:
+        got.append(await ctx.wait_for_external_event("Item", str))
+        if len(got) < 3:
+            ctx.continue_as_new(got)
+        return got
+
+    with Durable(app, options=WorkerOptions(max_step=5)) as durable:
+        durable.start(loop, [], instance_id="loop")
+        durable.start(wait, instance_id="bad")
+        for _ in range(5):
+            durable.raise_event("loop", "Later")
+        failing("bad", KeyError())
+
+        async def all_at_once() -> list[Any]:
+            told = [("loop", "Item", "a"), ("loop", "Item", "b"), ("bad", "Go", None), ("loop", "Item", "c")]
+            return await asyncio.gather(
+                *(durable.client.raise_event(*each) for each in told), return_exceptions=True
+            )
+
+        durable.run(all_at_once())
+        assert durable.output("loop") == ["a", "b", "c"]

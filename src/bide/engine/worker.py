@@ -150,6 +150,8 @@ class Worker:
         self._entries: deque[Entry] = deque()
         self._inbox: deque[Message] = deque()
         """From the store, in the order of their ids. They come before all others: they were accepted earlier."""
+        self._first_left = 0
+        """The id of the first message that the present turn left in `_inbox`, if that was given back, else 0."""
         self._starting: list[Start] = []
         self._timers = TimerWindow()
         self._reruns = Reruns()
@@ -322,7 +324,7 @@ class Worker:
             accused = any(wary[each] >= MOST - 1 for each in noted)
             if not accused:
                 await self._commit(self._notes(now, {each: wary[each] + 1 for each in noted}))
-            await self._step_together(now, [entry], (), noted, accused=accused)
+            await self._step_together(now, [entry], (), noted, accused=[message.instance_id] if accused else ())
         return [entry for entry in entries if entry[0].instance_id not in suspects]
 
     async def _step_together(
@@ -332,10 +334,14 @@ class Worker:
         starting: Sequence[Start],
         noted: Collection[TaskKey],
         *,
-        accused: bool = False,
+        accused: Collection[str] = (),
     ) -> None:
-        """One step and its commit, with which the notes of the messages go. If they are `accused`, their instances
-        are held."""
+        """One step and its commit, with which the notes of the messages go. Instances that are `accused` are held.
+
+        What was given back by another part of the same turn comes first: it was there before these messages.
+        """
+        if self._inbox and self._inbox[0].inbox_id < self._first_left:
+            entries = [*self._given_back(), *entries]
         messages = [message for message, _ in entries]
         try:
             batch = await self._stepped(now, messages, starting, noted, accused=accused)
@@ -352,19 +358,24 @@ class Worker:
         starting: Sequence[Start],
         noted: Collection[TaskKey],
         *,
-        accused: bool,
+        accused: Collection[str],
     ) -> Batch:
         missing = self.partition.missing(messages)
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
-        held: dict[str, str] = {}
-        if accused:
-            held = dict.fromkeys((message.instance_id for message in messages), _why_held("Its code"))
+        held = dict.fromkeys(accused, _why_held("Its code"))
         batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered, held)
         batch.reruns_closed += self._reruns.closed_by(batch)
         close_notes(batch, noted, self.partition.epochs)
         return batch
+
+    def _given_back(self) -> list[Entry]:
+        """Take out what instances gave back in this turn (see `_put_first`): its ids are lower than all before."""
+        inbox, found = self._inbox, list[Entry]()
+        while inbox and inbox[0].inbox_id < self._first_left:
+            found.append((inbox.popleft(), None))
+        return found
 
     def _notes(self, now: Timestamp, times: Mapping[TaskKey, int], closed: Sequence[TaskKey] = ()) -> Batch:
         """What is about to run, as rows."""
@@ -429,6 +440,7 @@ class Worker:
         for timer in self._timers.due(now, max(1, most // 4)):
             fired = TimerFired(timer.task_id, timer.fire_at)
             taken.append((Message(timer.instance_id, fired, timer.generation, birth=timer.birth), None))
+        self._first_left = min(inbox[0].inbox_id, 0) if inbox else 0
         return taken
 
     def _release(
