@@ -151,6 +151,7 @@ class ForgetsNothing(Worker):
     def _recover(self, now: Timestamp, error: Exception, entries: Sequence[Any], starting: Sequence[Any]) -> None:
         self.partition.forget = lambda: None  # type: ignore[method-assign]
         super()._recover(now, error, entries, starting)
+        del self.partition.forget  # a process that ends lets go of all the same
 
 
 class RefusesAll(Bulkheads):
