@@ -16,6 +16,7 @@ from bide.core.failures import MAX_CAUSES, MAX_ERRORS
 from bide.core.registry import MAX_EVENTS
 from bide.engine.activities import MAX_ACTIVITIES, MAX_THREADS
 from bide.engine.worker import WorkerOptions
+from bide.http.body import MAX_FAR_NUMBERS
 from bide.http.queries import MAX_PAGE
 from bide.http.responding import MAX_FIELDS
 from bide.retry import LONGEST_PAUSE
@@ -59,6 +60,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "causes, one below the other": MAX_CAUSES,
         "a request's body": settings.max_body_bytes,
         "arrays and objects within each other": settings.max_json_depth,
+        "numbers with an exponent of three digits in a body": MAX_FAR_NUMBERS,
         "a request's headers": settings.max_headers,
         "all headers together": settings.max_header_bytes,
         "the time that a request waits for a result": settings.max_wait_s,

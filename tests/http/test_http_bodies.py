@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from codecs import BOM_UTF8
+from collections.abc import Callable
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -26,6 +28,13 @@ PLAIN = Settings()
         b" 1 ",
         b"-0.5e3",
         b"123456789012345678901234567890",
+        b"[1" + b"0" * 308 + b", -1" + b"0" * 308 + b"]",
+        b"0." + b"1" * 400,
+        b"1e-400",
+        b"[1e0" + b",5e-324" * 1000 + b"]",
+        b"1e-" + b"0" * 400 + b"1",
+        b'"' + b"9" * 400 + b'"',
+        b'{"a":":{[","b\\\\":"\\",:","b":"\\\\"}',
         b'"\\u0000"',
         b'"\\ud83d\\ude00"',
         '"žluť 😀"'.encode(),
@@ -47,22 +56,51 @@ def test_good_json(text: bytes) -> None:
         (b"[1, Infinity]", "byte 4"),
         (b"1e400", "out of range"),
         (b"9" * 5000, "out of range"),
+        (b"9" * 309, "out of range"),
+        (b"[1, -" + b"9" * 310 + b"]", "out of range"),
+        (b"9" * 300 + b"e9", "out of range"),
+        (b"9" * 250 + b".5E+99", "out of range"),
         (b'{"a":}', "byte 5"),
         (b"1 2", "trailing"),
-        (b'"\\ud800xxxxxx"', "surrogate"),
+        (b'"\\ud800xxxxxx"', "escape"),
         (b'"\\udc00"', "surrogate"),
         (b'"a\nb"', "byte 2"),
         (b"\xef\xbb\xbf1", "byte 0"),
+        (b"[1E0" + b",1e-0123" * 1001 + b"]", "1000 numbers"),
         (b"[" * 65 + b"]" * 65, "64 levels"),
         (b'{"a":' * 65 + b"1" + b"}" * 65, "64 levels"),
         (b"[" * 100_000 + b"]" * 100_000, "64 levels"),
+        (b"[" * 64 + b'"]", []' + b"]" * 64, "64 levels"),
         (b'{"a":1,"b":2,"a":3}', '"a" twice'),
+        (b'{"a\\\\":1,"a\\\\":3}', "twice"),
+        (b'{"a":"' + b"x" * 70_000 + b'","a":3}', "a key twice"),
         (b'[{"b":{"\\u0061":1,"a":3}}]', '"a" twice'),
     ],
 )
 def test_bad_json(text: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         check_json(text, 64)
+
+
+LONG = 200_000
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"[]", b"{}", b'{"a":1}', b'""', b"1e99", b"[" * 60 + b"]" * 60, b'{"a":' * 60 + b"1" + b"}" * 60, b"9" * 308],
+)
+def test_no_body_holds_the_loop_for_long(part: bytes) -> None:
+    """Measured against the time in which Python reads the same text, whatever the machine."""
+    text = b"[" + b",".join([part] * (LONG // (len(part) + 1))) + b"]"
+    took = min(_cpu_s(lambda: check_json(text, 64)) for _ in range(2))
+    read = min(_cpu_s(lambda: json.loads(text)) for _ in range(2))
+    assert took < 2 * read + 0.05
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
 
 
 @pytest.mark.parametrize(("depth", "fits"), [(1, True), (2, True), (3, False)])
