@@ -102,9 +102,11 @@ class NeverBack:
 class ForgetsItsTime(Partition):
     """An instance goes by the clock, wherever it was before."""
 
-    def _reach(self, live: Any, fact: Any) -> Timestamp:
-        live.at = 0
-        return super()._reach(live, fact)
+    def _take(self, message: Message) -> Any:
+        live = self._live.get(message.instance_id)
+        if live is not None:
+            live.at = 0
+        return super()._take(message)
 
 
 class GoesBack(Worker):

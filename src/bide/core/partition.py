@@ -92,7 +92,7 @@ class _Live(Record):
     long_at: int
     """The length at which its history is long."""
     at: Timestamp
-    """Its last instant. Time never goes back for an instance, whatever the clock shows."""
+    """The instant of its present step, or its last. Time never goes back for it, whatever the clock shows."""
     history_length: int = 0
     snapshot: Snapshot | None = None
     execution: Execution | None = None
@@ -195,9 +195,10 @@ class Partition:
             self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
         with self._apart(), own_generators():
+            judge, verdicts = self._judge, batch.verdicts
             try:
                 for message in messages:
-                    batch.verdicts.append(self._judge(message))
+                    verdicts.append(judge(message))
             except BaseException as error:  # one message's failure is no other's
                 if isinstance(error, KeyboardInterrupt) and from_outside(error):
                     raise
@@ -251,7 +252,8 @@ class Partition:
         while long_at <= length:  # it was told of; the next time is when it has doubled
             long_at *= 2
         instance = snapshot.instance
-        return _Live(instance, partition_of(instance.id), long_at, instance.updated, length, snapshot)
+        at = max(instance.updated, self._changes.batch.at)
+        return _Live(instance, partition_of(instance.id), long_at, at, length, snapshot)
 
     def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
         """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
@@ -332,6 +334,9 @@ class Partition:
         live = self._live.pop(message.instance_id, None)
         if live is not None:
             self._live[message.instance_id] = live  # the most recently used is last
+            now = self._changes.batch.at
+            if now > live.at:
+                live.at = now
         fact = message.fact
         if message.birth and (live is None or live.instance.birth != message.birth):
             return self._drop(message, InstanceNotFoundError(message.instance_id))  # it was for an earlier life
@@ -529,11 +534,13 @@ class Partition:
     # --- stepping
 
     def _advance(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
-        changes = self._changes
+        changes, fact = self._changes, message.fact
+        if type(fact) is TimerFired and fact.fire_at > live.at:
+            live.at = fact.fire_at  # it hears of a timer when that was due, even if the clock was set back since
         self._stepping = (execution,)
         try:
-            asked = execution.advance(message.fact, self._reach(live, message.fact))
-            facts_json = encode_facts((message.fact, *asked))
+            asked = execution.advance(fact, live.at)
+            facts_json = encode_facts((fact, *asked))
             waits = execution.take_wait_changes() if execution.has_wait_changes else ()
         except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
             self._drop_code(live, execution)
@@ -558,20 +565,12 @@ class Partition:
             self._change(live, status=status, custom_status_json=execution.custom_status_json, **_NOT_HELD)
         return ACCEPTED
 
-    def _reach(self, live: _Live, fact: Fact) -> Timestamp:
-        """When the instance takes a step. It hears of a timer when that was due or later, even if the clock was set
-        back after the timer fired."""
-        at = max(live.at, self._changes.batch.at)
-        live.at = max(at, fact.fire_at) if type(fact) is TimerFired else at
-        return live.at
-
     def _drop_code(self, live: _Live, execution: Execution) -> None:
         """Let go of the code, and not of what it waits for."""
         live.run_by(None, execution.work)
         execution.close()
 
     def _record(self, live: _Live, facts_json: bytes, asked: Sequence[Fact] = ()) -> None:
-        live.at = max(live.at, self._changes.batch.at)
         self._changes.record(live.instance, live.history_length, live.at, facts_json, asked)
         live.history_length += 1
         if live.history_length == live.long_at:
@@ -580,7 +579,6 @@ class Partition:
 
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
-        live.at = max(live.at, batch.at)
         live.instance = changed = replace(live.instance, updated=live.at, **changes)
         if changed.held is None:
             self._held.discard(changed.id)
@@ -719,7 +717,7 @@ class Partition:
             self._change(live, status=RuntimeStatus.PENDING, output_json=NULL, custom_status_json=NULL)
         else:
             live.run_by(execution, execution.work)
-            execution.advance(fact, self._reach(live, fact))
+            execution.advance(fact, live.at)
             self._record(live, encode_facts((fact,)))
             again = still_wanted(execution.work, again)
             self._changes.reopen(instance, to_reopen(execution.work, again), execution.waits())

@@ -12,6 +12,8 @@ from collections.abc import Generator
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar, overload
 
+from msgspec.structs import replace
+
 from bide.clock import Timestamp, to_datetime
 from bide.core.failures import failure_as
 from bide.errors import TaskCancelledError
@@ -288,7 +290,10 @@ def with_watchers(task: Task[Any]) -> list[Task[Any]]:
 def cancelled(what: str) -> TaskCancelledError:
     """The error of what was given up."""
     text = f"{what} was cancelled: it will never have a result."
-    return TaskCancelledError(text, failure_as(TaskCancelledError, text))
+    return TaskCancelledError(text, replace(_CANCELLED, message=text))
+
+
+_CANCELLED = failure_as(TaskCancelledError, "")
 
 
 def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:

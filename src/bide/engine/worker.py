@@ -364,7 +364,7 @@ class Worker:
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
-        held = dict.fromkeys(accused, _why_held("Its code"))
+        held = dict.fromkeys(accused, _why_held("Its code")) if accused else {}
         batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered, held)
         batch.reruns_closed += self._reruns.closed_by(batch)
         close_notes(batch, noted, self.partition.epochs)
