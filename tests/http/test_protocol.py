@@ -261,24 +261,33 @@ def test_half_a_head_behind_a_request_does_not_spoil_its_answer(parser: str) -> 
     play(parser, SHORT, script, slow, timeout_keep_alive=3600)
 
 
-def test_an_endless_head_behind_a_request_ends_the_connection_without_a_word() -> None:
-    """What was said would be taken for the answer to the first one. (h11 does not read on meanwhile.)"""
-    asked = asyncio.Event()
+@pytest.mark.parametrize("parser", PARSERS)
+def test_whoever_sends_much_behind_a_request_is_not_listened_to_until_it_is_answered(parser: str) -> None:
+    release = asyncio.Event()
 
-    async def endless(request: Request) -> Response:
-        asked.set()
-        while not await request.is_disconnected():
-            await request.receive()
-        return PlainTextResponse("nobody reads this")
+    async def slow(request: Request) -> Response:
+        await release.wait()
+        return PlainTextResponse("at last")
 
-    async def script(harness: Harness) -> None:
-        caller = await harness.connect()
-        caller.send(GET + b"GET / HTTP/1.1\r\nX: ")
-        await asked.wait()
-        caller.send(b"x" * 2000)
-        assert await caller.rest() == b""
+    async def go() -> None:
+        made, state = protocols(parser, LONG, slow)
+        protocol, wire = made(), Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(GET)
+        taken = 0
+        while wire.reads and taken < 1_000_000:
+            protocol.data_received(GET * 100)
+            taken += len(GET * 100)
+        assert 60_000 < taken < 80_000
+        assert wire.written == []
+        release.set()
+        while state.tasks:
+            await asyncio.wait([*state.tasks])
+        assert wire.reads
+        assert b"".join(wire.written).count(b"at last") == 1 + taken // len(GET)
+        protocol.connection_lost(None)
 
-    play("httptools", LONG, script, endless)
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("parser", PARSERS)
@@ -405,8 +414,10 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
+        self.reads = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.is_closing(), "uvloop refuses that"
         self.written.append(bytes(data))
 
     def close(self) -> None:
@@ -414,6 +425,12 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return b"" in self.written
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
 
 def written(parser: str, request: bytes, answer: Answer) -> list[bytes]:
@@ -431,6 +448,22 @@ def written(parser: str, request: bytes, answer: Answer) -> list[bytes]:
         return pieces
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_nothing_is_written_to_a_caller_who_has_gone(parser: str) -> None:
+    async def go() -> None:
+        made, state = protocols(parser, LONG, ok)
+        protocol, wire = made(), Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(GET * 3)
+        wire.close()
+        await asyncio.gather(*state.tasks)
+        await asyncio.sleep(0)
+        assert wire.written == [b""]
+        protocol.connection_lost(None)
+
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("parser", PARSERS)

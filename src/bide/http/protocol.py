@@ -1,8 +1,9 @@
 """Connections that cannot hold the server: who sends a request's head slowly, or without end, is cut off.
 
 uvicorn reads the requests, and waits for a head as long as it takes. So its two protocols, one for each parser, are
-watched here (`protocol_httptools.py`, `protocol_h11.py`). The bodies of requests have their own limits
-(`http/body.py`), and a head that is complete is judged where all requests are (`http/guard.py`).
+watched here (`protocol_httptools.py`, `protocol_h11.py`): what comes in is judged first (`http/framing.py`), then
+handed on to the parser. The bodies of requests have their own limits (`http/body.py`), and whose request it is, and
+for what, is judged where all requests are (`http/guard.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from starlette.types import ASGIApp
 
 from bide.config import Settings
 from bide.http.answers import refusal
+from bide.http.framing import Framing, RefusedError
 
 _CLOSE = {"Connection": "close"}
+_MOST_HELD = 65_536
+"""Bytes behind the present request. Whoever sends more is not listened to until it is answered."""
 
 
 class ServerConfig(uvicorn.Config):
@@ -34,7 +38,19 @@ class ServerConfig(uvicorn.Config):
 class _Cycle(Protocol):
     """A request that is being answered, or was."""
 
+    response_started: bool
     response_complete: bool
+    transport: asyncio.Transport
+
+
+class _Flow(Protocol):
+    """Whether the other side may send, and whether it takes what is sent."""
+
+    write_paused: bool
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
 
 
 class Connection(Protocol):
@@ -45,6 +61,13 @@ class Connection(Protocol):
 
     @property
     def cycle(self) -> _Cycle | None: ...
+
+    @property
+    def flow(self) -> _Flow: ...
+
+    def parse(self, data: bytes) -> None:
+        """Give these bytes to the parser."""
+        ...
 
     def shutdown(self) -> None:
         """Close, at once or after the present answer."""
@@ -65,8 +88,7 @@ class JoinedWrites(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._held:
-            self._connection.transport.write(self._held + data)
-            self._held = b""
+            self._let_out(self._held + data)
         elif data:
             self._held = bytes(data)
             self._connection.loop.call_soon(self.flush)
@@ -74,8 +96,12 @@ class JoinedWrites(asyncio.Transport):
     def flush(self) -> None:
         """Let out what waits."""
         if self._held:
-            self._connection.transport.write(self._held)
-            self._held = b""
+            self._let_out(self._held)
+
+    def _let_out(self, data: bytes) -> None:
+        self._held = b""
+        if not self.is_closing():  # uvloop raises an error for each write after the end
+            self._connection.transport.write(data)
 
     def close(self) -> None:
         self.flush()
@@ -86,46 +112,77 @@ class JoinedWrites(asyncio.Transport):
 
 
 class Watch:
-    """How long the server waits for the other side of a connection, and how much of a head it takes.
+    """What a connection may send, in which order it is worked on, and how long the server waits for it.
 
-    Made when the connection is.
+    One request is worked on at a time. What comes behind it waits here until its answer is taken, and so does the
+    caller, if it is more than a little. Made when the connection is.
     """
 
     def __init__(self, connection: Connection, config: uvicorn.Config) -> None:
         assert isinstance(config, ServerConfig)
         self._connection = connection
         self._settings = config.settings
+        self._framing = Framing(config.settings.max_header_bytes, websockets=config.ws_protocol_class is not None)
+        self._answers = JoinedWrites(connection)
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
-        self.in_head = True
-        """Whether a head is expected, or arriving."""
         self._wait()
 
-    def head_begins(self) -> None:
-        """The first byte of another head has come. Most come whole; where one does not, `look` begins to wait."""
-        self.in_head = True
-        self._rest()
+    def receive(self, data: bytes) -> None:
+        """These bytes have come."""
+        self._framing.feed(data)
+        self.go_on()
+        if not self._is_answering:
+            self._wait()  # for the rest of a head, or of a body that nobody reads
 
-    def head_ends(self) -> None:
-        """The head is complete, and somebody works on the request."""
-        self.in_head = False
-        self._rest()
+    def go_on(self) -> None:
+        """Hand on what has come, as far as it is its turn."""
+        while self._may_go_on:
+            begins = not self._framing.in_message
+            try:
+                piece = self._framing.read()
+            except RefusedError as error:
+                self._refuse(error.status, str(error))
+                return
+            if not piece:
+                break
+            if begins:
+                self._rest()
+            before = self._connection.cycle
+            self._connection.parse(piece)
+            cycle = self._connection.cycle
+            if cycle is not None and cycle is not before:
+                cycle.transport = self._answers
+        if self._is_answering:
+            self._rest()
+        if self._framing.held > _MOST_HELD and not self._may_go_on:
+            self._connection.flow.pause_reading()
 
-    def look(self, size: int) -> None:
-        """Bytes have come. `size` says how many of the present head are there, or of what else is not body."""
-        if size > self._settings.max_header_bytes:
-            self._refuse(431, f"The request has more than {self._settings.max_header_bytes} bytes of headers.")
-        elif self.in_head or not self._is_answering:
-            self._wait()  # the rest of a body that nobody reads, and then another request, must not take for ever
+    def flush(self) -> None:
+        """Let out what waits of an answer."""
+        self._answers.flush()
+
+    def answered(self) -> None:
+        """An answer is complete."""
+        self.go_on()
+        if not self._is_answering and (self._framing.in_message or self._framing.held):
+            self._wait()
 
     def refuse_garbage(self) -> None:
-        """What has come is not HTTP."""
+        """The parser cannot read what was handed on."""
         self._refuse(400, "This is not an HTTP request that can be read.")
 
     def stop(self) -> None:
         """The connection is closed, or somebody else's."""
         self._stopped = True
         self._rest()
+
+    @property
+    def _may_go_on(self) -> bool:
+        """What has begun goes on; another request begins when the last one's answer is on its way."""
+        if self._stopped or self._connection.transport.is_closing():
+            return False
+        return self._framing.in_message or not (self._is_answering or self._connection.flow.write_paused)
 
     @property
     def _is_answering(self) -> bool:
@@ -144,19 +201,21 @@ class Watch:
 
     def _give_up(self) -> None:
         self._timer = None
-        if self.in_head and not self._is_answering:
+        if self._framing.in_message or self._is_answering:
+            self._connection.shutdown()
+        else:
             seconds = f"{self._settings.header_timeout_s:g} s"
             self._refuse(408, f"The request's headers did not arrive within {seconds}.")
-        else:
-            self._connection.shutdown()
 
     def _refuse(self, status: int, message: str) -> None:
         """Close the connection, and say why, unless that would land in the midst of an answer."""
+        self._stopped = True
         self._rest()
         transport = self._connection.transport
         if transport.is_closing():
             return
-        if not self._is_answering:
+        cycle = self._connection.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             answer = refusal(status, message, _CLOSE)
             lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
             lines += [name + b": " + value for name, value in answer.raw_headers]

@@ -1,4 +1,4 @@
-"""uvicorn's protocol over h11, watched. h11 itself limits trailers, and what is around the pieces of a body."""
+"""uvicorn's protocol over h11, watched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from bide.http.protocol import JoinedWrites, Watch
+from bide.http.protocol import Watch
 
 
 class WatchedProtocol(H11Protocol):
@@ -23,7 +23,6 @@ class WatchedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.watch = Watch(self, config)
-        self.answers = JoinedWrites(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.stop()
@@ -33,25 +32,22 @@ class WatchedProtocol(H11Protocol):
         super().handle_websocket_upgrade(event)
         self.watch.stop()
 
-    def handle_events(self) -> None:
-        before = self.cycle
-        super().handle_events()
-        if self.cycle is not before:
-            self.watch.head_ends()
-            self.cycle.transport = self.answers
-        size = self._head_size()
-        if size and not self.watch.in_head:
-            self.watch.head_begins()
-        self.watch.look(size)
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self.watch.receive(data)
 
-    def on_response_complete(self) -> None:
-        self.answers.flush()
-        super().on_response_complete()
+    def parse(self, data: bytes) -> None:
+        super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        self.watch.look(self._head_size())  # a head that is too large is told so
         self.watch.refuse_garbage()
 
-    def _head_size(self) -> int:
-        """How many bytes of an incomplete head are there."""
-        return len(self.conn.trailing_data[0]) if self.conn.their_state in (h11.IDLE, h11.ERROR) else 0
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
+        self.watch.go_on()
+
+    def on_response_complete(self) -> None:
+        self.watch.flush()
+        super().on_response_complete()
+        self.watch.answered()

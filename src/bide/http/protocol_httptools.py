@@ -9,10 +9,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from bide.http.protocol import JoinedWrites, Watch
-
-_FRAMING = 16
-"""What a piece of a chunked body may have around it: its length, and the ends of lines."""
+from bide.http.protocol import Watch
 
 
 class WatchedProtocol(HttpToolsProtocol):
@@ -25,10 +22,6 @@ class WatchedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.watch = Watch(self, config)
-        self.answers = JoinedWrites(self)
-        self.in_message = False
-        self.size = 0
-        """Bytes that have come since the head began, or ended, and are not body: trailers count like headers."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.stop()
@@ -39,42 +32,21 @@ class WatchedProtocol(HttpToolsProtocol):
         self.watch.stop()
 
     def data_received(self, data: bytes) -> None:
-        if not self.in_message and not self.watch.in_head:
-            self._head_begins()
-        self.size += len(data)
+        self._unset_keepalive_if_required()
+        self.watch.receive(data)
+
+    def parse(self, data: bytes) -> None:
         super().data_received(data)
-        self.watch.look(self.size)
 
     def send_400_response(self, msg: str) -> None:
         self.watch.refuse_garbage()
 
-    def on_message_begin(self) -> None:
-        self.in_message = True
-        if not self.watch.in_head:  # behind another request, in the same piece of data
-            self._head_begins()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self.size = 0
-        self.watch.head_ends()
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not before:
-            self.cycle.transport = self.answers
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
+        self.watch.go_on()
 
     def on_response_complete(self) -> None:
-        self.answers.flush()
+        self.watch.flush()
         super().on_response_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self.size = max(0, self.size - len(body) - _FRAMING)
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self.in_message = False
-        self.size = 0
-        super().on_message_complete()
-
-    def _head_begins(self) -> None:
-        self.size = 0
-        self.watch.head_begins()
+        self.watch.answered()
