@@ -9,7 +9,7 @@ ARGS   ?=
 
 VERSIONS := 3.11 3.12 3.13 3.14
 
-.PHONY: help demo test test-all check bench pictures kills fuzz clean
+.PHONY: help demo test test-all check bench pictures kills fuzz many clean
 
 help:
 	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
@@ -20,6 +20,7 @@ help:
 	@echo "make pictures  the README's pictures, taken anew"
 	@echo "make kills   200 verifications, each with a kill -9 at a random moment"
 	@echo "make fuzz    Schemathesis over the whole API, more than 20,000 cases"
+	@echo "make many    100,000 strange arguments, at every door of a hub (ARGS='--db postgresql://...')"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.installed
@@ -61,6 +62,9 @@ kills: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/run.py --max-examples 950 $(ARGS)
+
+many: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bulkheads.many --cases 100000 $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-3.* .mypy_cache .ruff_cache .pytest_cache

@@ -34,6 +34,7 @@ FLOORS = [
         "tokens",
         "links",
         "interrupts",
+        "arguments",
     },
     {"core"},
     {"store"},

@@ -19,6 +19,7 @@ from zlib import crc32
 from msgspec import Raw, Struct
 from msgspec.json import decode
 
+from bide.arguments import kind_of
 from bide.clock import Timestamp, to_datetime
 from bide.errors import PayloadError
 from bide.history import (
@@ -39,7 +40,7 @@ from bide.history import (
     TaskFailed,
     TimerFired,
 )
-from bide.payload import check_text
+from bide.payload import check_text, plain_text
 
 BIRTH_LENGTH = 8
 """So many characters are a birth: enough of chance, and links stay short."""
@@ -115,6 +116,18 @@ def ended(fact: ExecutionCompleted) -> RuntimeStatus:
 Reuse: TypeAlias = Literal["never", "ended", "replace"]
 """When a start may have an id that has an instance already: never; if that one has ended; always, by ending it."""
 REUSES: tuple[Reuse, ...] = get_args(Reuse)
+
+
+def check_reuse(reuse: object) -> Reuse | None:
+    """The word itself, if it is one of the three, or None. Raises `ValueError`."""
+    if reuse is None:
+        return None
+    word = plain_text(reuse, "") if isinstance(reuse, str) else ""
+    if word not in REUSES:
+        shown = ascii(word[:20]) if isinstance(reuse, str) else f"a {kind_of(reuse)}"
+        raise ValueError(f"What becomes of an id that is taken (reuse) is one of {', '.join(REUSES)}; not {shown}.")
+    return word
+
 
 _TAG_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_TAG_NAME}}}")
 _TAG_VALUE = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{0,{MAX_TAG_VALUE}}}")
@@ -225,8 +238,7 @@ def check_instance_id(instance_id: object) -> str:
 
     Raises `PayloadError`.
     """
-    if not isinstance(instance_id, str):
-        return check_text(instance_id, "An instance id")
+    instance_id = plain_text(instance_id, "An instance id")
     if not can_name(instance_id, MAX_ID) or not _RESERVED.isdisjoint(instance_id):
         raise PayloadError(
             f"An instance id is 1 to {MAX_ID} printable characters, none of them / \\ # or ?, and not . or ..; "
@@ -237,7 +249,7 @@ def check_instance_id(instance_id: object) -> str:
 
 def check_event_name(name: object) -> str:
     """The name itself, if it can be one: 1 to 200 printable characters, not `.` or `..`. Raises `PayloadError`."""
-    return _checked_event_name(name) if isinstance(name, str) else check_text(name, "An event's name")
+    return _checked_event_name(plain_text(name, "An event's name"))
 
 
 @lru_cache(1024)

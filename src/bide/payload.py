@@ -249,13 +249,22 @@ def check_text(text: object, what: str) -> str:
     """The text itself, if it is one that every database can keep. Raises `PayloadError`."""
     if type(text) is str and text.isprintable():
         return text
-    if not isinstance(text, str):
-        raise PayloadError(f"{what} is a text; this one is a {type(text).__qualname__}.")
+    text = plain_text(text, what)
     if "\0" in text:
         raise PayloadError(f"{what} cannot have a NUL character in it.")
     if not text.isascii():
         encode(text)
     return text
+
+
+def plain_text(text: object, what: str) -> str:
+    """The text as a `str` and nothing more: what derives from it (as a `StrEnum`) has code of its own.
+
+    Raises `PayloadError` for what is no text.
+    """
+    if not isinstance(text, str):
+        raise PayloadError(f"{what} is a text; this one is a {type(text).__qualname__}.")
+    return text if type(text) is str else str.__str__(text)
 
 
 def _said(error: BaseException) -> str:

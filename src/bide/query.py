@@ -7,13 +7,17 @@ meanwhile neither repeat nor hide others.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from bide.arguments import check_flag, check_kind, check_stored
 from bide.batch import Timer
 from bide.clock import Timestamp, to_timestamp
-from bide.instance import Instance, RuntimeStatus, Wait
+from bide.instance import Instance, RuntimeStatus, Wait, check_tags
+from bide.payload import check_text
 
 NEVER: Timestamp = 2**62
 
@@ -52,7 +56,8 @@ class TimerCursor(NamedTuple):
 class InstanceFilter(Struct, frozen=True, kw_only=True):
     """Instances that meet every condition given. Times include both ends.
 
-    Raises `TypeError` for a time that is no `datetime`, and `ValueError` for one without a time zone.
+    Raises `TypeError` for a time that is no `datetime`, or another value of another type, `ValueError` for a time
+    without a time zone, and `PayloadError` for texts and tags that no instance can have.
     """
 
     created_from: datetime | None = None
@@ -71,6 +76,39 @@ class InstanceFilter(Struct, frozen=True, kw_only=True):
         for name, at in (("created_from", self.created_from), ("created_to", self.created_to)):
             if at is not None:
                 _check_moment(name, at)
+        for status in cast("tuple[object, ...]", check_kind("statuses", self.statuses, tuple)):
+            check_kind("Each of the statuses", status, RuntimeStatus)
+        force_setattr(self, "id_prefix", check_text(self.id_prefix, "The beginning of an id"))
+        force_setattr(self, "name", check_text(self.name, "An orchestrator's name"))
+        force_setattr(self, "tags", check_tags(self.tags))
+        check_flag("held", self.held)
+
+
+EVERYTHING = InstanceFilter()
+
+
+def check_filter(where: object) -> InstanceFilter:
+    """The filter itself; for None, the one that all instances meet. Raises `TypeError`."""
+    return EVERYTHING if where is None else check_kind("where", where, InstanceFilter)
+
+
+Cursor = TypeVar("Cursor", bound=tuple[Any, ...])
+
+
+def check_cursor(after: object, wanted: type[Cursor]) -> Cursor | None:
+    """The cursor itself, if it can be one, or None. Raises `TypeError`, `ValueError` and `PayloadError`."""
+    if after is None:
+        return None
+    for (name, kind), part in zip(_hints(wanted).items(), check_kind("after", after, wanted), strict=True):
+        shown = f"The {name} of a cursor"
+        if kind is str:
+            check_text(part, shown)
+        else:
+            check_stored(shown, part)
+    return cast("Cursor", after)
+
+
+_hints = cache(get_type_hints)
 
 
 def _check_moment(name: str, at: object) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ from bide.instance import Instance
 from bide.testing.clock import ManualClock
 
 PATIENCE_S = 10.0
+BLAMES_THE_STORE = ("starting over", "did not confirm", "does not answer", "database failed")
+"""What the log says when the database is away, and of nothing else."""
 A_SECOND = 1.0
 """What a caller waits at most, whatever others do."""
 
@@ -31,7 +33,9 @@ class Hub:
         self.db = db
         self.on_server = db.startswith("postgresql:")
         self.clock = ManualClock()
-        self._settings = Settings(db=db, max_payload_bytes=max_payload, drain_s=0)
+        self.settings = Settings(db=db, max_payload_bytes=max_payload, drain_s=0, max_wait_s=0.02)
+        self.watch: Callable[[], float] = time.monotonic
+        """What tells the second caller how long it has waited, in seconds."""
         self._client: Client | None = None
         self._stack = AsyncExitStack()
         self._up = asyncio.Event()
@@ -53,9 +57,13 @@ class Hub:
             await self.down()
 
     async def up(self) -> None:
-        self._client = await self._stack.enter_async_context(self.app.running(self._settings, clock=self.clock))
+        self._client = await self._stack.enter_async_context(self.entered())
         await eventually(self.ready)
         self._up.set()
+
+    def entered(self) -> AbstractAsyncContextManager[Client]:
+        """Runs the app."""
+        return self.app.running(self.settings, clock=self.clock)
 
     async def down(self) -> None:
         self._up.clear()
@@ -160,7 +168,7 @@ class Hub:
             nonlocal rounds
             while not over.is_set():
                 await self._up.wait()
-                await self._one_round()
+                await self.one_round()
                 rounds += 1
                 for _ in range(20):
                     await asyncio.sleep(0)
@@ -173,17 +181,18 @@ class Hub:
             await task
         assert rounds
 
-    async def _one_round(self) -> None:
+    async def one_round(self) -> None:
+        """What the second caller does, once."""
         client = self._client
         if client is None:
             return
         try:
-            began = time.monotonic()
+            began = self.watch()
             mine, other = [await client.start("_neighbour") for _ in range(2)]
             await client.raise_event(mine, "Go", 7)
             await client.terminate(other, "enough")
             ends = [(await client.wait(each)) for each in (mine, other)]
-            took = time.monotonic() - began
+            took = self.watch() - began
         except Exception:
             if self._client is not client:  # the server was stopped meanwhile
                 return

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 import pytest
 
-from bide import App, Client, OrchestrationContext, PayloadError, RuntimeStatus
+from bide import App, Client, InstanceFilter, OrchestrationContext, PayloadError, RuntimeStatus
+from bide.interrupts import raised_by_code
+from bide.query import WaitCursor
 from bide.testing.harness import Durable
 
 NO_TEXTS: list[Any] = [42, None, b"x", ["x"], {}, "\ud800", "a\0b"]
@@ -110,3 +114,61 @@ def test_an_orchestrator_that_gives_no_text_fails_alone(app: App, waiting: Durab
         status = waiting.status(waiting.start(careless, where))
         assert status.status is RuntimeStatus.FAILED, where
     assert waiting.status("one").status is RuntimeStatus.RUNNING
+
+
+class Event(StrEnum):
+    GO = "Go"
+
+
+def test_a_text_that_derives_from_str_is_a_text(waiting: Durable) -> None:
+    waiting.raise_event(Event.GO.replace("Go", "one"), Event.GO, "on")
+    assert waiting.output("one") == "on"
+
+
+READS: dict[str, Call] = {
+    "where": lambda client, bad: client.instances(bad),
+    "where of counts": lambda client, bad: client.counts(bad),
+    "a cursor": lambda client, bad: client.instances(after=bad),
+    "a part of a cursor": lambda client, bad: client.open_waits(after=WaitCursor(bad, "one", 1)),
+    "limit": lambda client, bad: client.open_timers(limit=bad),
+    "before": lambda client, bad: client.audit(before=bad),
+    "since": lambda client, bad: client.failures(bad),
+    "overdue": lambda client, bad: client.open_waits(overdue=bad),
+    "recurse": lambda client, bad: client.terminate("one", recurse=bad),
+    "new_instance_id": lambda client, bad: client.restart("one", new_instance_id=bad),
+    "at_most": lambda client, bad: client.purge_many(InstanceFilter(), bad),
+    "instance_ids": lambda client, bad: client.histories(bad),
+}
+
+
+@pytest.mark.parametrize("bad", ["x", 1.5, -(2**70)], ids=repr)
+@pytest.mark.parametrize("door", READS)
+def test_what_is_of_another_type_is_met_by_a_sentence(waiting: Durable, door: str, bad: Any) -> None:
+    with pytest.raises((TypeError, ValueError)) as refused:
+        waiting.run(READS[door](waiting.client, bad))
+    assert raised_by_code(refused.value), "by our words, and not by chance"
+    assert waiting.status("one").status is RuntimeStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ctx: ctx.continue_as_new(keep_events="no"),
+        lambda ctx: ctx.response_url("Go", once=1),
+        lambda ctx: ctx.create_timer(timedelta(1), reminder=None),
+        lambda ctx: ctx.call_activity("a", 1, 2),
+        lambda ctx: ctx.wait_for_external_event("Go", [int]),
+    ],
+)
+def test_an_orchestrator_is_told_what_its_arguments_should_be(
+    app: App, durable: Durable, call: Callable[[OrchestrationContext], object]
+) -> None:
+    @app.orchestrator
+    async def careless(ctx: OrchestrationContext) -> str:
+        try:
+            call(ctx)
+        except TypeError:
+            return "told"
+        return "not told"
+
+    assert durable.output(durable.start(careless)) == "told"

@@ -11,6 +11,7 @@ from bide import App
 from tests.bulkheads.cases import CASES
 from tests.bulkheads.hub import Hub
 from tests.bulkheads.test_cases import assert_no_store_is_blamed
+from tests.bulkheads.test_many import play_some
 
 pytestmark = pytest.mark.postgres
 
@@ -28,3 +29,7 @@ def test_it_harms_itself_only(name: str, database_url: str, caplog: pytest.LogCa
     with caplog.at_level(logging.INFO):
         asyncio.run(run())
     assert_no_store_is_blamed(caplog)
+
+
+def test_whatever_is_handed_in_harms_nobody_else(database_url: str) -> None:
+    play_some(database_url)

@@ -37,6 +37,9 @@ class Client:
 
     `key` is one of the server's keys; on this machine none may be needed. `http` is an HTTP client of your own, for
     proxies or certificates; it is not closed.
+
+    Every verb raises `PayloadError` for what cannot be a text, and `TypeError` or `ValueError` for an argument that
+    is of another type than it says, or out of range; then nothing was sent.
     """
 
     def __init__(
@@ -50,13 +53,12 @@ class Client:
         """`timeout` is how long one request may take. Raises `ValueError` if the URL is none."""
         import httpx2  # it takes longer to load than all else
 
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"A server's URL begins with http:// or https://, unlike '{url}'.")
-        self.url = url.rstrip("/")
-        self._headers = {"x-functions-key": key} if key else {}
+        self.url = wire.check_url(url)
+        self._headers = wire.key_headers(key)
         self._http = http or httpx2.Client(timeout=check_span("timeout", timeout).total_seconds())
         self._own = http is None
         self._broken = httpx2.TransportError
+        self._no_address = httpx2.InvalidURL
         self._clock = SystemClock()
 
     def __enter__(self) -> Client:
@@ -154,9 +156,13 @@ class Client:
 
     def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
-        end = None if timeout is None else self._clock.now() + to_micros(check_span("timeout", timeout))
+        end = None if timeout is None else self._clock.now() + max(0, to_micros(check_span("timeout", timeout)))
         while True:
-            left = wire.POLL if end is None else min(wire.POLL, timedelta(microseconds=end - self._clock.now()))
+            left = (
+                wire.POLL
+                if end is None
+                else min(wire.POLL, timedelta(microseconds=max(0, end - self._clock.now())))
+            )
             instance = wire.instance_of(self.status(instance_id, wait=left))
             if instance.status.finished:
                 return instance
@@ -272,6 +278,8 @@ class Client:
                     headers={**request.headers, **self._headers},
                     content=request.body,
                 )
+            except self._no_address as error:
+                raise wire.too_long(error) from None
             except self._broken as error:
                 attempt += 1
                 if not request.repeatable or attempt == wire.ATTEMPTS:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from bide import errors
+from bide.arguments import check_count, check_flag, check_kind
 from bide.batch import AuditEntry
 from bide.clock import check_span, to_datetime, to_timestamp
 from bide.errors import (
@@ -50,8 +51,12 @@ from bide.instance import (
     can_name,
     check_event_name,
     check_instance_id,
+    check_key,
+    check_reason,
+    check_reuse,
+    check_tags,
 )
-from bide.payload import encode
+from bide.payload import check_text, encode, plain_text
 from bide.query import InstanceFilter
 
 T = TypeVar("T")
@@ -132,6 +137,26 @@ class EventReader:
 # --- requests
 
 
+def check_url(url: object) -> str:
+    """The URL without a slash at its end. Raises `ValueError` if it is none, `PayloadError` if it is no text."""
+    import httpx2  # it takes longer to load than all else
+
+    text = check_text(url, "A server's URL")
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"A server's URL begins with http:// or https://, unlike '{text[:200]}'.")
+    try:
+        httpx2.URL(text)
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"This is no URL: {error}.") from None
+    return text.rstrip("/")
+
+
+def key_headers(key: object) -> dict[str, str]:
+    """The header that says the key, if there is one. Raises `PayloadError` for what can be none."""
+    found = "" if key is None else _header("A key", key)
+    return {"x-functions-key": found} if found else {}
+
+
 def refuse_several(orchestrator: str, more: tuple[object, ...]) -> None:
     """Raises `TypeError` if there is more than one argument."""
     if more:
@@ -149,12 +174,13 @@ def start(
     key: str | None,
     reuse: Reuse | None = None,
 ) -> Request[dict[str, str]]:
+    name = plain_text(name, "An orchestrator's name")
     if not can_name(name, MAX_NAME):  # some of these would lead to another address
         raise FunctionNotFoundError(f"There is no orchestrator {name[:100]!a}.")
     path = f"{BASE}/orchestrators/{_quoted(name)}"
     if instance_id is not None:
         path += f"/{_quoted(check_instance_id(instance_id))}"
-    parameters = {"tag": [f"{tag}:{value}" for tag, value in (tags or {}).items()], "reuse": reuse}
+    parameters = {"tag": _tags(tags), "reuse": check_reuse(reuse)}
     return _sending(path, input, dict[str, str], key, parameters)
 
 
@@ -162,13 +188,14 @@ def raise_event(instance_id: str, name: str, data: object, key: str | None) -> R
     return _sending(f"{_instance(instance_id)}/raiseEvent/{_quoted(check_event_name(name))}", data, None, key, {})
 
 
-def change(instance_id: str, verb: str, **parameters: object) -> Request[None]:
+def change(instance_id: str, verb: str, reason: str, recurse: bool = False) -> Request[None]:
     """`terminate`, `suspend`, `resume` or `rewind`."""
+    parameters = {"reason": check_reason(reason), "recurse": check_flag("recurse", recurse) or None}
     return Request("POST", f"{_instance(instance_id)}/{verb}", parameters=_given(parameters))
 
 
 def restart(instance_id: str, new_instance_id: bool) -> Request[dict[str, str]]:
-    parameters = {"restartWithNewInstanceId": new_instance_id}
+    parameters = {"restartWithNewInstanceId": check_flag("new_instance_id", new_instance_id)}
     return Request("POST", f"{_instance(instance_id)}/restart", dict[str, str], _given(parameters))
 
 
@@ -177,7 +204,9 @@ def purge(instance_id: str) -> Request[PurgeResult]:
 
 
 def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResult]:
-    since = where.created_from or to_datetime(0)
+    if at_most is not None:
+        check_count("at_most", at_most)
+    since = check_kind("where", where, InstanceFilter).created_from or to_datetime(0)
     parameters = {**_filter(where), "createdTimeFrom": since.isoformat(), "top": at_most}
     return Request("DELETE", f"{BASE}/instances", PurgeResult, _given(parameters))
 
@@ -185,7 +214,7 @@ def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResul
 def response_link(instance_id: str, event: str, once: bool, valid_for: timedelta | None) -> Request[LinkObject]:
     path = f"{_instance(instance_id)}/responseLinks/{_quoted(check_event_name(event))}"
     span = None if valid_for is None else f"{check_span('valid_for', valid_for).total_seconds():.6f}s"
-    return Request("POST", path, LinkObject, _given({"once": once, "validFor": span}))
+    return Request("POST", path, LinkObject, _given({"once": check_flag("once", once), "validFor": span}))
 
 
 def status(instance_id: str, wait: timedelta | None = None) -> Request[StatusObject]:
@@ -214,17 +243,19 @@ def workers() -> Request[tuple[WorkerObject, ...]]:
 
 
 def instances(where: InstanceFilter, top: int, token: str) -> Request[tuple[StatusObject, ...]]:
-    return _page(f"{BASE}/instances", tuple[StatusObject, ...], {**_filter(where), "top": top}, token)
+    return _page(
+        f"{BASE}/instances", tuple[StatusObject, ...], {**_filter(where), "top": check_count("page", top)}, token
+    )
 
 
 def open_waits(
     overdue: bool, event: str, orchestrator: str, tags: Mapping[str, str] | None, top: int, token: str
 ) -> Request[tuple[WaitObject, ...]]:
     parameters = {
-        "overdue": overdue,
-        "event": event or None,
-        "name": orchestrator or None,
-        "tag": [f"{name}:{value}" for name, value in (tags or {}).items()],
+        "overdue": check_flag("overdue", overdue),
+        "event": check_text(event, "An event's name"),
+        "name": check_text(orchestrator, "An orchestrator's name"),
+        "tag": _tags(tags),
         "top": top,
     }
     return _page(f"{BASE}/waits", tuple[WaitObject, ...], parameters, token)
@@ -237,6 +268,7 @@ def audit(instance_id: str | None, top: int, token: str) -> Request[tuple[AuditO
 
 def events(instance_id: str | None, last_id: str) -> Request[None]:
     base = BASE if instance_id is None else _instance(instance_id)
+    last_id = _header("last_id", last_id)
     return Request("GET", f"{base}/events", headers={LAST_EVENT_ID: last_id} if last_id else {}, repeatable=True)
 
 
@@ -296,12 +328,26 @@ def _page(path: str, answer: Any, parameters: Parameters, token: str) -> Request
 
 def _sending(path: str, value: object, answer: Any, key: str | None, parameters: Parameters) -> Request[Any]:
     """A request with a body, under an idempotency key."""
-    headers = {"Content-Type": "application/json", IDEMPOTENCY_KEY: key or uuid4().hex}
+    key = uuid4().hex if key is None else _header("An idempotency key", check_key(key))
+    headers = {"Content-Type": "application/json", IDEMPOTENCY_KEY: key}
     body = b"" if value is UNSET else bytes(encode(value))
     return Request("POST", path, answer, _given(parameters), headers, body, repeatable=True)
 
 
+def _tags(tags: Mapping[str, str] | None) -> list[str]:
+    return [] if tags is None else [f"{name}:{value}" for name, value in check_tags(tags).items()]
+
+
+def _header(name: str, value: object) -> str:
+    """The text itself, if a header can carry it: printable ASCII. Raises `PayloadError`."""
+    text = check_text(value, name)
+    if not (text.isascii() and text.isprintable()):
+        raise PayloadError(f"{name} travels in a header, and can have printable ASCII characters only.")
+    return text
+
+
 def _filter(where: InstanceFilter) -> dict[str, Any]:
+    check_kind("where", where, InstanceFilter)
     return {
         "createdTimeFrom": _iso(where.created_from),
         "createdTimeTo": _iso(where.created_to),
@@ -324,6 +370,7 @@ def _given(parameters: Parameters) -> dict[str, Any]:
 
 def _instance(instance_id: str) -> str:
     """Raises `InstanceNotFoundError` for an id that none can have: some of them would lead to another address."""
+    instance_id = plain_text(instance_id, "An instance id")
     try:
         return f"{BASE}/instances/{_quoted(check_instance_id(instance_id))}"
     except PayloadError:
@@ -340,6 +387,11 @@ _MEANING: dict[int, type[BideError]] = {
     410: errors.InstanceFinishedError,
     503: errors.BusyError,
 }
+
+
+def too_long(error: Exception) -> PayloadError:
+    """What was asked for does not go into an address."""
+    return PayloadError(f"This cannot be asked for over HTTP: {error}.")
 
 
 def unreachable(url: str, error: Exception) -> ServerUnreachableError:

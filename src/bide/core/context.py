@@ -16,13 +16,15 @@ from uuid import UUID, uuid5
 
 from msgspec import UNSET, Raw
 
+from bide.arguments import check_flag, kind_of
 from bide.clock import Timestamp, check_span, to_datetime, to_micros, to_timestamp
 from bide.core.registry import Function, Registry, Signature
 from bide.core.tasks import DurableTimer, ExternalEvent, SubOrchestration, Task
 from bide.errors import ContinueAsNew, PayloadError
 from bide.history import NULL, Parent
 from bide.instance import check_event_name, check_instance_id
-from bide.payload import decoder, encode
+from bide.interrupts import from_outside
+from bide.payload import check_text, decoder, encode
 from bide.retry import RetryPolicy
 
 P = ParamSpec("P")
@@ -106,13 +108,15 @@ class Calls:
         once-activity that was cut off.
 
         Raises `PayloadError` for arguments that cannot be written as JSON, `FunctionNotFoundError` for a
-        function that is no activity of this app.
+        function that is no activity of this app, and `TypeError` for arguments that it does not take, or what is no
+        function at all.
         """
         if isinstance(activity, str):
+            activity = check_text(activity, "An activity's name")
             known = self._execution.registry.activity_if_known(activity)
             name, result = (known.name, known.signature.result) if known else (activity, Any)
             return self._execution.call_activity(
-                name, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
+                name, _one_input(known.signature if known else None, name, args, kwargs), result, self._options
             )
         definition = self._execution.registry.activity(activity)
         input_json = definition.signature.encode(args, kwargs)
@@ -147,20 +151,29 @@ class Calls:
         attempt of a retried child has that one. An instance that has the id and has ended makes way: it is deleted.
         It has this instance's tags. The task fails with `SubOrchestrationFailedError` if the child fails, is
         terminated, or its id belongs to an instance that has not ended; `cancel()` gives it up.
+
+        Raises as `call_activity` does.
         """
         if isinstance(orchestrator, str):
+            orchestrator = check_text(orchestrator, "An orchestrator's name")
             known = self._execution.registry.orchestrator_if_known(orchestrator)
             name, result = (known.name, known.signature.result) if known else (orchestrator, Any)
             return self._execution.call_child(
-                name, _one_input(known.signature if known else None, *args, **kwargs), result, self._options
+                name, _one_input(known.signature if known else None, name, args, kwargs), result, self._options
             )
         definition = self._execution.registry.orchestrator(orchestrator)
         input_json = definition.signature.encode(args, kwargs)
         return self._execution.call_child(definition.name, input_json, definition.signature.result, self._options)
 
 
-def _one_input(known: Signature | None, input: object = UNSET, /) -> Raw:
+def _one_input(known: Signature | None, called: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Raw:
     """The input of a call by name. Raises `TypeError` for several, `PayloadError` for what is no JSON."""
+    if len(args) > 1 or kwargs:
+        raise TypeError(
+            f"{called!a} is called by its name, and so with one input, not with {len(args)} and those named "
+            f"{', '.join(kwargs) or '...'}. Give several as a dict, or the function itself in place of its name."
+        )
+    input = args[0] if args else UNSET
     if known is not None:
         return known.encode_input(input)
     return NULL if input is UNSET else encode(input)
@@ -260,7 +273,7 @@ class OrchestrationContext(Calls):
         """
         _check_policy(retry)
         if instance_id is not None:
-            check_instance_id(instance_id)
+            instance_id = check_instance_id(instance_id)
         return Calls(self._execution, CallOptions(retry, instance_id))
 
     # --- waiting
@@ -274,6 +287,7 @@ class OrchestrationContext(Calls):
         Raises `TypeError` for anything else, as a number of seconds, `ValueError` for a moment without a time
         zone, and `OverflowError` for one after the year 9999.
         """
+        check_flag("reminder", reminder)
         if isinstance(due, datetime):
             return self._execution.create_timer(_last_checked(to_timestamp(due), due), reminder)
         span = check_span(
@@ -298,10 +312,12 @@ class OrchestrationContext(Calls):
         is refused at the door, and the wait stays open. With a `timeout`, the wait is given up when it has
         passed, and awaiting it raises `EventTimeoutError`.
 
-        Raises `TypeError` for a timeout that is no span, and for a type whose values cannot travel.
+        Raises `TypeError` for a timeout that is no span, and for a type whose values cannot travel; `OverflowError`
+        for one that ends after the year 9999.
         """
         if isinstance(type, timedelta | int | float):
             raise TypeError(f"The second argument of wait_for_external_event is the answer's type: {_TIMEOUT}")
+        _check_hashable(type)
         fire_at = None if timeout is None else self._after(check_span("timeout", timeout))
         return self._execution.open_wait(check_event_name(name), type, fire_at)
 
@@ -312,7 +328,10 @@ class OrchestrationContext(Calls):
         a mail scanner that follows links does no harm. With `once`, it takes one answer; with `valid_for`, it
         works for so long, otherwise until the instance ends. Whoever has the link can answer: give it to nobody
         else. It begins with the setting `public_url`.
+
+        Raises `TypeError` for a `valid_for` that is no span, `OverflowError` for one that ends after the year 9999.
         """
+        check_flag("once", once)
         expires_at = None if valid_for is None else self._after(check_span("valid_for", valid_for))
         return self._execution.response_url(check_event_name(event), once, expires_at)
 
@@ -344,8 +363,10 @@ class OrchestrationContext(Calls):
 
         Open timers, waits and activities of this run are dropped. Events that nobody has taken are kept for the
         next run, unless `keep_events` is false. Raises the signal that does it: do not catch `BaseException`
-        around it.
+        around it. Raises `TypeError` if `keep_events` is neither True nor False, and `PayloadError` for an
+        input that is no JSON.
         """
+        check_flag("keep_events", keep_events)
         raise ContinueAsNew(self._execution.next_input(self._signature.encode_input(input)), keep_events)
 
     def _after(self, span: timedelta) -> Timestamp:
@@ -360,6 +381,16 @@ def _last_checked(at: Timestamp, due: timedelta | datetime) -> Timestamp:
     if at > _LAST:
         raise OverflowError(f"There is no date {due} from here; the last one is {datetime.max:%Y-%m-%d}.")
     return at
+
+
+def _check_hashable(wanted: object) -> None:
+    """Raises `TypeError` for what is no type, as every type is a key."""
+    try:
+        hash(wanted)
+    except BaseException as error:  # user code: it may raise anything
+        if from_outside(error):
+            raise
+        raise TypeError(f"A {kind_of(wanted)} is no type, and here the answer's type belongs.") from error
 
 
 def _check_policy(retry: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -22,7 +23,7 @@ from bide.core.calls import Reconcile
 from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
 from bide.history import NULL
 from bide.instance import MAX_NAME, can_name
-from bide.payload import decoder, encode, schema
+from bide.payload import decoder, encode, plain_text, schema
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -272,9 +273,11 @@ class _Functions(Generic[Definition]):
         self._found.update(dict.fromkeys((name, *called), definition))
 
     def find(self, wanted: str | Function) -> Definition | None:
+        if isinstance(wanted, str):
+            wanted = plain_text(wanted, "A function's name")
         try:
             found = self._found.get(wanted)
-        except TypeError:  # callers may hand in anything, also what is no key
+        except Exception:  # callers may hand in anything, also what cannot be a key
             return None
         return self._folded.get(wanted.casefold()) if found is None and isinstance(wanted, str) else found
 
@@ -282,7 +285,7 @@ class _Functions(Generic[Definition]):
         """The error for what is not here; `instead` says what it is. Raises `TypeError` for what is no function."""
         if not isinstance(wanted, str) and not callable(wanted):
             raise _no_function(self._kind, wanted)
-        shown = wanted if isinstance(wanted, str) else getattr(wanted, "__qualname__", repr(wanted))
+        shown = plain_text(wanted, "") if isinstance(wanted, str) else _qualname(wanted)
         said = instead or f"Registered: {', '.join(sorted(self.named)) or 'none'}."
         return FunctionNotFoundError(f"There is no {self._kind} '{shown}'. {said}")
 
@@ -307,9 +310,18 @@ _AN_ACTIVITY = "It is an activity: orchestrators call it, by ctx.call_activity."
 _AN_ORCHESTRATOR = "It is an orchestrator: call it by ctx.call_sub_orchestrator."
 
 
+def _qualname(wanted: object) -> str:
+    """What a function is called; else, what kind of object it is."""
+    with suppress(Exception):
+        found: object = getattr(wanted, "__qualname__", None)
+        if type(found) is str:
+            return found
+    return type(wanted).__qualname__
+
+
 def _no_function(kind: str, wanted: object) -> TypeError:
     """For who calls the function where the function itself belongs."""
-    shown = getattr(wanted, "__qualname__", type(wanted).__qualname__)
+    shown = _qualname(wanted)
     if inspect.iscoroutine(wanted):
         wanted.close()
     return TypeError(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
+from bide.arguments import check_collection, check_count, check_flag, check_function, check_kind, check_stored
 from bide.batch import Audit, AuditEntry, Message, RequestKey, Timer
 from bide.clock import SECOND, Clock, Timestamp, check_span, to_micros
 from bide.core.registry import Function, Registry, check_input
@@ -35,7 +36,6 @@ from bide.history import (
 )
 from bide.instance import (
     BIRTH_LENGTH,
-    REUSES,
     UNREADABLE,
     Instance,
     Reuse,
@@ -46,6 +46,7 @@ from bide.instance import (
     check_instance_id,
     check_key,
     check_reason,
+    check_reuse,
     check_tags,
 )
 from bide.metrics import Metrics
@@ -59,6 +60,8 @@ from bide.query import (
     TimerCursor,
     WaitCursor,
     WaitFilter,
+    check_cursor,
+    check_filter,
     instance_cursor,
 )
 from bide.store.protocol import Store
@@ -78,7 +81,11 @@ class Begun(NamedTuple):
 
 
 class Client:
-    """The in-process client of a running app."""
+    """The in-process client of a running app.
+
+    Every verb raises `PayloadError` for what cannot be a text, and `TypeError` or `ValueError` for an argument that
+    is of another type than it says, or out of range; then nothing was done.
+    """
 
     def __init__(
         self,
@@ -126,9 +133,9 @@ class Client:
         """
         return Client(
             *self._parts,
-            caller=caller,
-            address=address,
-            birth=birth,
+            caller=check_text(caller, "A caller"),
+            address=check_text(address, "An address"),
+            birth=check_text(birth, "A birth"),
             new_id=self._new_id,
             new_birth=self._new_birth,
         )
@@ -191,20 +198,19 @@ class Client:
         idempotency_key: str | None,
         reuse: Reuse | None,
     ) -> Message:
-        if reuse is not None and reuse not in REUSES:
-            raise ValueError(
-                f"What becomes of an id that is taken (reuse) is one of {', '.join(REUSES)}; not {reuse!a}."
-            )
+        reuse = check_reuse(reuse)
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
         check_size(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
         check_input(definition, input_json)
-        name, shown = definition.name, check_tags(tags) if tags else {}
+        name, shown = definition.name, {} if tags is None else check_tags(tags)
         if instance_id is None and idempotency_key is None:
             return self._fresh(name, input_json, shown)
         request = self._request("start", idempotency_key, f"{name}\0{reuse or ''}", input_json)
         started_id = (
-            self._id_of(request) if instance_id is None and request else check_instance_id(instance_id or "")
+            self._id_of(request)
+            if instance_id is None and request
+            else check_instance_id("" if instance_id is None else instance_id)
         )
         fact = ExecutionStarted(name, input_json, tags=shown, birth=self._new_birth())
         return Message(started_id, fact, request=request, reuse=reuse)
@@ -238,7 +244,7 @@ class Client:
         another one raises `RequestReusedError`. Raises as `raise_event` does.
         """
         text = check_size(_payload(data), self._worker.options.max_payload, "The data of an event")
-        request = None if once_key is None else RequestKey(once_key, _digest(text))
+        request = None if once_key is None else RequestKey(check_text(once_key, "A key"), _digest(text))
         await self._raise(instance_id, name, text, request, "respond")
 
     async def _raise(self, instance_id: str, name: str, text: Raw, request: RequestKey | None, verb: str) -> None:
@@ -250,25 +256,24 @@ class Client:
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """
-        await self._send(
-            Message(instance_id, ExecutionTerminated(check_reason(reason), recurse)), "terminate", reason
-        )
+        fact = ExecutionTerminated(check_reason(reason), check_flag("recurse", recurse))
+        await self._send(Message(instance_id, fact), "terminate", fact.reason)
 
     async def suspend(self, instance_id: str, reason: str = "") -> None:
         """Let an instance take its messages, but not go on, until it is resumed. Suspending twice is once.
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """
-        await self._send_if_needed(
-            Message(instance_id, ExecutionSuspended(check_reason(reason))), "suspend", reason
-        )
+        fact = ExecutionSuspended(check_reason(reason))
+        await self._send_if_needed(Message(instance_id, fact), "suspend", fact.reason)
 
     async def resume(self, instance_id: str, reason: str = "") -> None:
         """Let a suspended instance go on, and try one that is held once more. Resuming another one changes nothing.
 
         Raises `InstanceNotFoundError` and `InstanceFinishedError`.
         """
-        await self._send_if_needed(Message(instance_id, ExecutionResumed(check_reason(reason))), "resume", reason)
+        fact = ExecutionResumed(check_reason(reason))
+        await self._send_if_needed(Message(instance_id, fact), "resume", fact.reason)
 
     async def rewind(self, instance_id: str, reason: str = "") -> None:
         """Set a failed instance back to where it went wrong, and let it go on from there.
@@ -279,7 +284,8 @@ class Client:
         Raises `InstanceNotFoundError`; `InstanceFinishedError` if it ended otherwise; `NotAllowedError` if it has
         not ended, or its code no longer fits its history.
         """
-        await self._send(Message(instance_id, ExecutionRewound(check_reason(reason))), "rewind", reason)
+        fact = ExecutionRewound(check_reason(reason))
+        await self._send(Message(instance_id, fact), "rewind", fact.reason)
 
     async def restart(self, instance_id: str, *, new_instance_id: bool = True) -> str:
         """Start again with the same function, input and tags; returns the id.
@@ -291,6 +297,7 @@ class Client:
 
     async def begin_again(self, instance_id: str, *, new_instance_id: bool = True) -> Begun:
         """`restart`, for who wants to know which of all instances of that id it is."""
+        check_flag("new_instance_id", new_instance_id)
         instance = await self.get(instance_id)
         if instance.held_by == UNREADABLE:
             raise NotAllowedError(f"Instance '{instance_id}' cannot be restarted. {instance.held}")
@@ -316,6 +323,9 @@ class Client:
         It goes in small steps, so that other work goes on meanwhile; what was deleted stays deleted if it is cut
         short.
         """
+        check_kind("where", where, InstanceFilter)
+        if at_most is not None:
+            check_count("at_most", at_most)
         statuses = [status for status in where.statuses or RuntimeStatus if status.finished]
         if not statuses:
             return 0
@@ -338,7 +348,8 @@ class Client:
 
     async def get(self, instance_id: str) -> Instance:
         """The instance as it is now. Raises `InstanceNotFoundError`."""
-        instance = await self._store.instance(check_text(instance_id, "An instance id"))
+        instance_id = _id(instance_id)
+        instance = await self._store.instance(instance_id)
         if instance is None or self._is_foreign(instance):
             raise InstanceNotFoundError(instance_id)
         return instance
@@ -348,7 +359,8 @@ class Client:
 
     async def waits(self, instance_id: str) -> list[Wait]:
         """Which events the instance waits for, since when and until when (G9). Raises `InstanceNotFoundError`."""
-        found = await self._store.waits(check_text(instance_id, "An instance id"))
+        instance_id = _id(instance_id)
+        found = await self._store.waits(instance_id)
         await self.get(instance_id)  # afterwards: a birth that is there still was there before
         return found
 
@@ -357,22 +369,25 @@ class Client:
 
         None if there is no such instance. It is a hint for whoever raises an event, and costs one look.
         """
-        return sorted({wait.name for wait in await self._store.waits(instance_id)})
+        return sorted({wait.name for wait in await self._store.waits(_id(instance_id))})
 
     async def history(self, instance_id: str) -> list[Step]:
         """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
-        found = await self._store.history(check_text(instance_id, "An instance id"))
+        instance_id = _id(instance_id)
+        found = await self._store.history(instance_id)
         await self.get(instance_id)  # afterwards, as above
         return found
 
     async def histories(self, instance_ids: Collection[str]) -> dict[str, list[Step]]:
         """The histories of several instances; those that do not exist are absent."""
-        snapshots = await self._store.load(instance_ids)
+        wanted = [_id(each) for each in check_collection("instance_ids", instance_ids)]
+        snapshots = await self._store.load(wanted)
         return {instance_id: snapshot.history for instance_id, snapshot in snapshots.items()}
 
     async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
         seconds = None if timeout is None else check_span("timeout", timeout).total_seconds()
+        instance_id = _id(instance_id)
         ended: asyncio.Future[Instance] = self._worker.loop.create_future()
         birth = self._birth
 
@@ -400,7 +415,8 @@ class Client:
     @contextmanager
     def watching(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Generator[None, None, None]:
         """Call `changed` with every new state of an instance, or (None) of all instances of this process."""
-        forget = self._worker.watch(instance_id, changed)
+        watched = None if instance_id is None else _id(instance_id)
+        forget = self._worker.watch(watched, check_function("changed", changed))
         try:
             yield
         finally:
@@ -409,7 +425,7 @@ class Client:
     @contextmanager
     def watching_others(self, changed: Callable[[], None]) -> Generator[None, None, None]:
         """Call `changed` when other workers have changed instances: some seconds later, and once for many."""
-        forget = self._worker.watch_others(changed)
+        forget = self._worker.watch_others(check_function("changed", changed))
         try:
             yield
         finally:
@@ -421,11 +437,13 @@ class Client:
         self, where: InstanceFilter | None = None, *, after: InstanceCursor | None = None, limit: int = 100
     ) -> list[Instance]:
         """Up to `limit` instances, newest first, beginning after the cursor (`instance_cursor` of the last one)."""
-        return await self._store.instances(where or InstanceFilter(), after, limit)
+        return await self._store.instances(
+            check_filter(where), check_cursor(after, InstanceCursor), check_count("limit", limit)
+        )
 
     async def counts(self, where: InstanceFilter | None = None) -> dict[RuntimeStatus, int]:
         """How many instances there are of each status that occurs."""
-        return await self._store.counts(where or InstanceFilter())
+        return await self._store.counts(check_filter(where))
 
     async def open_waits(
         self,
@@ -442,22 +460,29 @@ class Client:
         With `overdue`, those whose deadline has passed; otherwise narrowed by the event's `name`, the instance's
         `orchestrator` and its `tags`.
         """
-        due_before = self._clock.now() if overdue else None
-        where = WaitFilter(due_before=due_before, name=name, orchestrator=orchestrator, tags=dict(tags or {}))
-        return await self._store.open_waits(where, after, limit)
+        where = WaitFilter(
+            due_before=self._clock.now() if check_flag("overdue", overdue) else None,
+            name=check_text(name, "An event's name"),
+            orchestrator=check_text(orchestrator, "An orchestrator's name"),
+            tags={} if tags is None else check_tags(tags),
+        )
+        return await self._store.open_waits(where, check_cursor(after, WaitCursor), check_count("limit", limit))
 
     async def failures(
         self, since: timedelta, *, after: FailureCursor | None = None, limit: int = 100
     ) -> list[Instance]:
         """Up to `limit` instances that failed within that time until now, the last one first."""
-        return await self._store.failures(max(0, self._clock.now() - to_micros(since)), after, limit)
+        begin = max(0, self._clock.now() - to_micros(check_span("since", since)))
+        return await self._store.failures(begin, check_cursor(after, FailureCursor), check_count("limit", limit))
 
     async def open_timers(
         self, *, overdue: bool = False, after: TimerCursor | None = None, limit: int = 100
     ) -> list[Timer]:
         """Up to `limit` open timers of all instances, the next one first; with `overdue`, those that should have
         fired."""
-        return await self._store.open_timers(self._clock.now() if overdue else NEVER, after, limit)
+        due_before = self._clock.now() if check_flag("overdue", overdue) else NEVER
+        after = check_cursor(after, TimerCursor)
+        return await self._store.open_timers(due_before, after, check_count("limit", limit))
 
     async def workers(self) -> list[Presence]:
         """The workers there are, and the last of those there were; the one that started last first."""
@@ -467,14 +492,17 @@ class Client:
         self, instance_id: str | None = None, *, before: int | None = None, limit: int = 100
     ) -> list[AuditEntry]:
         """Up to `limit` entries of the audit, newest first: of one instance, or of all and the hub."""
-        if instance_id is not None:
-            check_text(instance_id, "An instance id")
-        return await self._store.audit(instance_id, before, limit)
+        if before is not None:
+            check_stored("before", before)
+        wanted = None if instance_id is None else _id(instance_id)
+        return await self._store.audit(wanted, before, check_count("limit", limit))
 
     # --- sending
 
     async def _send(self, message: Message, verb: str, reason: str = "") -> None:
-        check_text(message.instance_id, "An instance id")
+        instance_id = _id(message.instance_id)
+        if instance_id is not message.instance_id:
+            message = replace(message, instance_id=instance_id)
         if self._caller is not None:
             audit = Audit(verb, self._caller, self._address, reason)
             message = replace(message, audit=audit, birth=message.birth or ("" if message.fresh else self._birth))
@@ -490,7 +518,7 @@ class Client:
         """What an idempotency key stands for. Keys of different callers are different."""
         if key is None:
             return None
-        check_key(key)
+        key = check_key(key)
         expires_at = self._clock.now() + _REMEMBERED
         digest, outlives = _digest(name.encode(), text), kind == "start"
         return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)
@@ -531,6 +559,10 @@ def _payload(value: object) -> Raw:
     if isinstance(value, Raw):
         decoder(Any)(text)
     return text
+
+
+def _id(instance_id: object) -> str:
+    return check_text(instance_id, "An instance id")
 
 
 def _settle(future: asyncio.Future[None], error: BideError | None) -> None:
