@@ -255,6 +255,7 @@ def test_doctor(database_url: str) -> None:
     found = findings(database_url)
     assert found["database"][0][0] == "ok"
     assert found["sessions"][0][0] == found["rights"][0][0] == found["db clock"][0][0] == "ok"
+    assert found["held"] == [("ok", "no instance is held ")]
     # The servers of the tests are fast, and so not safe.
     assert [state for state, _ in found["commits"]] == ["ok", "wrong", "wrong"]
     assert findings(f"{database_url}?synchronous_commit=off")["commits"][0][0] == "wrong"

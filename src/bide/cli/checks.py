@@ -24,7 +24,8 @@ from bide.errors import StoreError
 from bide.http.auth import is_open
 from bide.keys import KeyRing, keys_path
 from bide.store.file_access import HAS_MODES, others_may_read
-from bide.store.files import SqliteStatus, status
+from bide.store.files import SqliteStatus, held, status
+from bide.store.holding import HeldInstances
 
 State: TypeAlias = Literal["ok", "note", "wrong"]
 
@@ -83,7 +84,30 @@ def database(settings: Settings) -> tuple[SqliteStatus | None, list[Finding]]:
         found = status(path)
     except StoreError as error:
         return None, [Finding("database", "wrong", str(error)), room]
-    return found, [_schema(path, found), _journal(path), room]
+    return found, [_schema(path, found), *_held(path, found), _journal(path), room]
+
+
+def _held(path: Path, found: SqliteStatus) -> Iterator[Finding]:
+    if found.schema == found.newest_schema:
+        try:
+            yield held_finding(held(path))
+        except StoreError as error:
+            yield Finding("held", "wrong", str(error))
+
+
+def held_finding(held: HeldInstances) -> Finding:
+    """How many instances do not go on although they have messages, and why the first of them do not."""
+    if not held.count:
+        return Finding("held", "ok", "no instance is held")
+    told = "; ".join(f"{each.id}: {(each.held or '')[:_REASON]}" for each in held.first)
+    more = f"; and {held.count - len(held.first)} more" if held.count > len(held.first) else ""
+    many = "1 instance is held" if held.count == 1 else f"{held.count:,} instances are held"
+    return Finding("held", "note", f"{many}: {told}{more}", _WHAT_TO_DO)
+
+
+_REASON = 300
+"""So many characters of a reason are shown."""
+_WHAT_TO_DO = "Mend what the reason names, or terminate them. All of them: bide ls --held"
 
 
 def _schema(path: Path, found: SqliteStatus) -> Finding:

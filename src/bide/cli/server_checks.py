@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bide.cli.checks import MOST_DRIFT_S, Finding, size_text
+from bide.cli.checks import MOST_DRIFT_S, Finding, held_finding, size_text
 from bide.clock import SECOND
 from bide.errors import StoreError
 from bide.store.address import owner_url, require_driver
 
 if TYPE_CHECKING:
+    from bide.store.holding import HeldInstances
     from bide.store.server import ServerFacts, ServerStatus
 
 _SAFE_COMMITS = ("on", "remote_apply")
@@ -29,16 +30,20 @@ def database_server(url: str) -> list[Finding]:
 
 
 def _examine(url: str) -> Iterator[Finding]:
-    from bide.store.server import examine, status
+    from bide.store.server import examine, held, status
 
-    async def look() -> tuple[ServerFacts, ServerStatus | None]:
+    async def look() -> tuple[ServerFacts, ServerStatus | None, HeldInstances | None]:
         facts = await examine(url)
-        may_read = not any(right.startswith("SELECT") for right in facts.missing_rights)
-        return facts, await status(url) if may_read and facts.has_session else None
+        if not facts.has_session or any(right.startswith("SELECT") for right in facts.missing_rights):
+            return facts, None, None
+        found = await status(url)
+        return facts, found, await held(url) if found.schema == found.newest_schema else None
 
-    facts, found = asyncio.run(look())
+    facts, found, held_now = asyncio.run(look())
     if found is not None:
         yield _schema(url, found)
+    if held_now is not None:
+        yield held_finding(held_now)
     yield _pooler(facts)
     yield from _durability(facts)
     yield _rights(facts)

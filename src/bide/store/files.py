@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from bide.errors import SchemaTooNewError, StoreError, StoreInUseError
 from bide.store import file_access
+from bide.store.holding import HeldInstances, count_query, first_query, held_instances, newest_query
+from bide.store.listing import SQLITE
 
 
 class SqliteStatus(Struct, frozen=True):
@@ -39,6 +41,18 @@ def status(path: Path) -> SqliteStatus:
     files = (path, path.with_name(f"{path.name}-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
     return SqliteStatus(schema, len(_migrations()), size, _owner(path))
+
+
+def held(path: Path) -> HeldInstances:
+    """Which instances are held. The database must be up to date. Raises `StoreError` if it cannot be read."""
+    db = _look_at(path)
+    try:
+        queries = (count_query(SQLITE), first_query(SQLITE), newest_query(SQLITE))
+        return held_instances(*(db.execute(*query).fetchall() for query in queries))
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}.") from error
+    finally:
+        db.close()
 
 
 def migrate(path: Path) -> tuple[int, int]:

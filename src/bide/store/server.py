@@ -13,6 +13,8 @@ from bide.clock import SystemClock, Timestamp
 from bide.store import postgres_schema
 from bide.store.address import safe_url
 from bide.store.connecting import ERRORS, check_server, connect, has_session, server_version, unusable
+from bide.store.holding import HeldInstances, count_query, first_query, held_instances, newest_query
+from bide.store.listing import POSTGRES, numbered
 from bide.store.postgres_schema import SCHEMA
 from bide.store.rows import presences
 
@@ -95,6 +97,21 @@ async def examine(url: str) -> ServerFacts:
         commits, fsync, pages = await connection.fetchrow(_DURABILITY) or ("", "", "")
         missing = tuple(row[0] for row in await connection.fetch(_RIGHTS, SCHEMA, _NOT_NEEDED))
         return ServerFacts(commits, fsync, pages, ahead, await has_session(connection, url, _NAME), missing)
+
+
+async def held(url: str) -> HeldInstances:
+    """Which instances are held. The database must be up to date. Raises `StoreError` if it cannot be used."""
+    async with _connected(url) as connection:
+        await connection.execute(f"SET search_path TO {SCHEMA}")
+
+        async def answer(query: str, values: list[Any]) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in await connection.fetch(numbered(query), *values)]
+
+        return held_instances(
+            await answer(*count_query(POSTGRES)),
+            await answer(*first_query(POSTGRES)),
+            await answer(*newest_query(POSTGRES)),
+        )
 
 
 async def migrate(url: str) -> tuple[int, int]:
