@@ -51,7 +51,7 @@ def database() -> Path:
 def in_use(database: Path) -> Iterator[Path]:
     held = lock(database)
     yield database
-    os.close(held)
+    held.close()
 
 
 def run(*arguments: str, exit_code: int = 0) -> Result:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from bide.errors import DataRefusedError, SchemaTooNewError, StoreError, StoreInUseError
+from bide.errors import DataRefusedError, LeaseLostError, SchemaTooNewError, StoreError, StoreInUseError
 from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
-from bide.instance import PARTITIONS, RuntimeStatus
+from bide.instance import PARTITIONS, RuntimeStatus, partition_of
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store import listing
 from bide.store.files import backup, migrate, status
@@ -88,6 +88,82 @@ def test_a_refused_store_leaves_the_lock_to_its_owner(path: Path) -> None:
                 await SqliteStore(path).open()
 
     opened(path, question)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there the name is locked, and the fence does the rest")
+def test_the_lock_is_of_the_file_and_not_of_a_name(path: Path, tmp_path: Path) -> None:
+    """A link to the file leads to it, and a lock file that somebody took for a stale one takes no lock away."""
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(StoreInUseError, match=rf"link\.db is in use by process {holder.pid}\."):
+            opened(link, nothing)
+        assert status(link).in_use_by == holder.pid
+        path.with_name("hub.db.lock").unlink()
+        for name in (path, link):
+            with pytest.raises(StoreInUseError, match="in use by process unknown"):
+                opened(name, nothing)
+            path.with_name("hub.db.lock").unlink()
+            assert status(name).in_use_by == 0
+        holder.kill()
+    opened(link, nothing)
+    assert status(path).in_use_by is None
+
+
+def test_a_store_of_the_same_process_is_refused_through_a_link_too(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+
+    async def question(store: SqliteStore) -> None:
+        path.with_name("hub.db.lock").unlink()
+        with pytest.raises(StoreInUseError, match=f"process {os.getpid()}"):
+            await SqliteStore(link).open()
+        assert status(link).in_use_by == os.getpid()
+        # POSIX ends a process's locks on a file with any handle of it. SQLite's own would be gone, and whoever
+        # looks at the database would take the log away as that of a process that has ended.
+        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", LOOKER, str(path)], check=True)
+        assert path.with_name("hub.db-wal").exists()
+
+    opened(path, question)
+
+
+LOOKER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("SELECT count(*) FROM instances").fetchall()
+db.close()
+"""
+
+
+def test_a_file_with_two_names_is_refused(path: Path, tmp_path: Path) -> None:
+    """SQLite would keep a log beside each of them."""
+    opened(path, nothing)
+    other = tmp_path / "other.db"
+    other.hardlink_to(path)
+    for name in (path, other):
+        with pytest.raises(StoreError, match=r"has 2 names \(hard links\)"):
+            opened(name, nothing)
+    other.unlink()
+    opened(path, nothing)
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+def test_the_fence_is_in_the_file_and_not_in_memory(path: Path, writer_thread: bool) -> None:
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a", "b")
+        execute(path, f"UPDATE partitions SET epoch = epoch + 1 WHERE partition = {partition_of('a')}")
+        with pytest.raises(LeaseLostError):
+            await put(store, epochs, instances={"a": instance("a", name="lost")})
+        del epochs[partition_of("a")]
+        await put(store, epochs, "b")
+        assert (await store.rows(["a"]))[0].name != "lost"
+
+    opened(path, question, writer_thread=writer_thread)
 
 
 def test_leases_of_a_process_that_is_gone_are_free(path: Path) -> None:

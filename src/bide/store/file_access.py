@@ -6,6 +6,7 @@ Windows has no modes and owners of this kind. Who may read a file there is decid
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
@@ -19,13 +20,19 @@ _DIRECTORIES = find_spec("fcntl") is not None
 """Whether a directory can be opened, and so be locked and synced."""
 _LOCKED_BYTE = 2**30
 """Windows keeps others from reading what is locked, so the locked byte lies far behind what the file says."""
+_DATABASE_BYTE = 2**30 + 1024
+"""In the page of a SQLite database that has no content, and behind the bytes that SQLite itself locks there."""
 
 
 class _Fcntl(Protocol):
     LOCK_EX: int
     LOCK_NB: int
 
+    F_WRLCK: int
+
     def flock(self, handle: int, operation: int, /) -> None: ...
+
+    def fcntl(self, handle: int, command: int, argument: bytes, /) -> bytes: ...
 
 
 class _Msvcrt(Protocol):
@@ -42,6 +49,19 @@ def lock(handle: int) -> bool:
     """
     try:
         _lock(handle, wait=False)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def lock_database(handle: int) -> bool:
+    """As `lock`, for an open SQLite database: whatever its name, and whatever SQLite itself locks in it.
+
+    Systems with POSIX's locks only (macOS) have no such lock: there it is True, and the database's name is all that
+    can be locked. Raises `OSError`.
+    """
+    try:
+        _lock_database(handle)
     except (BlockingIOError, PermissionError):
         return False
     return True
@@ -89,9 +109,16 @@ def _opened(path: Path, flags: int) -> Generator[int, None, None]:
 
 if _DIRECTORIES:
     _fcntl = cast("_Fcntl", import_module("fcntl"))
+    _OFD_SETLK: int | None = getattr(_fcntl, "F_OFD_SETLK", None)
+    """The lock of an open file, as Linux has it: not, as POSIX's, of a process, which loses it with any handle."""
 
     def _lock(handle: int, wait: bool) -> None:
         _fcntl.flock(handle, _fcntl.LOCK_EX if wait else _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+
+    def _lock_database(handle: int) -> None:
+        if _OFD_SETLK is not None:
+            wanted = struct.pack("hhqqi0q", _fcntl.F_WRLCK, os.SEEK_SET, _DATABASE_BYTE, 1, 0)
+            _fcntl.fcntl(handle, _OFD_SETLK, wanted)
 
     def _lasting(path: Path) -> AbstractContextManager[int]:
         """What is locked is the directory: it stays when the file is replaced, and no one else has to make it."""
@@ -101,7 +128,13 @@ else:
     _msvcrt = cast("_Msvcrt", import_module("msvcrt"))
 
     def _lock(handle: int, wait: bool) -> None:
-        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+        _lock_byte(handle, _LOCKED_BYTE, wait)
+
+    def _lock_database(handle: int) -> None:
+        _lock_byte(handle, _DATABASE_BYTE, wait=False)
+
+    def _lock_byte(handle: int, byte: int, wait: bool) -> None:
+        os.lseek(handle, byte, os.SEEK_SET)
         try:
             _msvcrt.locking(handle, _msvcrt.LK_LOCK if wait else _msvcrt.LK_NBLCK, 1)
         finally:

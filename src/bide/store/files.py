@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -72,7 +75,7 @@ def migrate(path: Path) -> tuple[int, int]:
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be migrated: {error}.") from error
     finally:
-        os.close(held)
+        held.close()
 
 
 def backup(path: Path, to: Path) -> None:
@@ -110,16 +113,22 @@ def _look_at(path: Path) -> sqlite3.Connection:
 
 
 def _owner(path: Path) -> int | None:
-    """The process that has the lock, or None."""
+    """The process that has the database, 0 if it has not said which it is, or None."""
+    if _identity(path.stat()) in _had:  # to open and close it here would end SQLite's own locks on it
+        return os.getpid()
+    with suppress(FileNotFoundError), _opened(_lock_path(path)) as handle:
+        if not file_access.lock(handle):
+            said = os.read(handle, 32).strip()
+            return int(said) if said.isdigit() else 0
+    with _opened(path) as handle:
+        return None if file_access.lock_database(handle) else 0
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[int, None, None]:
+    handle = os.open(path, os.O_RDWR)
     try:
-        handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR)
-    except FileNotFoundError:
-        return None
-    try:
-        if file_access.lock(handle):
-            return None
-        said = os.read(handle, 32).strip()
-        return int(said) if said.isdigit() else 0
+        yield handle
     finally:
         os.close(handle)
 
@@ -129,24 +138,89 @@ def _migrations() -> list[Traversable]:
     return sorted(scripts, key=lambda script: script.name)
 
 
-def lock(path: Path) -> int:
-    """Lock the file for this process. The system lets go of it when the process ends, however it ends."""
-    lock_path = path.with_name(path.name + ".lock")
+_Identity: TypeAlias = tuple[int, int]
+
+_had = set[_Identity]()
+"""Which databases this process has. None of them is opened a second time: POSIX ends all locks of a process on a
+file when it closes any handle of that file, and so SQLite's, too."""
+
+
+class DatabaseLock:
+    """A database file that this process has for itself, under whatever name it is asked for.
+
+    The system lets go of it when the process ends, however it ends. Close SQLite's connections before it.
+    """
+
+    def __init__(self, file: int, name: int) -> None:
+        """`file` is the database, `name` the file beside it that says who has it; both are open and locked."""
+        self._handles = (file, name)
+        self._identity = _identity(os.fstat(file))
+        _had.add(self._identity)
+
+    def close(self) -> None:
+        """Let others have it."""
+        _had.discard(self._identity)
+        for handle in self._handles:
+            os.close(handle)
+
+
+def lock(path: Path) -> DatabaseLock:
+    """Have a database file, which is made if there is none, for this process alone.
+
+    The lock is on the file itself, so neither a link nor a lost file beside it lets a second process in. Where the
+    system has no such lock, the one beside the file counts, and the fence in each transaction. Raises
+    `StoreInUseError`, and `StoreError` if the file cannot be had.
+    """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # payloads are nobody else's business
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        with suppress(FileNotFoundError):
+            _check_names(path)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # payloads are nobody else's business
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
-    if not file_access.lock(lock):
-        owner = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise StoreInUseError(
-            f"{path} is in use by process {owner}. One process owns a SQLite database: stop that one, "
-            "or use another file."
+    handles = [file]
+    try:
+        name = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT, 0o600)
+        handles.append(name)
+        if not (file_access.lock(name) and file_access.lock_database(file)):
+            raise _in_use(path, os.read(name, 32).decode(errors="replace").strip())
+        os.ftruncate(name, 0)
+        os.write(name, f"{os.getpid()}\n".encode())
+        return DatabaseLock(file, name)
+    except BaseException as error:
+        for handle in handles:
+            os.close(handle)
+        if isinstance(error, OSError):
+            raise StoreError(f"{path} cannot be locked: {error.strerror}") from error
+        raise
+
+
+def _check_names(path: Path) -> None:
+    """Raises `StoreInUseError` if this process has the file, and `StoreError` if it has several names."""
+    found = path.stat()
+    if _identity(found) in _had:
+        raise _in_use(path, str(os.getpid()))
+    if found.st_nlink > 1:
+        raise StoreError(
+            f"{path} has {found.st_nlink} names (hard links). SQLite keeps a log beside each name, and what is in "
+            "one would be missing under the other. Remove the others; copies are made with: bide db backup"
         )
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    return lock
+
+
+def _in_use(path: Path, owner: str) -> StoreInUseError:
+    return StoreInUseError(
+        f"{path} is in use by process {owner or 'unknown'}. One process owns a SQLite database: stop that one, "
+        "or use another file."
+    )
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino
+
+
+def _lock_path(path: Path) -> Path:
+    """Beside the file itself, as SQLite's own files are, and not beside a link to it."""
+    real = path.resolve()
+    return real.with_name(f"{real.name}.lock")
 
 
 def connect(path: Path) -> sqlite3.Connection:

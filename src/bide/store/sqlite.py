@@ -2,8 +2,8 @@
 
 WAL with `synchronous=FULL`: a commit that returned survives power loss. One connection writes, and it alone
 checkpoints. Reads of single instances have a connection of their own; lists have another, and a thread, so that no
-list holds up a step. The process that opened the file holds a lock beside it
-(`<file>.lock`) until it ends, however it ends.
+list holds up a step. The process that opened the file holds a lock on it, and says who it is in a file beside it
+(`<file>.lock`), until it ends, however it ends.
 
 Every verb is a plain function over a connection. With `writer_thread`, commits run in one thread of their own and
 overlap with the next step; otherwise they run where they are called. See docs/performance.md for both.
@@ -12,7 +12,6 @@ overlap with the next step; otherwise they run where they are called. See docs/p
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,7 @@ from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_o
 from bide.presence import REMEMBERED, Presence
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store import listing
-from bide.store.files import connect, hub_secret, lock, migrate_schema
+from bide.store.files import DatabaseLock, connect, hub_secret, lock, migrate_schema
 from bide.store.listing import SQLITE
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 from bide.store.recent import Recent
@@ -185,13 +184,15 @@ class SqliteStore:
     def __init__(self, path: Path, *, writer_thread: bool = False) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "bide-writer") if writer_thread else None
-        self._lock: int | None = None
+        self._lock: DatabaseLock | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._lister: sqlite3.Connection | None = None
         self._list_thread = ThreadPoolExecutor(1, "bide-lists")
         self._epochs: dict[int, int] = {}
-        """As the table has them, or newer if a commit failed. Used inside transactions only, one at a time."""
+        """As the table has them at `_written`, or newer if a commit failed. Used inside transactions only."""
+        self._written = -1
+        """What SQLite counts up when another connection than the writer has written."""
         self._recent = Recent(_RECENT)
 
     # --- opening
@@ -204,7 +205,6 @@ class SqliteStore:
             _transaction(self._writer, _put_partitions)
             # The lock says that no other process lives: whoever has a lease was killed, and the lease is over.
             self._writer.execute("UPDATE partitions SET lease_until = -1 WHERE owner IS NOT NULL")
-            self._epochs = dict(self._writer.execute("SELECT partition, epoch FROM partitions").fetchall())
             self._reader, self._lister = _reader(self._path), _reader(self._path)
         except sqlite3.Error as error:
             await self.close()
@@ -222,7 +222,7 @@ class SqliteStore:
                 connection.close()
         self._lister = self._reader = self._writer = None
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     async def secret(self) -> bytes:
@@ -331,7 +331,7 @@ class SqliteStore:
 
     async def commit(self, batch: Batch) -> list[int]:
         def commit(db: sqlite3.Connection) -> list[int]:
-            self._check_fence(batch.epochs)
+            self._check_fence(db, batch.epochs)
             return _commit(db, batch)
 
         try:
@@ -342,7 +342,13 @@ class SqliteStore:
         self._recent.note(batch)
         return ids
 
-    def _check_fence(self, epochs: Mapping[int, int]) -> None:
+    def _check_fence(self, db: sqlite3.Connection, epochs: Mapping[int, int]) -> None:
+        """Raises `LeaseLostError`. Within the transaction SQLite tells whether anybody else has written before it;
+        if so, the table is read again, and what was remembered of it does not count (G6)."""
+        (written,) = db.execute("PRAGMA data_version").fetchone()
+        if written != self._written:
+            self._epochs = dict(db.execute("SELECT partition, epoch FROM partitions").fetchall())
+            self._written = written
         present = self._epochs
         for partition, epoch in epochs.items():
             if present[partition] != epoch:
