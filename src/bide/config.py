@@ -75,6 +75,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     """All headers of a request together, with its first line."""
     header_timeout_s: Seconds = 10.0
     """How long a caller may take to send a request's headers."""
+    answer_timeout_s: Seconds = 15.0
+    """How long a caller may take to take 16 KiB of its answer, or what is left of it. Otherwise it is cut off."""
+    max_connections: Count = 10_000
+    """How many connections may be open at once, as far as the process may have so many files open. `/healthz` and
+    `/readyz` are answered beyond that."""
+    max_unsent_bytes: Count = 67_108_864
+    """How many bytes of answers may wait for all callers together. Beyond that, those who take nothing are cut off
+    at once."""
     max_wait_s: Annotated[float, Meta(ge=0)] = 600.0
     """How long a request may wait for a result. A longer wait holds connections that proxies have long cut."""
     max_streams: Count = 200

@@ -13,7 +13,7 @@ than a path, methods beyond RFC 9110's and PATCH, codings other than `chunked`, 
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from collections.abc import Callable
 
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH"})
 _LINE = re.compile(rb"([!-~]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n")
@@ -39,89 +39,53 @@ class RefusedError(Exception):
         self.status = status
 
 
-class _Expects(Enum):
-    """What comes next."""
-
-    HEAD = auto()
-    BODY = auto()
-    CHUNK_SIZE = auto()
-    CHUNK = auto()
-    CHUNK_END = auto()
-    TRAILERS = auto()
-    NOTHING = auto()
-    """The last request has said that it is the last."""
-
-
 class Framing:
     """What has come on one connection and is not handed on yet."""
 
-    __slots__ = ("_expects", "_held", "_is_last", "_left", "_most", "_searched", "_websockets", "path")
+    __slots__ = ("_is_last", "_left", "_most", "_next", "_searched", "_websockets", "held", "in_message", "path")
 
     def __init__(self, most: int, *, websockets: bool = False) -> None:
         """`most`: bytes of a head, and of trailers. `websockets`: whether a request may become one."""
         self._most = most
         self._websockets = websockets
-        self._held = bytearray()
+        self.held = bytearray()
+        """What is not handed on."""
         self._searched = 0
-        self._expects = _Expects.HEAD
+        self._next: Callable[[], bytes | None] = self._read_head
+        """Reads what comes next: the piece, or None if it has not come yet."""
         self._left = 0
         """Bytes of the body, or of its present chunk, that are to come."""
         self._is_last = False
+        self.in_message = False
+        """Whether a head was read, and the end of its message was not."""
         self.path = b""
         """Of the last head that was read, without the query."""
 
-    @property
-    def in_message(self) -> bool:
-        """Whether a head was read, and the end of its message was not."""
-        return self._expects not in (_Expects.HEAD, _Expects.NOTHING)
-
-    @property
-    def held(self) -> int:
-        """How many bytes are not handed on."""
-        return len(self._held)
-
     def feed(self, data: bytes) -> None:
-        """These bytes have come."""
-        if self._expects is not _Expects.NOTHING:
-            self._held += data
+        """These bytes have come. What comes behind a last request is dropped."""
+        if self.in_message or not self._is_last:
+            self.held += data
 
     def read(self) -> bytes:
         """What can be handed on, up to the end of the present message. Raises `RefusedError`."""
-        begun = self._read()
-        if begun is None:
-            return b""
+        begun = self._next()
+        if begun is None or not self.in_message:
+            return begun or b""
         pieces = [begun]
-        while self.in_message and (piece := self._read()) is not None:
+        while self.in_message and (piece := self._next()) is not None:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _read(self) -> bytes | None:
-        """The next piece; None if it has not come yet."""
-        match self._expects:
-            case _Expects.HEAD:
-                return self._read_head()
-            case _Expects.BODY | _Expects.CHUNK:
-                return self._read_data()
-            case _Expects.CHUNK_SIZE:
-                return self._read_chunk_size()
-            case _Expects.CHUNK_END:
-                return self._read_chunk_end()
-            case _Expects.TRAILERS:
-                return self._read_trailers()
-            case _Expects.NOTHING:
-                self._held.clear()
-                return None
-
     def _read_head(self) -> bytes | None:
-        while self._held.startswith(b"\r\n"):  # an empty line before a request is none
-            del self._held[:2]
+        while self.held.startswith(b"\r\n"):  # an empty line before a request is none
+            del self.held[:2]
             self._searched = 0
         searched = self._searched
         head = self._section()
         if head is None:
             # What is no request is not waited for: HTTP/0.9 has nothing after its line.
-            if self._held.find(b"\r\n", max(0, searched - 1)) == self._held.find(b"\r\n") >= 0:
-                _line(self._held)
+            if self.held.find(b"\r\n", max(0, searched - 1)) == self.held.find(b"\r\n") >= 0:
+                _line(self.held)
             return None
         return self._judge(head)
 
@@ -138,13 +102,11 @@ class Framing:
         if hosts > 1 or (not hosts and minor == b"1"):
             raise RefusedError(400, "A request should have one Host header.")
         self._expect(told.get(b"content-length"), told.get(b"transfer-encoding"), minor)
-        self._is_last = minor == b"0" or any(
-            option.strip().lower() == b"close"
-            for value in told.get(b"connection", ())
-            for option in value.split(b",")
-        )
+        self._is_last = minor == b"0"
+        for value in told.get(b"connection", ()):
+            self._is_last |= b"close" in [option.strip().lower() for option in value.split(b",")]
         self.path = target.partition(b"?")[0]
-        if self._expects is _Expects.HEAD:
+        if not self.in_message:
             self._end()
         upgrades = told.get(b"upgrade")
         if upgrades and not (self._websockets and line[1] == b"GET" and upgrades == [b"websocket"]):
@@ -157,55 +119,59 @@ class Framing:
                 raise RefusedError(400, "A body has one Content-Length, or one Transfer-Encoding in HTTP/1.1.")
             if codings[0].lower() != b"chunked":
                 raise RefusedError(501, "The only Transfer-Encoding that is known here is chunked.")
-            self._expects = _Expects.CHUNK_SIZE
+            self.in_message, self._next = True, self._read_chunk_size
         elif lengths is not None:
             if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
                 raise RefusedError(400, "A body has one Content-Length, which is a number.")
             self._left = int(lengths[0])
-            self._expects = _Expects.BODY if self._left else _Expects.HEAD
-        else:
-            self._expects = _Expects.HEAD
+            self.in_message, self._next = self._left > 0, self._read_body
 
-    def _read_data(self) -> bytes | None:
-        piece = bytes(self._held[: self._left])
-        if not piece:
-            return None
-        del self._held[: self._left]
-        self._left -= len(piece)
-        if not self._left and self._expects is _Expects.CHUNK:
-            self._expects = _Expects.CHUNK_END
-        elif not self._left:
+    def _read_body(self) -> bytes | None:
+        piece = self._data()
+        if not self._left:
             self._end()
         return piece
 
+    def _read_chunk(self) -> bytes | None:
+        piece = self._data()
+        if not self._left:
+            self._next = self._read_chunk_end
+        return piece
+
+    def _data(self) -> bytes | None:
+        piece = bytes(self.held[: self._left])
+        del self.held[: self._left]
+        self._left -= len(piece)
+        return piece or None
+
     def _read_chunk_size(self) -> bytes | None:
-        end = self._held.find(b"\r\n", 0, _MOST_LINE)
-        found = _CHUNK.fullmatch(self._held, 0, end) if end >= 0 else None
-        if end < 0 and len(self._held) < _MOST_LINE and b"\n" not in self._held:
+        end = self.held.find(b"\r\n", 0, _MOST_LINE)
+        found = _CHUNK.fullmatch(self.held, 0, end) if end >= 0 else None
+        if end < 0 and len(self.held) < _MOST_LINE and b"\n" not in self.held:
             return None
         if found is None:
             raise RefusedError(400, "The size of a chunk cannot be read.")
         self._left = int(bytes(found[1]), 16)
-        del found, self._held[: end + 2]
+        del found, self.held[: end + 2]
         if not self._left:
-            self._expects = _Expects.TRAILERS
+            self._next = self._read_trailers
             return b""
-        self._expects = _Expects.CHUNK
+        self._next = self._read_chunk
         return b"%x\r\n" % self._left
 
     def _read_chunk_end(self) -> bytes | None:
-        end = bytes(self._held[:2])
+        end = bytes(self.held[:2])
         if not b"\r\n".startswith(end):
             raise RefusedError(400, "A chunk is not as long as it says.")
         if len(end) < 2:
             return None
-        del self._held[:2]
-        self._expects = _Expects.CHUNK_SIZE
+        del self.held[:2]
+        self._next = self._read_chunk_size
         return end
 
     def _read_trailers(self) -> bytes | None:
-        if self._held.startswith(b"\r\n"):
-            del self._held[:2]
+        if self.held.startswith(b"\r\n"):
+            del self.held[:2]
             self._searched = 0
         else:
             trailers = self._section()
@@ -218,20 +184,22 @@ class Framing:
 
     def _end(self) -> None:
         """The message is whole."""
-        self._expects = _Expects.NOTHING if self._is_last else _Expects.HEAD
+        self.in_message, self._next = False, self._read_head
+        if self._is_last:
+            self.held.clear()
 
     def _section(self) -> bytes | None:
         """All up to an empty line; None if that has not come."""
-        end = self._held.find(b"\r\n\r\n", max(0, self._searched - 3))
-        size = len(self._held) if end < 0 else end + 4
+        end = self.held.find(b"\r\n\r\n", max(0, self._searched - 3))
+        size = len(self.held) if end < 0 else end + 4
         if size > self._most:
             raise RefusedError(431, f"The request has more than {self._most} bytes of headers.")
         if end >= 0:
-            section = bytes(self._held[:size])
-            del self._held[:size]
+            section = bytes(self.held[:size])
+            del self.held[:size]
             self._searched = 0
             return section
-        if _BARE.search(self._held, max(0, self._searched - 1)):
+        if _BARE.search(self.held, max(0, self._searched - 1)):
             raise RefusedError(400, "Lines end with CR LF.")
         self._searched = size
         return None

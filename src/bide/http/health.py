@@ -11,6 +11,9 @@ from bide.http.answers import json_answer
 from bide.http.endpoint import Services
 from bide.http.shapes import Health
 
+PATHS = frozenset({b"/healthz", b"/readyz"})
+"""For these there is room when there is none for anything else."""
+
 
 async def healthz(request: Request) -> Response:
     """The process lives."""

@@ -1,4 +1,5 @@
-"""Connections that cannot hold the server: who sends a request's head slowly, or without end, is cut off.
+"""Connections that cannot hold the server: who sends a request's head slowly, or without end, is cut off, and so is
+who does not take an answer (with all others in view: `http/connections.py`).
 
 uvicorn reads the requests, and waits for a head as long as it takes. So its two protocols, one for each parser, are
 watched here (`protocol_httptools.py`, `protocol_h11.py`): what comes in is judged first (`http/framing.py`), then
@@ -9,6 +10,7 @@ for what, is judged where all requests are (`http/guard.py`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -18,9 +20,14 @@ from starlette.types import ASGIApp
 
 from bide.config import Settings
 from bide.http.answers import refusal
+from bide.http.connections import Connections
 from bide.http.framing import Framing, RefusedError
+from bide.http.health import PATHS
 
 _CLOSE = {"Connection": "close"}
+_FULL = "The server has as many connections as it takes (max_connections)."
+_LEAST_TAKEN = 16_384
+"""Bytes of an answer that a caller has to take in `Settings.answer_timeout_s`, or all that are left."""
 _MOST_HELD = 65_536
 """Bytes behind the present request. Whoever sends more is not listened to until it is answered."""
 
@@ -33,6 +40,7 @@ class ServerConfig(uvicorn.Config):
         options.setdefault("http", f"bide.http.protocol_{parser}:WatchedProtocol")
         super().__init__(app, h11_max_incomplete_event_size=settings.max_header_bytes, **options)
         self.settings = settings
+        self.connections = Connections(settings)
 
 
 class _Cycle(Protocol):
@@ -41,6 +49,7 @@ class _Cycle(Protocol):
     response_started: bool
     response_complete: bool
     transport: asyncio.Transport
+    keep_alive: bool
 
 
 class _Flow(Protocol):
@@ -85,6 +94,8 @@ class JoinedWrites(asyncio.Transport):
         super().__init__()
         self._connection = connection
         self._held = b""
+        self.written = 0
+        """Bytes, ever."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._held:
@@ -101,6 +112,7 @@ class JoinedWrites(asyncio.Transport):
     def _let_out(self, data: bytes) -> None:
         self._held = b""
         if not self.is_closing():  # uvloop raises an error for each write after the end
+            self.written += len(data)
             self._connection.transport.write(data)
 
     def close(self) -> None:
@@ -124,9 +136,24 @@ class Watch:
         self._settings = config.settings
         self._framing = Framing(config.settings.max_header_bytes, websockets=config.ws_protocol_class is not None)
         self._answers = JoinedWrites(connection)
+        self._connections = config.connections
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._is_spare = False
+        """Whether it is there to ask how the server is, and for nothing else."""
+        self.quiet = 0
+        """For how many looks it has been the caller's turn."""
+        self._stuck = 0
+        """For how many looks too little of an answer has been taken."""
+        self._counted = 0
+        """What was taken when something moved last."""
+        self._seen: object = None
+        """The request at the last look."""
         self._wait()
+
+    def opened(self) -> None:
+        """The connection is there."""
+        self._is_spare = not self._connections.opened(self, self._connection.loop)
 
     def receive(self, data: bytes) -> None:
         """These bytes have come."""
@@ -137,7 +164,7 @@ class Watch:
 
     def go_on(self) -> None:
         """Hand on what has come, as far as it is its turn."""
-        while self._may_go_on:
+        while self._framing.held and self._may_go_on:
             begins = not self._framing.in_message
             try:
                 piece = self._framing.read()
@@ -148,15 +175,57 @@ class Watch:
                 break
             if begins:
                 self._rest()
+                if self._is_spare and self._framing.path not in PATHS:
+                    self._refuse(503, _FULL, {"Retry-After": "5"})
+                    return
             before = self._connection.cycle
             self._connection.parse(piece)
             cycle = self._connection.cycle
             if cycle is not None and cycle is not before:
                 cycle.transport = self._answers
+                cycle.keep_alive = cycle.keep_alive and not self._is_spare
         if self._is_answering:
             self._rest()
-        if self._framing.held > _MOST_HELD and not self._may_go_on:
+        if len(self._framing.held) > _MOST_HELD and not self._may_go_on:
             self._connection.flow.pause_reading()
+
+    def paused(self) -> None:
+        """More of an answer waits than the system takes at once."""
+        self._connections.is_slow(self, self._connection.loop)
+
+    def resumed(self) -> None:
+        """It is taken."""
+        self._connections.is_fast(self)
+        self._connection.flow.resume_reading()
+        self.go_on()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that the caller has not taken."""
+        return self._connection.transport.get_write_buffer_size()
+
+    @property
+    def taken(self) -> int:
+        """Bytes of answers that the caller has taken, ever."""
+        return self._answers.written - self.unsent
+
+    def look(self) -> int:
+        """Look at what the caller has taken. For how many looks that has been too little."""
+        unsent, cycle = self.unsent, self._connection.cycle
+        taken = self._answers.written - unsent
+        if not unsent or taken - self._counted >= _LEAST_TAKEN:
+            self._counted, self._stuck = taken, 0
+        else:
+            self._stuck += 1
+        is_ours = self._is_answering and not unsent
+        self.quiet = 0 if is_ours or cycle is not self._seen else self.quiet + 1
+        self._seen = cycle
+        return self._stuck
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self.stop()
+        self._connection.transport.abort()
 
     def flush(self) -> None:
         """Let out what waits of an answer."""
@@ -176,6 +245,7 @@ class Watch:
         """The connection is closed, or somebody else's."""
         self._stopped = True
         self._rest()
+        self._connections.closed(self)
 
     @property
     def _may_go_on(self) -> bool:
@@ -207,7 +277,7 @@ class Watch:
             seconds = f"{self._settings.header_timeout_s:g} s"
             self._refuse(408, f"The request's headers did not arrive within {seconds}.")
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str, headers: Mapping[str, str] = {}) -> None:
         """Close the connection, and say why, unless that would land in the midst of an answer."""
         self._stopped = True
         self._rest()
@@ -216,7 +286,7 @@ class Watch:
             return
         cycle = self._connection.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
-            answer = refusal(status, message, _CLOSE)
+            answer = refusal(status, message, {**_CLOSE, **headers})
             lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
             lines += [name + b": " + value for name, value in answer.raw_headers]
             transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))

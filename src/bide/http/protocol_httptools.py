@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,6 +23,10 @@ class WatchedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.watch = Watch(self, config)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
+        self.watch.opened()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.stop()
         super().connection_lost(exc)
@@ -41,10 +45,13 @@ class WatchedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self.watch.refuse_garbage()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.watch.paused()
+
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.flow.resume_reading()
-        self.watch.go_on()
+        self.watch.resumed()
 
     def on_response_complete(self) -> None:
         self.watch.flush()

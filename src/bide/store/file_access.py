@@ -42,6 +42,34 @@ class _Msvcrt(Protocol):
     def locking(self, handle: int, mode: int, size: int, /) -> None: ...
 
 
+class _Resource(Protocol):
+    RLIMIT_NOFILE: int
+    RLIM_INFINITY: int
+
+    def getrlimit(self, resource: int, /) -> tuple[int, int]: ...
+
+    def setrlimit(self, resource: int, limits: tuple[int, int], /) -> None: ...
+
+
+def allow_descriptors(wanted: int) -> int | None:
+    """How many files and connections this process may have open, once it has asked for as many as are wanted.
+
+    None: the system has no such limit, or does not tell.
+    """
+    if find_spec("resource") is None:
+        return None
+    resource = cast("_Resource", import_module("resource"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if more > soft:
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            return more
+    return soft
+
+
 def lock(handle: int) -> bool:
     """Lock an open file for whoever has this handle, or return False if another handle has it.
 
