@@ -10,12 +10,14 @@ with what history has, byte by byte, in another process.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from inspect import signature
+from itertools import accumulate
 from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast, get_args
 
 import msgspec
@@ -218,16 +220,45 @@ def encode(value: object) -> Raw:
         return NULL
     kind = type(value)
     if kind is Raw:
+        _check_depth(bytes(cast("Raw", value)))
         return cast("Raw", value)
     try:
         text = _encode(value)
         if kind not in _UNCHANGED:
             _refuse_changed(value, text)
+            _check_depth(text)
         return Raw(text)
     except BaseException as error:  # user code: it may raise anything
         if from_outside(error):
             raise
         raise PayloadError(f"A {kind.__qualname__} cannot be sent as JSON: {_said(error)}") from error
+
+
+MAX_DEPTH = 200
+"""How many lists and objects within each other a value has at most: so it can be read wherever it is needed."""
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""What each bracket adds to the depth, as signed bytes."""
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+
+
+def skeleton_of(text: bytes) -> bytes:
+    """JSON without its strings."""
+    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def is_deeper(skeleton: bytes, most: int) -> bool:
+    """Whether there are more than so many lists and objects within each other."""
+    if skeleton.count(b"[") + skeleton.count(b"{") <= most:
+        return False
+    steps = array("b", skeleton.translate(_STEPS, _NO_BRACKETS))
+    return max(accumulate(steps)) > most
+
+
+def _check_depth(text: bytes) -> None:
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and is_deeper(skeleton_of(text), MAX_DEPTH):
+        raise PayloadError(
+            f"A value has up to {MAX_DEPTH} lists and objects within each other; this one has more. Flatten it."
+        )
 
 
 MAX_PAYLOAD = 8 * 1_048_576

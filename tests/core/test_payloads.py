@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from bide import PayloadError
 from bide.core.registry import Signature
-from bide.payload import decoder, encode, schema
+from bide.payload import MAX_DEPTH, decoder, encode, schema
 
 
 class Colour(enum.Enum):
@@ -270,3 +270,17 @@ def test_a_parameter_with_a_default_may_be_left_out_by_whoever_reads_its_schema(
     optional, needed = (msgspec.json.decode(Signature(each, skip=0).input_schema) for each in (echo, strict))
     assert {each["type"] for each in optional["anyOf"]} == {"integer", "null"}
     assert needed["type"] == "integer"
+
+
+def test_what_is_too_deep_to_be_read_everywhere_is_refused_where_it_is_written() -> None:
+    def nested(depth: int) -> Any:
+        found: Any = 1
+        for _ in range(depth):
+            found = [found]
+        return found
+
+    assert decoder(Any)(encode(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
+    assert encode("[" * 1000), "within a text there is no depth"
+    for deeper in (nested(MAX_DEPTH + 1), Raw(b"[" * 201 + b"]" * 201)):
+        with pytest.raises(PayloadError, match="up to 200 lists and objects within each other"):
+            encode(deeper)

@@ -12,9 +12,7 @@ import asyncio
 import json
 import math
 import re
-from array import array
 from codecs import BOM_UTF8
-from itertools import accumulate
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -23,12 +21,10 @@ from starlette.requests import Request
 
 from bide.config import Settings
 from bide.history import NULL
+from bide.payload import is_deeper, skeleton_of
 
 _UNACCEPTABLE = "The body is not acceptable JSON"
 _TOO_DEEP = "The JSON is nested more than {} levels deep."
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-"""What each bracket adds to the depth, as signed bytes."""
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _EXPONENT = re.compile(rb"[eE][+0-9]")
 _FAR = re.compile(rb"[eE][+-]?0*[1-9][0-9]{2}")
 MAX_FAR_NUMBERS = 1_000
@@ -98,8 +94,8 @@ def check_json(text: bytes, max_depth: int) -> None:
     text.decode()  # msgspec counts bytes from the start of the string it is in, which helps nobody
     try:
         msgspec.json.decode(text, type=Raw)
-        skeleton = _skeleton(text)
-        if _is_deeper(skeleton, max_depth):
+        skeleton = skeleton_of(text)
+        if is_deeper(skeleton, max_depth):
             raise ValueError(_TOO_DEEP.format(max_depth))
         if len(_FAR.findall(skeleton)) > MAX_FAR_NUMBERS:
             raise ValueError(f"The body has more than {MAX_FAR_NUMBERS} numbers with an exponent of three digits.")
@@ -111,24 +107,12 @@ def check_json(text: bytes, max_depth: int) -> None:
         raise ValueError(f"{_UNACCEPTABLE}: {error}") from error
 
 
-def _skeleton(text: bytes) -> bytes:
-    """JSON without its strings."""
-    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-
-
-def _is_deeper(skeleton: bytes, max_depth: int) -> bool:
-    if skeleton.count(b"[") + skeleton.count(b"{") <= max_depth:
-        return False
-    steps = array("b", skeleton.translate(_STEPS, _NO_BRACKETS))
-    return max(accumulate(steps)) > max_depth
-
-
 def _check_content(text: bytes, skeleton: bytes) -> None:
     value = msgspec.json.decode(text)
     if any(math.isinf(float(number)) for number in _LONG_INTEGER.findall(skeleton)):
         raise ValueError(f"{_UNACCEPTABLE}: Number out of range")
     # An object that is written again has each key once, and so fewer colons than one that had a key twice.
-    if skeleton.count(b":") != _skeleton(msgspec.json.encode(value)).count(b":"):
+    if skeleton.count(b":") != skeleton_of(msgspec.json.encode(value)).count(b":"):
         if len(text) <= _SEARCHED:
             json.loads(text, object_pairs_hook=_refuse_duplicates)
         raise ValueError(f"{_UNACCEPTABLE}: an object has a key twice.")

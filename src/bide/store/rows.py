@@ -50,7 +50,7 @@ INSTANCE_COLUMNS = (
 )
 """In the order of `instance_row`."""
 _COLUMNS = INSTANCE_COLUMNS.split(", ")
-_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, AttributeError)
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, AttributeError, RecursionError)
 """What reading raises: for what is no JSON or has another form, and for a column of another type."""
 WAIT_COLUMNS = "waits.instance_id, waits.id, waits.name, since, deadline, schema, coalesce(instances.name, '')"
 AUDIT_COLUMNS = "at, verb, caller, address, reason, result, instance_id, id"
