@@ -265,15 +265,12 @@ MAX_PAYLOAD = 8 * 1_048_576
 """How many bytes one value has at most, as JSON, unless the settings say otherwise."""
 
 
-def check_size(text: Raw, most: int, what: str) -> Raw:
-    """The JSON text itself, if it has up to `most` bytes. Raises `PayloadError`."""
-    size = len(text)
-    if size > most:
-        raise PayloadError(
-            f"{what} has {size:,} bytes of JSON; up to {most:,} are possible (the setting max_payload_bytes). "
-            "Keep large data in a store of its own, and pass on where it is."
-        )
-    return text
+def too_large(text: Raw, most: int, what: str) -> PayloadError:
+    """The error for JSON text of more bytes than there may be. It is made for those only: most texts are small."""
+    return PayloadError(
+        f"{what} has {len(text):,} bytes of JSON; up to {most:,} are possible (the setting max_payload_bytes). "
+        "Keep large data in a store of its own, and pass on where it is."
+    )
 
 
 def check_text(text: object, what: str) -> str:

@@ -107,9 +107,8 @@ class _Live(Record):
 
     @property
     def readable(self) -> bool:
-        """Whether all is known that it waits for."""
-        if self.snapshot is None:
-            return True
+        """Whether all is known of what was loaded: what it waits for."""
+        assert self.snapshot is not None, "it is not in memory"
         return not any(isinstance(fact, Unreadable) for step in self.snapshot.history for fact in step.facts)
 
     def run_by(self, execution: Execution | None, work: OpenWork | None) -> None:
@@ -580,7 +579,7 @@ class Partition:
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
         live.instance = changed = replace(live.instance, updated=live.at, **changes)
-        if changed.held is None:
+        if self._held and changed.held is None:
             self._held.discard(changed.id)
         batch.instances[changed.id] = changed
         batch.epochs[live.partition] = self.epochs[live.partition]
@@ -588,16 +587,14 @@ class Partition:
     # --- ending
 
     def _complete(self, live: _Live, end: ExecutionCompleted, custom_status: Raw) -> None:
-        self._note_unawaited(live, end)
+        if end.unawaited:
+            self._changes.batch.unawaited[live.instance.id] = end.unawaited
         output = end.result if end.failure is None else encode(end.failure.message)
         self._finish(live, ended(end), output, end.failure, custom_status)
 
-    def _note_unawaited(self, live: _Live, ending: ExecutionCompleted | ContinuedAsNew) -> None:
-        if ending.unawaited:
-            self._changes.batch.unawaited[live.instance.id] = ending.unawaited
-
     def _continue(self, live: _Live, again: ContinuedAsNew) -> None:
-        self._note_unawaited(live, again)
+        if again.unawaited:
+            self._changes.batch.unawaited[live.instance.id] = again.unawaited
         instance = live.instance
         start = ExecutionStarted(instance.name, again.input, instance.parent, birth=instance.birth)
         self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
@@ -658,7 +655,7 @@ class Partition:
 
     def _leave(self, live: _Live) -> None:
         """Let go of a generation: its code, and everything it waited for."""
-        if live.readable:
+        if live.snapshot is None or live.readable:
             self._changes.drop(live.instance, live.work)
         else:
             self._changes.clear(live.instance)

@@ -273,13 +273,14 @@ class _Functions(Generic[Definition]):
         self._found.update(dict.fromkeys((name, *called), definition))
 
     def find(self, wanted: str | Function) -> Definition | None:
-        if isinstance(wanted, str):
+        if type(wanted) is not str and isinstance(wanted, str):
             wanted = plain_text(wanted, "A function's name")
         try:
-            found = self._found.get(wanted)
+            return self._found[wanted]
+        except KeyError:
+            return self._folded.get(wanted.casefold()) if isinstance(wanted, str) else None
         except Exception:  # callers may hand in anything, also what cannot be a key
             return None
-        return self._folded.get(wanted.casefold()) if found is None and isinstance(wanted, str) else found
 
     def unknown(self, wanted: str | Function, instead: str) -> FunctionNotFoundError:
         """The error for what is not here; `instead` says what it is. Raises `TypeError` for what is no function."""

@@ -75,7 +75,7 @@ from bide.history import (
 )
 from bide.instance import Wait
 from bide.interrupts import from_outside
-from bide.payload import MAX_PAYLOAD, Decode, check_size, decoder, encode, schema
+from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, schema, too_large
 from bide.retry import RetryPolicy
 
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
@@ -328,7 +328,7 @@ class Execution(Record):
     def _deliver(self, fact: Fact) -> None:
         if type(fact) is EventRaised:
             wait = self._open.get(self.work.next_wait(fact.name) or 0)
-            if isinstance(wait, _OpenWait) and self._discards_for(wait, fact):
+            if type(wait) is _OpenWait and wait.judged is not fact and self._discards_for(wait, fact):
                 return
         settled = self.work.settle(fact)
         if settled is None:
@@ -395,15 +395,15 @@ class Execution(Record):
         """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
         fault, self._fault = self._fault, None
         match raised:
+            case StopIteration(value=result) if fault is None:
+                try:
+                    ending: Fact = ExecutionCompleted(self._returned(result), unawaited=self._unawaited())
+                except PayloadError as error:
+                    ending = ExecutionCompleted(failure=failure_of(error))
             case _ if from_outside(raised):
                 raise raised
             case _ if fault is not None:
-                ending: Fact = ExecutionCompleted(failure=failure_of(fault))
-            case StopIteration(value=result):
-                try:
-                    ending = ExecutionCompleted(self._returned(result), unawaited=self._unawaited())
-                except PayloadError as error:
-                    ending = ExecutionCompleted(failure=failure_of(error))
+                ending = ExecutionCompleted(failure=failure_of(fault))
             case ContinueAsNew():
                 ending = ContinuedAsNew(raised.input_json, raised.keep_events, self._unawaited())
             case _:
@@ -414,7 +414,8 @@ class Execution(Record):
     def _returned(self, result: object) -> Raw:
         """The result as JSON. Raises `PayloadError` for what is none, and for what is not of the declared type."""
         text, wanted = encode(result), self.definition.signature.result
-        check_size(text, self.max_payload, f"The result of {self.name}")
+        if len(text) > self.max_payload:
+            raise too_large(text, self.max_payload, f"The result of {self.name}")
         if wanted is not Any:
             try:
                 decoder(wanted)(text)
@@ -425,6 +426,8 @@ class Execution(Record):
 
     def _unawaited(self) -> tuple[str, ...]:
         """In words: what is lost of what the code asked for, and it has never looked at it."""
+        if not self._open and not self._unseen:
+            return ()
         failed = [text for text, tasks in self._unseen if not _is_seen(tasks)]
         lost = [
             f"{_called(target)} was never awaited: it is given up."
@@ -686,12 +689,14 @@ class Execution(Record):
         """What is asked for, if it is not too large. Of what is in history that is not asked again: a call of its
         id was made then, or it was refused. Raises `PayloadError`."""
         if len(asked.input) > self.max_payload and (type(asked), asked.id) not in self._recorded:
-            check_size(asked.input, self.max_payload, f"{what} '{asked.name}'")
+            raise too_large(asked.input, self.max_payload, f"{what} '{asked.name}'")
         return asked
 
     def next_input(self, text: Raw) -> Raw:
         """The input of the next generation itself. Raises `PayloadError` if it is too large."""
-        return check_size(text, self.max_payload, f"The next input of {self.name}")
+        if len(text) > self.max_payload:
+            raise too_large(text, self.max_payload, f"The next input of {self.name}")
+        return text
 
     def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
@@ -701,7 +706,7 @@ class Execution(Record):
         self._asked.append(request)
         self.work.open(request)
         self._open[request.id] = target
-        if isinstance(target, _Call) and isinstance(target.task, SubOrchestration):
+        if type(target) is _Call and isinstance(target.task, SubOrchestration):
             target.task.open_id_ = request.id
 
     def _give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar, overload
-
-from msgspec.structs import replace
 
 from bide.clock import Timestamp, to_datetime
 from bide.core.failures import failure_as
 from bide.errors import TaskCancelledError
+from bide.history import Failure
 from bide.instance import check_reason
 
 T = TypeVar("T")
@@ -289,11 +289,13 @@ def with_watchers(task: Task[Any]) -> list[Task[Any]]:
 
 def cancelled(what: str) -> TaskCancelledError:
     """The error of what was given up."""
-    text = f"{what} was cancelled: it will never have a result."
-    return TaskCancelledError(text, replace(_CANCELLED, message=text))
+    failure = _given_up(what)
+    return TaskCancelledError(failure.message, failure)
 
 
-_CANCELLED = failure_as(TaskCancelledError, "")
+@lru_cache(256)
+def _given_up(what: str) -> Failure:
+    return failure_as(TaskCancelledError, f"{what} was cancelled: it will never have a result.")
 
 
 def settle(task: Task[Any], value: Any, error: Exception | None = None) -> None:

@@ -36,7 +36,7 @@ from bide.errors import (
 from bide.history import TaskCompleted, TaskFailed
 from bide.interrupts import raised_by_code
 from bide.metrics import Metrics
-from bide.payload import MAX_PAYLOAD, check_size, encode
+from bide.payload import MAX_PAYLOAD, encode, too_large
 
 log = logging.getLogger("bide.activity")
 
@@ -200,15 +200,17 @@ class ActivityRunner:
             return await self._in_slot(definition, run)
 
     async def _in_slot(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
-        async with self._slots:
-            try:
-                if definition.is_async:
+        await self._slots.acquire()  # `async with` would make two coroutines more
+        try:
+            if definition.is_async:
+                fact = await self._outcome(definition, run)
+            else:
+                async with self._threads.place():
                     fact = await self._outcome(definition, run)
-                else:
-                    async with self._threads.place():
-                        fact = await self._outcome(definition, run)
-            except PayloadError as error:
-                fact = TaskFailed(run.activity.task_id, failure_of(error))
+        except PayloadError as error:
+            fact = TaskFailed(run.activity.task_id, failure_of(error))
+        finally:
+            self._slots.release()
         return fact if fact.started_at == run.began else replace(fact, started_at=run.began)
 
     async def _outcome(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
@@ -286,7 +288,9 @@ class ActivityRunner:
     def _completed(self, definition: ActivityDefinition, run: _Run, result: object) -> TaskCompleted | TaskFailed:
         """A once-activity whose result cannot be kept was done all the same: no retry may do it again (G5)."""
         try:
-            text = check_size(encode(result), self._max_payload, f"The result of the activity '{definition.name}'")
+            text = encode(result)
+            if len(text) > self._max_payload:
+                raise too_large(text, self._max_payload, f"The result of the activity '{definition.name}'")
             return TaskCompleted(run.activity.task_id, text, run.began)
         except PayloadError as error:
             if definition.once:

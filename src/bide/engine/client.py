@@ -50,7 +50,7 @@ from bide.instance import (
     check_tags,
 )
 from bide.metrics import Metrics
-from bide.payload import check_size, check_text, decoder, encode
+from bide.payload import check_text, decoder, encode, too_large
 from bide.presence import Presence
 from bide.query import (
     NEVER,
@@ -201,7 +201,8 @@ class Client:
         reuse = check_reuse(reuse)
         definition = self._registry.orchestrator(orchestrator)
         input_json = _payload(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
-        check_size(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
+        if len(input_json) > self._worker.options.max_payload:
+            raise too_large(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
         check_input(definition, input_json)
         name, shown = definition.name, {} if tags is None else check_tags(tags)
         if instance_id is None and idempotency_key is None:
@@ -231,7 +232,7 @@ class Client:
         Raises `InstanceNotFoundError`, `InstanceFinishedError`, `MisfitError` if the open wait's type
         refuses the data (then the wait stays open), and `RequestReusedError` if the key was used for another event.
         """
-        text = check_size(_payload(data), self._worker.options.max_payload, "The data of an event")
+        text = self._event_data(data)
         request = None
         if idempotency_key is not None:
             request = self._request("event", idempotency_key, check_event_name(name).lower(), text)
@@ -243,7 +244,7 @@ class Client:
         With a `once_key`, it counts once as long as the instance exists: the same answer again changes nothing,
         another one raises `RequestReusedError`. Raises as `raise_event` does.
         """
-        text = check_size(_payload(data), self._worker.options.max_payload, "The data of an event")
+        text = self._event_data(data)
         request = None if once_key is None else RequestKey(check_text(once_key, "A key"), _digest(text))
         await self._raise(instance_id, name, text, request, "respond")
 
@@ -522,6 +523,12 @@ class Client:
         expires_at = self._clock.now() + _REMEMBERED
         digest, outlives = _digest(name.encode(), text), kind == "start"
         return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)
+
+    def _event_data(self, data: object) -> Raw:
+        text = _payload(data)
+        if len(text) > self._worker.options.max_payload:
+            raise too_large(text, self._worker.options.max_payload, "The data of an event")
+        return text
 
     def _own_id(self) -> str:
         """A new id whose instance is stepped here, where its function is, if that can be had."""
