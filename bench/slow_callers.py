@@ -147,6 +147,7 @@ async def unread(port: int, pid: int, name: str, callers: int, request: bytes) -
     async with watched(port, pid) as found:
         sockets = [await asyncio.to_thread(taking_nothing, port, request) for _ in range(callers)]
         begun = time.perf_counter()
+        await asyncio.sleep(5)  # all are there, and have asked
         await asyncio.to_thread(wait_until_gone, pid)
         cut_after = time.perf_counter() - begun
         for each in sockets:

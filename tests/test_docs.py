@@ -68,6 +68,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "bytes of answers that wait for all callers": settings.max_unsent_bytes,
         "the time that a request waits for a result": settings.max_wait_s,
         "event streams at once": settings.max_streams,
+        "of these, one caller's": settings.max_streams_per_caller,
         "rows of a page": MAX_PAGE,
         "fields of a form that a person fills in": MAX_FIELDS,
         "messages that wait to be stepped": worker.max_inbox,

@@ -87,6 +87,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long a request may wait for a result. A longer wait holds connections that proxies have long cut."""
     max_streams: Count = 200
     """How many event streams may be open at once."""
+    max_streams_per_caller: Count = 50
+    """How many of them one caller may have open: a key, the URIs of one instance, or all local programs without a
+    key."""
     max_body_bytes: Count = 1_048_576
     """How long a request's body may be."""
     max_payload_bytes: Annotated[int, Meta(ge=1, le=_LARGEST_PAYLOAD)] = MAX_PAYLOAD

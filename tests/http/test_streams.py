@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,8 +19,16 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from bide import Client, ServerSentEvent, Settings, event_stream
+from bide.http import hub
 from bide.http.api import MANAGEMENT
 from bide.http.app import DurableApi, create_app
+from bide.http.auth import Caller, Gate
+from bide.http.endpoint import Call
+from bide.http.queries import ShowQuery
+from bide.http.shapes import StatusObject
+from bide.http.showing import status_object
+from bide.instance import Instance
+from bide.keys import Role
 from tests.http.conftest import INSTANCES, example
 
 EVENTS = INSTANCES.replace("/instances", "/events")
@@ -39,6 +49,7 @@ class Stream:
         self._sent: asyncio.Queue[Message] = asyncio.Queue()
         self._gone = asyncio.Event()
         self._asked = False
+        self._events: deque[str] = deque()
         headers = [(b"host", b"127.0.0.1:7071"), *([(b"last-event-id", last_id.encode())] if last_id else [])]
         parts = urlsplit(url)
         scope = {
@@ -68,8 +79,10 @@ class Stream:
         return int(head["status"])
 
     async def event(self) -> Event:
-        message = await asyncio.wait_for(self._sent.get(), 5)
-        lines = dict(line.split(": ", 1) for line in message["body"].decode().strip().split("\n"))
+        if not self._events:
+            message = await asyncio.wait_for(self._sent.get(), 5)
+            self._events.extend(message["body"].decode().strip().split("\n\n"))
+        lines = dict(line.split(": ", 1) for line in self._events.popleft().split("\n"))
         if lines["event"] in DESCRIBED:
             decode(lines["data"], type=DESCRIBED[lines["event"]])
         return Event(lines.get("id", ""), lines["event"], json.loads(lines["data"]))
@@ -225,6 +238,88 @@ def test_streams_are_counted_and_let_go() -> None:
             again = Stream(api, EVENTS)
             assert await again.status() == 200
             await again.leave()
+
+    run(test)
+
+
+def test_streams_are_counted_when_they_are_asked_for() -> None:
+    async def test() -> None:
+        async with running(max_streams=3) as (api, client):
+            await client.start("Approve", instance_id="a")
+            urls = [f"{INSTANCES}/a/events", EVENTS, f"{EVENTS}?every=1s", f"{INSTANCES}/a/events"] * 5
+            streams = [Stream(api, url) for url in urls]
+            statuses = [await stream.status() for stream in streams]
+            assert sorted(statuses) == [200] * 3 + [503] * 17
+            for stream, status in zip(streams, statuses, strict=True):
+                if status == 200:
+                    await stream.leave()
+            again = Stream(api, EVENTS)
+            assert await again.status() == 200
+            await again.leave()
+
+    run(test)
+
+
+def test_a_stream_that_does_not_come_about_takes_no_place() -> None:
+    async def test() -> None:
+        async with running(max_streams=1) as (api, client):
+            await client.start("Approve", instance_id="a")
+            assert await Stream(api, f"{INSTANCES}/nobody/events").status() == 404
+            assert await Stream(api, f"{INSTANCES}/a/events", "x").status() == 400
+            stream = Stream(api, EVENTS)
+            assert await stream.status() == 200
+            await stream.leave()
+
+    run(test)
+
+
+def test_no_caller_takes_all_streams() -> None:
+    async def test() -> None:
+        async with running(max_streams=5, max_streams_per_caller=2) as (api, _):
+            api.state.services = replace(api.state.services, gate=Named())
+            streams = [Stream(api, f"{EVENTS}?code={who}") for who in ("viewer", "admin") for _ in range(3)]
+            assert [await stream.status() for stream in streams] == [200, 200, 503] * 2
+            for stream in streams:
+                await stream.leave()
+
+    run(test)
+
+
+class Named(Gate):
+    """Takes callers for who they say they are: a name that is a role."""
+
+    def __init__(self) -> None:
+        """Knows nothing."""
+
+    def identify(self, request: Request) -> Caller:
+        name = request.query_params["code"]
+        return Caller(name, Role[name.upper()], "127.0.0.1")
+
+
+def test_a_change_is_encoded_once_for_all_who_see_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def counted(call: Call[Any], instance: Instance, wanted: ShowQuery) -> StatusObject:
+        shown.append(call.caller.name)
+        return status_object(call, instance, wanted)
+
+    monkeypatch.setattr(hub, "status_object", counted)
+
+    async def test() -> None:
+        async with running() as (api, client):
+            api.state.services = replace(api.state.services, gate=Named())
+            streams = [Stream(api, f"{EVENTS}?code={who}") for who in ("viewer", "admin") for _ in range(3)]
+            for stream in streams:
+                assert await stream.status() == 200
+            await asyncio.sleep(0)
+            for number in range(2):
+                await client.start("Approve", instance_id=f"a{number}")
+            heard = [[(await stream.event()).data for _ in range(2)] for stream in streams]
+            assert [[each["instanceId"] for each in events] for events in heard] == [["a0", "a1"]] * 6
+            assert [events[0]["allowedActions"] != [] for events in heard] == [False] * 3 + [True] * 3
+            assert sorted(shown) == ["admin", "admin", "viewer", "viewer"]
+            for stream in streams:
+                await stream.leave()
 
     run(test)
 

@@ -31,7 +31,7 @@ from bide.http.endpoint import Services
 from bide.http.guard import Guard
 from bide.http.keyless import KeylessRoute
 from bide.http.operations import Operations
-from bide.http.streams import Streams
+from bide.http.streams import CALLER, Streams
 from bide.http.urls import NEW_PREFIX, OLD_PREFIX
 from bide.keys import served_keys
 
@@ -113,7 +113,7 @@ class DurableApi(Starlette):
         ):
             client, secret, clock = hub.client, hub.secret, hub.clock
             gate = Gate(ring, secret, self.settings, clock)
-            streams = Streams(client, self.settings.max_streams)
+            streams = Streams(client, self.settings)
             registry = self._durable.registry
             development = tuple(route.path for route in development_routes(self._durable.mounts))
             self.state.services = Services(
@@ -141,7 +141,8 @@ class _Kept(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
-        services.gate.require(services.gate.identify(Request(scope)), "raiseEvent", None)
+        scope[CALLER] = services.gate.identify(Request(scope))
+        services.gate.require(scope[CALLER], "raiseEvent", None)
         await self._route.handle(scope, receive, send)
 
 

@@ -27,7 +27,7 @@ from bide.http.body import read_input, read_payload
 from bide.http.headers import Header
 from bide.http.paging import continuation, read_cursor
 from bide.http.queries import Query, parse
-from bide.http.streams import Streams
+from bide.http.streams import Streams, whose_share
 from bide.instance import MAX_NAME, Instance
 
 C = TypeVar("C", bound=tuple[Any, ...])
@@ -86,6 +86,11 @@ class Call(Struct, Generic[Q], frozen=True):
     @property
     def now(self) -> int:
         return self.services.clock.now()
+
+    @property
+    def share(self) -> str:
+        """Whose event streams are counted together with the caller's."""
+        return whose_share(self.caller, self.request)
 
     def name(self, parameter: str) -> str:
         """A function's or event's name out of the path. Raises `HTTPException` 400 for one that is too long."""

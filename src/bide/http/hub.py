@@ -94,12 +94,12 @@ async def events(call: Call[EventsQuery]) -> Response:
     most, and it says only how many changes there were.
     """
     if call.query.every is not None:
-        return call.services.streams.beats(span_of(call.query.every), lambda: call.now)
+        return call.services.streams.beats(call.share, span_of(call.query.every), lambda: call.now)
 
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
-    return call.services.streams.hub(call.header(LAST_CHANGE), show)
+    return call.services.streams.hub(call.share, call.header(LAST_CHANGE), f"{call.caller.role}", show)
 
 
 async def orchestrators(call: Call[Query]) -> Response:

@@ -128,7 +128,8 @@ async def events(call: Call[Query]) -> Response:
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
-    return await call.services.streams.instance(call.client, call.instance_id, call.header(LAST_STEP), show)
+    last = call.header(LAST_STEP)
+    return await call.services.streams.instance(call.share, call.client, call.instance_id, last, show)
 
 
 def _to_second(at: Timestamp) -> datetime:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -24,10 +24,12 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from bide.clock import Timestamp, to_datetime
+from bide.config import Settings
 from bide.engine.client import Client
 from bide.errors import InstanceNotFoundError
 from bide.history import Step
 from bide.http.answers import HEADERS
+from bide.http.auth import Caller
 from bide.http.headers import STEP_ID
 from bide.http.shapes import ChangesObject
 from bide.instance import Instance
@@ -40,6 +42,12 @@ _HEARTBEAT_S = 15.0
 """Proxies cut connections on which nothing is sent."""
 _HEARTBEAT = b": still here\n\n"
 _KEPT = 1_000
+_PIECE = 65_536
+"""So many bytes of events are written at once."""
+_MOST_TOLD = 4_194_304
+"""So many bytes of events are kept for others who listen."""
+CALLER = "bide.caller"
+"""Where the scope of a request to an app's own route says who asks."""
 _CHANGE_ID = re.compile(r"([0-9a-f]{8})\.([0-9]{1,15})")
 
 
@@ -55,11 +63,12 @@ def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]
     """An answer that tells these events as they come: for the handlers of `App.mounts`.
 
     While there are none it sends a sign of life every 15 seconds. It ends with the events, when the reader goes,
-    and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too many streams are open
-    (`Settings.max_streams`).
+    and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too many streams are open, of
+    all callers (`Settings.max_streams`) or of this one (`Settings.max_streams_per_caller`).
     """
     streams: Streams = request.app.state.streams
-    return streams.relay(events)
+    caller: Caller | None = request.scope.get(CALLER)
+    return streams.relay(whose_share(caller, request), events)
 
 
 async def unless_stopping(request: Request, waiting: Coroutine[Any, Any, T]) -> T | None:
@@ -74,9 +83,12 @@ async def unless_stopping(request: Request, waiting: Coroutine[Any, Any, T]) -> 
 class Streams:
     """The open event streams of this process."""
 
-    def __init__(self, client: Client, most: int) -> None:
+    def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
-        self._most = most
+        self._most = settings.max_streams
+        self._most_each = settings.max_streams_per_caller
+        self._open: Counter[str] = Counter()
+        """How many streams each caller has open."""
         self._listeners: set[asyncio.Event] = set()
         self._closed = asyncio.Event()
         self._hub = _Hub(client)
@@ -88,36 +100,45 @@ class Streams:
         for wake in self._listeners:
             wake.set()
 
-    async def instance(self, client: Client, instance_id: str, last_id: str, show: Show) -> StreamingResponse:
+    async def instance(
+        self, share: str, client: Client, instance_id: str, last_id: str, show: Show
+    ) -> StreamingResponse:
         """The steps of an instance after `last_id`, as they come, and its status when it has ended. `client` is the
-        reader's.
+        reader's, and `share` says whose it is (`whose_share`).
 
         Raises `InstanceNotFoundError`, and `HTTPException`: 400 for an id that is none, 503 if there are too many
         streams.
         """
-        self._check_room()
+        with ExitStack() as place:
+            place.enter_context(self._place(share))
+            steps = await self._begun(client, instance_id, last_id, show)
+            return _EventStream(steps, place.pop_all())
+
+    async def _begun(
+        self, client: Client, instance_id: str, last_id: str, show: Show
+    ) -> AsyncGenerator[bytes, None]:
         found = re.fullmatch(STEP_ID, last_id)
         if last_id and not found:
             raise HTTPException(400, "Last-Event-ID should be the id of an event of this stream.")
         birth = (await client.get(instance_id)).birth
         same = found is not None and found[3] == birth  # else the reader saw another instance under this id
         seen = (int(found[1]), int(found[2])) if found and same else (0, -1)
-        return _EventStream(self._steps(client, instance_id, birth, seen, show))
+        return self._steps(client, instance_id, birth, seen, show)
 
-    def hub(self, last_id: str, show: Show) -> StreamingResponse:
-        """The instances of this process as they change. Raises `HTTPException` 503 as `instance` does."""
-        self._check_room()
-        return _EventStream(self._changes(last_id, show))
+    def hub(self, share: str, last_id: str, view: str, show: Show) -> StreamingResponse:
+        """The instances of this process as they change. All who have the same `view` are shown the same.
 
-    def beats(self, every: timedelta, now: Callable[[], Timestamp]) -> StreamingResponse:
+        Raises `HTTPException` 503 as `instance` does.
+        """
+        return self._opened(share, self._changes(last_id, view, show))
+
+    def beats(self, share: str, every: timedelta, now: Callable[[], Timestamp]) -> StreamingResponse:
         """How many changes there were, once in that time at most. Raises `HTTPException` 503 as `instance` does."""
-        self._check_room()
-        return _EventStream(self._beats(every, now))
+        return self._opened(share, self._beats(every, now))
 
-    def relay(self, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+    def relay(self, share: str, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
         """Events of somebody else's. Raises `HTTPException` 503 as `instance` does."""
-        self._check_room()
-        return _EventStream(self._relayed(events))
+        return self._opened(share, self._relayed(events))
 
     async def unless_closing(self, waiting: Coroutine[Any, Any, T]) -> T | None:
         """The result, or None if the streams are closed before."""
@@ -130,10 +151,25 @@ class Streams:
                 each.cancel()
             await asyncio.wait({task, closing})
 
-    def _check_room(self) -> None:
-        if len(self._listeners) >= self._most:
-            message = f"{self._most} event streams are open, and no more are allowed (max_streams)."
-            raise HTTPException(503, message, {"Retry-After": "10"})
+    def _opened(self, share: str, source: AsyncGenerator[bytes, None]) -> StreamingResponse:
+        with ExitStack() as place:
+            place.enter_context(self._place(share))
+            return _EventStream(source, place.pop_all())
+
+    @contextmanager
+    def _place(self, share: str) -> Generator[None, None, None]:
+        """One of the streams that may be open. It is taken before anything is waited for."""
+        if self._open.total() >= self._most:
+            raise _no_room(f"{self._most} event streams are open, and no more are allowed (max_streams).")
+        if self._open[share] >= self._most_each:
+            raise _no_room(f"You have {self._most_each} event streams open, and no more (max_streams_per_caller).")
+        self._open[share] += 1
+        try:
+            yield
+        finally:
+            self._open[share] -= 1
+            if not self._open[share]:
+                del self._open[share]
 
     async def _steps(
         self, client: Client, instance_id: str, birth: str, seen: tuple[int, int], show: Show
@@ -159,7 +195,7 @@ class Streams:
                 while not await _woken(wake):
                     yield _HEARTBEAT
 
-    async def _changes(self, last_id: str, show: Show) -> AsyncGenerator[bytes, None]:
+    async def _changes(self, last_id: str, view: str, show: Show) -> AsyncGenerator[bytes, None]:
         with self._listening() as wake, self._hub.listening(wake) as hub:
             seen = hub.number_of(last_id)
             while not self._closed.is_set():
@@ -167,9 +203,15 @@ class Streams:
                 if seen is None or seen < hub.forgotten:
                     seen = hub.last
                     yield _event("reset", b"null", hub.id_of(seen))
+                piece = bytearray()
                 for instance in hub.since(seen):
                     seen += 1
-                    yield _event("instance", show(instance), hub.id_of(seen))
+                    piece += hub.told(seen, instance, view, show)
+                    if len(piece) > _PIECE:
+                        yield bytes(piece)
+                        piece.clear()
+                if piece:
+                    yield bytes(piece)
                 while not await _woken(wake):
                     yield _HEARTBEAT
 
@@ -227,6 +269,9 @@ class _Hub:
         self._client = client
         self._process = secrets.token_hex(4)
         self._kept: deque[Instance] = deque(maxlen=_KEPT)
+        self._told: dict[tuple[int, str], bytes] = {}
+        """Events, by the change's number and who sees it: whoever listens asks for the same ones."""
+        self._told_bytes = 0
         self._listeners: set[asyncio.Event] = set()
         self._watching = ExitStack()
         self._looks = False
@@ -254,6 +299,17 @@ class _Hub:
     def since(self, seen: int) -> list[Instance]:
         """The changes after that number."""
         return list(self._kept)[seen - self.forgotten :]
+
+    def told(self, number: int, instance: Instance, view: str, show: Show) -> bytes:
+        """The event of a change, made once for all who have that view."""
+        found = self._told.get((number, view))
+        if found is None:
+            if self._told_bytes > _MOST_TOLD:
+                self._told.clear()
+                self._told_bytes = 0
+            found = self._told[number, view] = _event("instance", show(instance), self.id_of(number))
+            self._told_bytes += len(found)
+        return found
 
     def id_of(self, number: int) -> str:
         return f"{self._process}.{number}"
@@ -284,17 +340,30 @@ class _Hub:
 
 
 class _EventStream(StreamingResponse):
-    """Lets go of its source as soon as the reader has gone."""
+    """Lets go of its source and its place as soon as the reader has gone."""
 
-    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, source: AsyncGenerator[bytes, None], place: ExitStack) -> None:
         super().__init__(source, headers={**HEADERS, "X-Accel-Buffering": "no"}, media_type="text/event-stream")
         self._source = source
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._source.aclose()
+        with self._place:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._source.aclose()
+
+
+def whose_share(caller: Caller | None, request: Request) -> str:
+    """Whose streams are counted together: a key's, those of one instance's URIs, or an address's without either."""
+    if caller is None:
+        return f"address:{request.client.host if request.client else ''}"
+    return f"key:{caller.name}" if caller.grant is None else f"instance:{caller.grant.birth}"
+
+
+def _no_room(message: str) -> HTTPException:
+    return HTTPException(503, message, {"Retry-After": "10"})
 
 
 async def _woken(wake: asyncio.Event) -> bool:
