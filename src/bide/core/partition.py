@@ -26,7 +26,7 @@ from bide.batch import ACCEPTED, Batch, Message, RequestKey, ScheduledActivity, 
 from bide.clock import Timestamp
 from bide.core.changes import Changes, encode_facts
 from bide.core.context import ResponseLinks
-from bide.core.failures import said
+from bide.core.failures import failure_as, said
 from bide.core.isolation import own_generators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
@@ -232,7 +232,7 @@ class Partition:
             verdict = self._drop(message)
             fact = message.fact
             if snapshot is None and isinstance(fact, ExecutionStarted) and fact.parent is not None:
-                failure = Failure("bide.errors.StepFailedError", reason)
+                failure = failure_as(StepFailedError, reason)
                 self._changes.answer(fact.parent, SubOrchestrationInstanceFailed(fact.parent.task_id, failure))
         else:
             verdict = self._hold(message, self._loaded(snapshot), reason)
@@ -486,7 +486,7 @@ class Partition:
         if fact.birth != child.birth:
             if child.status.finished:
                 return self._replace(message, fact, live)
-            failure = Failure("bide.errors.InstanceExistsError", _taken(child, parent))
+            failure = failure_as(InstanceExistsError, _taken(child, parent))
             self._changes.answer(parent, SubOrchestrationInstanceFailed(parent.task_id, failure))
         elif child.status is RuntimeStatus.FAILED:
             refusal = self._set_back(live, ExecutionRewound("Its parent was rewound."))

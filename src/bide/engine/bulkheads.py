@@ -21,10 +21,11 @@ from msgspec.structs import replace
 
 from bide.batch import Batch, Message, Reply, ScheduledActivity, TaskKey
 from bide.clock import Timestamp
+from bide.core.failures import failure_as
 from bide.core.partition import Partition, why_held
 from bide.engine.reruns import close_notes, message_key
 from bide.errors import DataRefusedError, StepFailedError
-from bide.history import EventRaised, Failure, TaskCompleted, TaskFailed
+from bide.history import EventRaised, TaskCompleted, TaskFailed
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")
@@ -120,7 +121,7 @@ class Bulkheads:
         async def fail() -> Batch:
             """The result cannot be kept: the orchestrator hears that instead."""
             assert isinstance(message.fact, TaskCompleted)
-            failure = Failure("bide.errors.DataRefusedError", str(fault))
+            failure = failure_as(DataRefusedError, str(fault))
             failed = replace(message, fact=TaskFailed(message.fact.id, failure, message.fact.started_at))
             snapshots = await self._store.load([message.instance_id])
             return self._partition.step([failed], now, snapshots)
