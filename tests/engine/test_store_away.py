@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 
 from bide import App, OrchestrationContext
+from bide.batch import Message
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
-from bide.engine.worker import Worker
+from bide.engine.worker import Worker, WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
+from bide.history import TaskCompleted
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.store.memory import MemoryStore
@@ -153,3 +155,34 @@ def test_a_result_outlives_the_store_s_absence(app: App, away: str, once: bool) 
 
     asyncio.run(story())
     assert runs == ["pay"]
+
+
+@pytest.mark.parametrize("verb", ["commit", "acquire", "inbox"])
+def test_a_worker_stops_even_if_its_last_work_cannot_be_done(app: App, verb: str) -> None:
+    @app.orchestrator
+    async def echo(ctx: OrchestrationContext, value: int) -> int:
+        return value
+
+    class Never(Outage):
+        def error(self, name: str, moment: Moment) -> Exception | None:
+            return InjectedError("no room") if self.lasts and name in (verb, "commit") else None
+
+    async def story() -> BaseException | None:
+        clock, outage = ManualClock(), Never()
+        store = FaultyStore(MemoryStore(), outage)
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        links, options = SignedLinks(bytes(32), "http://x"), WorkerOptions(retry=0, max_retry=0)
+        worker = Worker(store, app.registry, clock, runner, "w", links, metrics, options)
+        client = Client(worker, store, app.registry, clock)
+        running = asyncio.create_task(worker.run())
+        await client.start(echo, 1)
+        outage.lasts = True
+        worker.post(Message("i", TaskCompleted(1), 0))  # it exists nowhere else, so it is tried again
+        start = asyncio.create_task(client.start(echo, 2))
+        await asyncio.sleep(0)
+        worker.stop()
+        await asyncio.wait_for(running, 5)
+        return start.exception()
+
+    assert isinstance(asyncio.run(story()), CommitUnknownError)

@@ -66,6 +66,8 @@ _GATHERING = 3
 """Turns of the event loop between two steps. In the meantime those who were answered send their next message,
 requests are read, and short activities end: one commit for all of it."""
 
+_LAST_TRIES = 3
+
 LOOK: int = SECOND // 10
 """How often to look at instances of other workers that somebody here watches."""
 
@@ -180,6 +182,8 @@ class Worker:
         """How many rows of instances were written since this worker started."""
         self._refusing = False
         self._stopping = False
+        self._last_tries = _LAST_TRIES
+        """How often it may fail yet before it stops with work left: that is in the database, or runs again."""
         self._wake: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -724,6 +728,8 @@ class Worker:
     ) -> None:
         """Forget everything; the next turn takes over from what the store has."""
         self._say_what_failed(error)
+        if self._stopping:
+            self._last_tries -= 1
         if entries:
             self._most = max(1, len(entries) // 2)
         self.ready = False
@@ -778,13 +784,17 @@ class Worker:
     # --- running
 
     async def run(self) -> None:
-        """Turn until `stop` was called and everything accepted is done."""
-        while not self._stopping or self._inbox or self._entries or self._starting or self._asked:
+        """Turn until `stop` was called and everything accepted is done, or cannot be done after a few tries."""
+        while not self._stopping or (self._has_work and self._last_tries):
             if await self.turn():
                 for _ in range(_GATHERING):
                     await asyncio.sleep(0)
             else:
                 await self._idle()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._inbox or self._entries or self._starting or self._asked)
 
     def clock_changed(self) -> None:
         """Look at the clock now: it shows another time, so what was to be done later may be due."""
