@@ -7,7 +7,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from bide.engine.memory import search_less_often
 from bide.engine.supervision import Supervisor
 from bide.engine.watchdog import Watchdog
 from bide.engine.worker import Worker, WorkerOptions
+from bide.errors import StoreReplacedError
 from bide.links import LinksToNowhere, SignedLinks
 from bide.metrics import Metrics
 from bide.presence import Presence
@@ -191,6 +192,8 @@ class Hub(NamedTuple):
     secret: bytes
     clock: Clock
     """What it runs by: with a database that workers share, the database's."""
+    lost: asyncio.Future[StoreReplacedError]
+    """Done when the database's file was deleted or replaced: nothing goes on, and the process should end."""
 
 
 @asynccontextmanager
@@ -216,28 +219,30 @@ async def run(
         version = code_version(app.registry)
         worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options, version)
         presence = presence_of(owner, app.registry, version, clock)
-        heartbeat = Heartbeat(store, clock, presence, partial(_load, worker, runner))
+        heartbeat = Heartbeat(store, clock, presence, partial(_load, worker, runner), worker.renew_now)
+        lost: asyncio.Future[StoreReplacedError] = asyncio.get_running_loop().create_future()
         watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
         watchdog.start()
         store.listen(owner, worker.mail_came, worker.partitions_came_free)
-        supervisor = Supervisor(worker, fell=heartbeat.hurry)
+        supervisor = Supervisor(worker, fell=heartbeat.hurry, lost=lost.set_result)
         supervisor.start()
         beating = asyncio.create_task(heartbeat.run())
         watching = asyncio.create_task(ClockWatch(clock, worker.clock_changed).run())
         client = app.running_client = Client(worker, store, app.registry, clock)
         try:
-            yield Hub(client, store, worker, secret, clock)
+            yield Hub(client, store, worker, secret, clock, lost)
         finally:
             if app.running_client is client:
                 app.running_client = None
             worker.refuse()
-            await runner.drain(settings.drain_s)
+            await runner.drain(0 if lost.done() else settings.drain_s)
             worker.stop()
             await supervisor.end()
             watching.cancel()
             beating.cancel()
             await heartbeat.end()
-            await worker.release()
+            with suppress(StoreReplacedError):  # it has been said
+                await worker.release()
             watchdog.stop()
 
 

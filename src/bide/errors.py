@@ -21,6 +21,7 @@
     │   └── CommitUnknownError     the commit may or may not have happened: repeat with the same instance id
     ├── StoreError                 the operator must act
     │   ├── StoreInUseError        another process owns the database file
+    │   ├── StoreReplacedError     the database's file was deleted or replaced while it was open
     │   └── SchemaTooNewError      the database was written by a newer Bide
     ├── DevelopmentOnlyError       part of the app is for development, and the server is not
     ├── StepFailedError            the engine failed over this one message; nobody else's was touched
@@ -185,6 +186,13 @@ class StoreError(BideError):
 
 class StoreInUseError(StoreError):
     """Another process owns the database file."""
+
+
+class StoreReplacedError(StoreError):
+    """The database's file, or one that belongs to it, was deleted or replaced while it was open.
+
+    Nothing more is acknowledged; the process must end.
+    """
 
 
 class SchemaTooNewError(StoreError):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,24 @@ def test_a_database_has_one_owner(directory: Path, started: list[Command], reloa
     third = start(started, directory, "dev", "app.py", reload)
     assert third.process.wait(20) == 9
     assert "Traceback" not in third.said
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_a_server_whose_database_is_deleted_ends_and_says_what_to_do(
+    directory: Path, started: list[Command], end: str
+) -> None:
+    serve = start(started, directory, "serve", "app.py")
+    base = serve.base
+    assert request("POST", f"{base}/orchestrators/first/x")[0] == 202
+    (directory / f"bide.db{end}").unlink()
+    with suppress(OSError):  # it may be gone by now
+        assert request("POST", f"{base}/orchestrators/first/y")[0] == 503
+    assert serve.process.wait(20) == 9
+    assert re.search(
+        rf"\nError: .*bide\.db{end} was deleted while the database was open.*start again\.\n", serve.said
+    )
+    assert "Traceback" not in serve.said
 
 
 @pytest.mark.kill

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from bide.errors import DataRefusedError, LeaseLostError, SchemaTooNewError, StoreError, StoreInUseError
+from bide.errors import (
+    DataRefusedError,
+    LeaseLostError,
+    SchemaTooNewError,
+    StoreError,
+    StoreInUseError,
+    StoreReplacedError,
+)
 from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
 from bide.instance import PARTITIONS, RuntimeStatus, partition_of
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
@@ -177,6 +184,66 @@ def test_leases_of_a_process_that_is_gone_are_free(path: Path) -> None:
 def test_the_database_is_nobody_elses_business(path: Path) -> None:
     opened(path, nothing)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- files that go away while they are open
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("another")
+    other.write_bytes(path.read_bytes())
+    other.rename(path)
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("harm", [delete, replace])
+def test_what_is_written_is_what_the_path_names(
+    path: Path, harm: Callable[[Path], None], end: str, writer_thread: bool
+) -> None:
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a")
+        harm(path.with_name(f"hub.db{end}"))
+        for _ in range(2):
+            what = "deleted" if harm is delete else "replaced by another file"
+            with pytest.raises(StoreReplacedError, match=rf"hub\.db{end} was {what} while the database was open"):
+                await put(store, epochs, "b")
+
+    opened(path, question, writer_thread=writer_thread)
+
+
+def test_what_was_put_in_the_place_of_a_database_is_left_alone(path: Path) -> None:
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        delete(path)
+        with pytest.raises(StoreReplacedError):
+            await put(store, epochs, "a")
+        for end in ("", "-wal", "-shm"):
+            path.with_name(f"hub.db{end}").write_text("another's")
+
+    opened(path, question)
+    assert [path.with_name(f"hub.db{end}").read_text() for end in ("", "-wal", "-shm")] == ["another's"] * 3
+
+
+def test_a_link_that_leads_to_another_database_is_noticed(path: Path, tmp_path: Path) -> None:
+    link, other = tmp_path / "link.db", tmp_path / "other.db"
+    link.symlink_to(path)
+    opened(other, nothing)
+
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a")
+        link.unlink()
+        link.symlink_to(other)
+        with pytest.raises(StoreReplacedError, match=r"link\.db was replaced"):
+            await put(store, epochs, "b")
+
+    opened(link, question)
 
 
 # --- the file and its schema

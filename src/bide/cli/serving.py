@@ -22,7 +22,7 @@ import uvicorn
 from msgspec.structs import replace
 
 from bide.app import App
-from bide.cli.faults import Fault
+from bide.cli.faults import STORE_UNUSABLE, Fault
 from bide.cli.leaving import leave_soon
 from bide.cli.loading import load_app
 from bide.cli.options import EVERYWHERE, server_url
@@ -84,7 +84,7 @@ def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable
     """Run the app and its API until SIGINT or SIGTERM, then let what runs come to its end (`Settings.drain_s`).
 
     Calls `ready` once the app runs. Where callers need a key and there is none yet, one is made, and shown.
-    Raises `StoreError` if the database, or the file of keys, cannot be used.
+    Raises `StoreError` if the database, or the file of keys, cannot be used, also if that is found while it runs.
     """
     settings = replace(settings, port=listener.getsockname()[1])  # the one that was found, if any would do
     api = create_app(app, settings)
@@ -167,13 +167,19 @@ Keys for others: bide keys create NAME --role viewer|operator|admin
 async def _serve(
     api: DurableApi, server: uvicorn.Server, listener: socket.socket, ready: Callable[[], None]
 ) -> None:
+    exit_code = 0
     try:
         async with api.lifespan():
+            assert api.lost is not None
+            api.lost.add_done_callback(lambda _: _stop(api, server, signal.SIGTERM))
             with _stopping_on_signals(partial(_leave, api, server)):
                 ready()
                 await server.serve(sockets=[listener, *(listener.dup() for _ in range(_LISTENING - 1))])
+            if api.lost.done():
+                exit_code = STORE_UNUSABLE
+                raise api.lost.result()
     finally:
-        leave_soon()
+        leave_soon(exit_code)
 
 
 def _leave(api: DurableApi, server: uvicorn.Server, received: signal.Signals | None = None) -> None:

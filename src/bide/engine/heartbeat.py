@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from bide.clock import SECOND, Clock
 from bide.core.registry import Registry
+from bide.errors import StoreReplacedError
 from bide.presence import BEAT, Presence
 from bide.store.protocol import Store
 
@@ -25,7 +26,16 @@ Load = Callable[[Presence], Presence]
 class Heartbeat:
     """Tells the store who works, from the beginning to the end."""
 
-    def __init__(self, store: Store, clock: Clock, presence: Presence, load: Load) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        presence: Presence,
+        load: Load,
+        replaced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`replaced` is called when it is found that the database is another one."""
+        self._replaced = replaced
         self._store = store
         self._clock = clock
         self._presence = presence
@@ -55,6 +65,8 @@ class Heartbeat:
         try:
             await self._store.announce(presence)
             self._failing = False
+        except StoreReplacedError:
+            self._replaced()
         except Exception as error:  # whatever a database raises: the engine meets the same, and acts on it
             if not self._failing:
                 log.warning("The worker could not say that it is alive: %s", error)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from bide.engine.worker import Worker
+from bide.errors import StoreReplacedError
 
 log = logging.getLogger("bide.worker")
 
@@ -15,11 +16,19 @@ _LONGEST_PAUSE_S = 30.0
 
 
 class Supervisor:
-    """Runs one worker until it is stopped. `fell` is called when its loop ends before that."""
+    """Runs one worker until it is stopped. `fell` is called when its loop ends before that; `lost` when it ends for
+    good, because what is written is not in the database any more."""
 
-    def __init__(self, worker: Worker, fell: Callable[[], None], pause_s: float = _PAUSE_S) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        fell: Callable[[], None],
+        lost: Callable[[StoreReplacedError], None],
+        pause_s: float = _PAUSE_S,
+    ) -> None:
         self._worker = worker
         self._fell = fell
+        self._lost = lost
         self._pause_s = pause_s
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
@@ -40,6 +49,11 @@ class Supervisor:
             self._ended.set_result(None)
             return
         self.task = None
+        if isinstance(error, StoreReplacedError):
+            log.critical("%s", error)
+            self._lost(error)
+            self._ended.set_result(None)
+            return
         why = f"{type(error).__name__}: {error}" if error is not None else "its task was cancelled"
         log.error("The worker's loop ended: %s. It begins anew in %g s", why, self._pause_s, exc_info=error)
         self._worker.fall(error or asyncio.CancelledError())

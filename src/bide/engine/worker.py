@@ -37,6 +37,7 @@ from bide.errors import (
     HeldStep,
     LeaseLostError,
     StepFailedError,
+    StoreReplacedError,
     StoreUnavailableError,
 )
 from bide.history import TaskCompleted, TaskFailed, TimerFired
@@ -199,12 +200,11 @@ class Worker:
     def submit(self, message: Message, reply: Reply) -> None:
         """Take a message from outside.
 
-        Raises `BusyError` if there is too much to do already, `StoreUnavailableError` if the store fails again and
-        again.
+        Raises `BusyError` if there is too much to do already, `StoreUnavailableError` while the store fails.
         """
         if self._refusing or self.queued >= self.options.max_inbox:
             raise BusyError
-        if self._failures > 1:
+        if self._failures:
             raise StoreUnavailableError(_AWAY)
         self._entries.append((message, reply))
         self._wake_up()
@@ -277,6 +277,8 @@ class Worker:
             self._most = min(2 * self._most, self.options.max_step)
         except (Exception, HeldStep) as error:
             self._recover(now, error, entries, starting)
+            if isinstance(error, StoreReplacedError):
+                raise  # there is nothing to start over from
         except BaseException as error:  # the loop is being ended; whoever waits hears of it all the same
             self._recover(now, error, entries, starting)
             raise
@@ -745,11 +747,10 @@ class Worker:
         results = [entry for entry in entries if _result_key(entry[0])]
         waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
         self._entries = deque([*results, *waiting])
-        if self._failures > 1:
-            self._refuse_waiting()
+        self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
-        """The store failed twice in a row: nobody is kept waiting for what may take hours."""
+        """Nobody is kept waiting for what may take hours."""
         results: deque[Entry] = deque()
         for message, reply in self._entries:
             if reply is None:
@@ -763,7 +764,7 @@ class Worker:
         self._recover(self._now, error, (), ())
 
     def _say_what_failed(self, error: BaseException) -> None:
-        if not isinstance(error, Exception | HeldStep):
+        if isinstance(error, StoreReplacedError) or not isinstance(error, Exception | HeldStep):
             return  # whoever ends the loop, or looks after it, says why
         if isinstance(error, LeaseLostError):
             log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
@@ -808,6 +809,11 @@ class Worker:
     def partitions_came_free(self) -> None:
         """Look now whether there are partitions to be had."""
         self._poll_at = 0
+        self._wake_up()
+
+    def renew_now(self) -> None:
+        """Find out now whether the store still holds what this worker has."""
+        self._lease_until = 0
         self._wake_up()
 
     def refuse(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from bide.app import App, run
 from bide.clock import Clock
 from bide.config import Settings
 from bide.engine.client import Client
-from bide.errors import BideError
+from bide.errors import BideError, StoreReplacedError
 from bide.http import document, health, responding
 from bide.http.answers import refusal, refuse_error, refuse_request
 from bide.http.api import MANAGEMENT, STARTERS
@@ -63,6 +64,8 @@ class DurableApi(Starlette):
         self.settings = settings
         self.leaving = False
         """Whether the server is about to stop, so that nobody should send requests here any more."""
+        self.lost: asyncio.Future[StoreReplacedError] | None = None
+        """Of the running app (see `Hub.lost`)."""
         self._durable = app
         self._clock = clock or app.clock
         self._served_by_us = served_by_us
@@ -111,6 +114,7 @@ class DurableApi(Starlette):
             run(self._durable, self.settings, self._clock, address_known=self._served_by_us) as hub,
             served_keys(self.settings, hub.store) as ring,
         ):
+            self.lost = hub.lost
             client, secret, clock = hub.client, hub.secret, hub.clock
             gate = Gate(ring, secret, self.settings, clock)
             streams = Streams(client, self.settings)

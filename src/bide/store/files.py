@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from threading import Event, Thread
 from typing import TypeAlias
 
 from msgspec import Struct
 
-from bide.errors import SchemaTooNewError, StoreError, StoreInUseError
+from bide.errors import (
+    SchemaTooNewError,
+    StoreError,
+    StoreInUseError,
+    StoreReplacedError,
+    StoreUnavailableError,
+)
 from bide.store import file_access
 from bide.store.holding import HeldInstances, count_query, first_query, held_instances, newest_query
 from bide.store.listing import SQLITE
@@ -154,12 +161,12 @@ class DatabaseLock:
     def __init__(self, file: int, name: int) -> None:
         """`file` is the database, `name` the file beside it that says who has it; both are open and locked."""
         self._handles = (file, name)
-        self._identity = _identity(os.fstat(file))
-        _had.add(self._identity)
+        self.identity = _identity(os.fstat(file))
+        _had.add(self.identity)
 
     def close(self) -> None:
         """Let others have it."""
-        _had.discard(self._identity)
+        _had.discard(self.identity)
         for handle in self._handles:
             os.close(handle)
 
@@ -192,6 +199,53 @@ def lock(path: Path) -> DatabaseLock:
         if isinstance(error, OSError):
             raise StoreError(f"{path} cannot be locked: {error.strerror}") from error
         raise
+
+
+class OpenFiles:
+    """The files of an open database: what is written to them counts only as long as their names lead to them.
+
+    Whoever deletes or replaces one of them (a clean-up job, a backup moved into its place) leaves SQLite with a
+    file that nobody will find again; SQLite itself does not notice.
+    """
+
+    def __init__(self, path: Path, lock: DatabaseLock) -> None:
+        """Raises `StoreReplacedError` if they are not those that are open already."""
+        real = path.resolve()
+        beside = [str(real.with_name(f"{real.name}{end}")) for end in ("-wal", "-shm")]
+        self._path = str(path)
+        self._expected = [(self._path, lock.identity), *((each, _identity(os.stat(each))) for each in beside)]
+        self.check()
+
+    def check(self) -> None:
+        """Raises `StoreReplacedError`, and `StoreUnavailableError` if the names cannot be looked up now."""
+        for name, identity in self._expected:
+            try:
+                found = _identity(os.stat(name))
+            except (FileNotFoundError, NotADirectoryError):
+                found = None
+            except OSError as error:
+                raise StoreUnavailableError(f"{name} cannot be looked at: {error.strerror}.") from error
+            if found != identity:
+                what = "deleted" if found is None else "replaced by another file"
+                raise StoreReplacedError(_REPLACED.format(name=name, what=what, db=self._path))
+
+
+_REPLACED = (
+    "{name} was {what} while the database was open. Nothing is acknowledged any more. What was acknowledged before "
+    "is in the file that is gone: put it back, or restore a copy, with all files of {db} from one moment, and "
+    "start again."
+)
+
+
+def leave_open(connections: Sequence[sqlite3.Connection]) -> None:
+    """Never close these, nor let Python do so at its end: with the last one SQLite would delete the log by its
+    name, which may be that of another database by now. Python never frees what an endless thread has."""
+    Thread(target=_never_end, args=(connections,), name="bide-replaced-database", daemon=True).start()
+
+
+def _never_end(connections: Sequence[sqlite3.Connection]) -> None:
+    Event().wait()
+    raise AssertionError(connections)
 
 
 def _check_names(path: Path) -> None:

@@ -34,13 +34,20 @@ from bide.batch import (
     Timer,
 )
 from bide.clock import Timestamp
-from bide.errors import BideError, DataRefusedError, LeaseLostError, StoreError, StoreUnavailableError
+from bide.errors import (
+    BideError,
+    DataRefusedError,
+    LeaseLostError,
+    StoreError,
+    StoreReplacedError,
+    StoreUnavailableError,
+)
 from bide.history import Step
 from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
 from bide.presence import REMEMBERED, Presence
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store import listing
-from bide.store.files import DatabaseLock, connect, hub_secret, lock, migrate_schema
+from bide.store.files import DatabaseLock, OpenFiles, connect, hub_secret, leave_open, lock, migrate_schema
 from bide.store.listing import SQLITE
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 from bide.store.recent import Recent
@@ -185,6 +192,9 @@ class SqliteStore:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "bide-writer") if writer_thread else None
         self._lock: DatabaseLock | None = None
+        self._files: OpenFiles | None = None
+        self._replaced = False
+        """Whether the files were found deleted or replaced."""
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._lister: sqlite3.Connection | None = None
@@ -206,6 +216,7 @@ class SqliteStore:
             # The lock says that no other process lives: whoever has a lease was killed, and the lease is over.
             self._writer.execute("UPDATE partitions SET lease_until = -1 WHERE owner IS NOT NULL")
             self._reader, self._lister = _reader(self._path), _reader(self._path)
+            self._files = OpenFiles(self._path, self._lock)
         except sqlite3.Error as error:
             await self.close()
             raise StoreError(f"{self._path} cannot be used as a database: {error}") from error
@@ -217,8 +228,11 @@ class SqliteStore:
         for thread in (self._list_thread, self._thread):
             if thread is not None:
                 thread.shutdown()
-        for connection in (self._lister, self._reader, self._writer):
-            if connection is not None:
+        connections = [each for each in (self._lister, self._reader, self._writer) if each is not None]
+        if self._replaced:
+            leave_open(connections)
+        else:
+            for connection in connections:
                 connection.close()
         self._lister = self._reader = self._writer = None
         if self._lock is not None:
@@ -514,15 +528,26 @@ class SqliteStore:
             raise _told(error) from error
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `change` in one transaction."""
+        """Run `change` in one transaction. What it wrote is in the database that the path names."""
         assert self._writer is not None, "the store is not open"
         try:
             if self._thread is None:
-                return _transaction(self._writer, change)
+                return self._durably(self._writer, change)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, _transaction, self._writer, change)
+            return await loop.run_in_executor(self._thread, self._durably, self._writer, change)
         except _ERRORS as error:
             raise _told(error) from error
+
+    def _durably(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
+        assert self._files is not None, "the store is not open"
+        try:
+            return _transaction(db, change)
+        finally:  # also if it failed: this may be why
+            try:
+                self._files.check()
+            except StoreReplacedError:
+                self._replaced = True
+                raise
 
 
 _REFUSED = (
