@@ -228,6 +228,7 @@ async def run(
         supervisor.start()
         beating = asyncio.create_task(heartbeat.run())
         watching = asyncio.create_task(ClockWatch(clock, worker.clock_changed).run())
+        awaiting = asyncio.create_task(supervisor.watch())
         client = app.running_client = Client(worker, store, app.registry, clock)
         try:
             yield Hub(client, store, worker, secret, clock, lost)
@@ -239,6 +240,7 @@ async def run(
             worker.stop()
             await supervisor.end()
             watching.cancel()
+            awaiting.cancel()
             beating.cancel()
             await heartbeat.end()
             with suppress(StoreReplacedError):  # it has been said

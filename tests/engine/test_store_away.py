@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from bide import App, OrchestrationContext
-from bide.batch import Message
+from bide.batch import Batch, Message
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
+from bide.engine.supervision import Supervisor
 from bide.engine.worker import Worker, WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
 from bide.history import TaskCompleted
@@ -30,7 +31,7 @@ class Outage:
         return self.slow
 
     def error(self, verb: str, moment: Moment) -> Exception | None:
-        return InjectedError(f"{verb}: no room") if self.lasts and moment == "before" else None
+        return StoreUnavailableError(f"{verb}: no room.") if self.lasts and moment == "before" else None
 
 
 def test_each_caller_is_told_while_the_store_is_away(app: App) -> None:
@@ -186,3 +187,81 @@ def test_a_worker_stops_even_if_its_last_work_cannot_be_done(app: App, verb: str
         return start.exception()
 
     assert isinstance(asyncio.run(story()), CommitUnknownError)
+
+
+def test_nobody_waits_for_a_commit_that_does_not_come_back(app: App) -> None:
+    @app.orchestrator
+    async def echo(ctx: OrchestrationContext, value: int) -> int:
+        return value
+
+    class NoAnswer(MemoryStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers = asyncio.Event()
+            self.answers.set()
+
+        async def commit(self, batch: Batch) -> list[int]:
+            await self.answers.wait()
+            return await super().commit(batch)
+
+    async def story() -> None:
+        clock, store = ManualClock(), NoAnswer()
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        client = Client(worker, store, app.registry, clock)
+        supervisor = Supervisor(worker, lambda: None, lambda error: None)
+        await worker.turn()
+        store.answers.clear()
+        first = asyncio.create_task(client.start(echo, 1, instance_id="first"))
+        await asyncio.sleep(0)
+        turn = asyncio.create_task(worker.turn())
+        await asyncio.sleep(0)
+        second = asyncio.create_task(client.start(echo, 2, instance_id="second"))
+        await asyncio.sleep(0)
+        supervisor.look_at_turn()
+        await asyncio.sleep(0)
+        assert not first.done()
+        assert client.ready
+        supervisor.look_at_turn()
+        await asyncio.wait([first, second], timeout=1)
+        assert isinstance(first.exception(), CommitUnknownError)
+        assert isinstance(second.exception(), StoreUnavailableError)
+        assert not client.ready
+        with pytest.raises(StoreUnavailableError):
+            await client.start(echo, 3)
+        store.answers.set()
+        await turn
+        assert client.ready
+        assert (await client.get("first")).output == 1
+        assert await store.instance("second") is None
+
+    asyncio.run(story())
+
+
+def test_what_fails_for_long_is_said_at_growing_intervals(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def story() -> None:
+        clock, outage = ManualClock(), Outage()
+        store = FaultyStore(MemoryStore(), outage)
+        metrics = Metrics(clock.now())
+        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        await worker.turn()
+        outage.lasts = True
+        for _ in range(600):
+            clock.advance(timedelta(minutes=1))
+            await worker.turn()
+        outage.lasts = False
+        clock.advance(timedelta(minutes=1))
+        await worker.turn()
+        assert worker.ready
+
+    asyncio.run(story())
+    said = [record.getMessage() for record in caplog.records if record.name == "bide.worker"]
+    assert len(said) == 12, said
+    assert "no room" in said[0]
+    assert "It has failed 513 times in a row" in said[-2]
+    assert said[-1] == "The database is back"
+    assert not any(record.exc_info for record in caplog.records)

@@ -5,7 +5,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from bide.errors import (
     StoreError,
     StoreInUseError,
     StoreReplacedError,
+    StoreUnavailableError,
 )
 from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
 from bide.instance import PARTITIONS, RuntimeStatus, partition_of
@@ -184,6 +186,54 @@ def test_leases_of_a_process_that_is_gone_are_free(path: Path) -> None:
 def test_the_database_is_nobody_elses_business(path: Path) -> None:
     opened(path, nothing)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- a lock of another process
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+def test_a_lock_of_another_process_holds_up_no_one_else(path: Path, writer_thread: bool) -> None:
+    async def question() -> None:
+        store = SqliteStore(path, writer_thread=writer_thread, patience_s=0.1)
+        await store.open()
+        epochs = await own_all(store)
+        with locked(path):
+            committing = asyncio.create_task(put(store, epochs, "a"))
+            turns = 0
+            while not committing.done():
+                await asyncio.sleep(0.001)
+                turns += 1
+            with pytest.raises(StoreUnavailableError, match="Another process has locked the database"):
+                await committing
+        assert turns > 5, "the loop went on meanwhile"
+        await put(store, epochs, "a")
+        await store.close()
+
+    asyncio.run(question())
+
+
+@pytest.mark.parametrize("writer_thread", [False, True])
+def test_a_short_lock_is_waited_for(path: Path, writer_thread: bool) -> None:
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        with locked(path):
+            committing = asyncio.create_task(put(store, epochs, "a"))
+            await asyncio.sleep(0.02)
+            assert not committing.done()
+        await committing
+        assert await store.instance("a") == instance("a")
+
+    opened(path, question, writer_thread=writer_thread)
 
 
 # --- files that go away while they are open

@@ -115,7 +115,7 @@ class Client:
     @property
     def ready(self) -> bool:
         """True while the worker owns its partitions and the database confirms its commits."""
-        return self._worker.ready
+        return self._worker.ready and not self._worker.failing
 
     @property
     def metrics(self) -> Metrics:

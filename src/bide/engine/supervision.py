@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from bide.engine.bulkheads import Entry
 from bide.engine.worker import Worker
 from bide.errors import StoreReplacedError
 
@@ -13,6 +14,8 @@ log = logging.getLogger("bide.worker")
 
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+_LONGEST_COMMIT_S = 10.0
+"""Whoever waits for a commit is answered after so long, or twice that, with or without it."""
 
 
 class Supervisor:
@@ -30,6 +33,7 @@ class Supervisor:
         self._fell = fell
         self._lost = lost
         self._pause_s = pause_s
+        self._in_turn: Sequence[Entry] | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
         """In which the worker's loop runs; None: it is about to begin anew."""
@@ -37,6 +41,20 @@ class Supervisor:
     def start(self) -> None:
         self.task = asyncio.get_running_loop().create_task(self._worker.run())
         self.task.add_done_callback(self._look)
+
+    def look_at_turn(self) -> None:
+        """Called now and then: let nobody wait for a commit that has not come back since the last time."""
+        present, before = self._worker.in_turn, self._in_turn
+        self._in_turn = present
+        if present is not None and present is before:
+            log.error("The database has not answered for %g s: whoever waits for it is told so", _LONGEST_COMMIT_S)
+            self._worker.give_up_waiting()
+
+    async def watch(self) -> None:
+        """Look every few seconds whether a commit comes back."""
+        while True:
+            await asyncio.sleep(_LONGEST_COMMIT_S)
+            self.look_at_turn()
 
     async def end(self) -> None:
         """Return once the worker, which was told to stop, has done what was left to do."""

@@ -178,6 +178,14 @@ class Worker:
         self._swept = 0
         self._delivered: dict[int, int] = {}
         """Ids of messages taken from the inbox, and their partitions."""
+        self._in_turn: Sequence[Entry] | None = None
+        """What the present turn is about, if there is one."""
+        self._away = False
+        """Whether the store is what failed, or whatever it is has failed twice in a row: nobody is kept waiting."""
+        self._overdue = False
+        """Whether its commit has taken so long that nobody waits for it any more."""
+        self._said: type[BaseException] | None = None
+        """The kind of failure that was last told in the log, if the store has not come back since."""
         self._watchers = Watchers()
         self.changes = 0
         """How many rows of instances were written since this worker started."""
@@ -204,7 +212,7 @@ class Worker:
         """
         if self._refusing or self.queued >= self.options.max_inbox:
             raise BusyError
-        if self._failures:
+        if self._away or self._overdue:
             raise StoreUnavailableError(_AWAY)
         self._entries.append((message, reply))
         self._wake_up()
@@ -240,7 +248,7 @@ class Worker:
     @property
     def failing(self) -> bool:
         """Whether the store has not done what was asked of it the last time."""
-        return self._failures > 0
+        return self._failures > 0 or self._overdue
 
     def owns(self, instance_id: str) -> bool:
         """Whether the instance is stepped here."""
@@ -264,12 +272,13 @@ class Worker:
             return False
         entries: list[Entry] = []
         starting: list[Start] = []
+        self._in_turn = entries
         try:
             if not self.ready:
                 await self._take_over(now)
             await self._keep_up(now)
             swept = now >= self._sweep_at and await self._sweep(now)
-            entries = self._take(now)
+            entries = self._in_turn = self._take(now)
             starting, self._starting = self._starting, starting
             if not entries and not starting:
                 return swept
@@ -282,7 +291,23 @@ class Worker:
         except BaseException as error:  # the loop is being ended; whoever waits hears of it all the same
             self._recover(now, error, entries, starting)
             raise
+        finally:
+            self._in_turn, self._overdue = None, False
         return True
+
+    def give_up_waiting(self) -> None:
+        """The store has taken too long in this turn: answer those who wait. It may come to its end all the same."""
+        in_turn, self._in_turn = self._in_turn, None
+        self._overdue = True
+        for _, reply in in_turn or ():
+            if reply is not None:
+                reply(CommitUnknownError())
+        self._refuse_waiting()
+
+    @property
+    def in_turn(self) -> Sequence[Entry] | None:
+        """What the present turn is about: the same object as long as it waits for the same answers of the store."""
+        return self._in_turn
 
     def _set_back(self, now: Timestamp) -> None:
         """The clock shows less than before: what is to be done in a while is not further away than that while."""
@@ -542,9 +567,9 @@ class Worker:
         self._timers = TimerWindow()
         self._reruns = Reruns()
         await self._balance(now)
-        if self._failures and self._store.shared:
+        if self._said is not None and issubclass(self._said, StoreUnavailableError):
             log.info("The database is back")
-        self._failures = 0
+        self._failures, self._said, self._away = 0, None, False
         self.ready = True
         await self._read_mail()
         self._look_at = 0
@@ -747,7 +772,9 @@ class Worker:
         results = [entry for entry in entries if _result_key(entry[0])]
         waiting = [entry for entry in self._entries if entry[1] is not None or _result_key(entry[0])]
         self._entries = deque([*results, *waiting])
-        self._refuse_waiting()
+        self._away = self._failures > 1 or isinstance(error, StoreUnavailableError | StoreReplacedError)
+        if self._away:
+            self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
         """Nobody is kept waiting for what may take hours."""
@@ -768,12 +795,17 @@ class Worker:
             return  # whoever ends the loop, or looks after it, says why
         if isinstance(error, LeaseLostError):
             log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
+        elif self._said is type(error) and self._failures & (self._failures - 1):
+            return  # it was said; and is again after twice as many failures each time
         elif not isinstance(error, StoreUnavailableError):
             log.error(
                 "The engine failed between two steps; starting over from what the database has", exc_info=error
             )
-        elif not self._failures:
+        elif self._failures:
+            log.error("%s It has failed %d times in a row; nothing is acknowledged", error, self._failures + 1)
+        else:
             log.error("%s Nothing is acknowledged until it is back; starting over then from what it has", error)
+        self._said = type(error)
 
     def _pause(self) -> int:
         """How long to wait until the next attempt. Workers that failed together come back one by one."""

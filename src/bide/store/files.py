@@ -290,6 +290,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def wait_for_others(connection: sqlite3.Connection, patience_s: float) -> None:
+    """How long SQLite itself waits, on the very thread that asks it, for a process that has locked the database."""
+    connection.execute(f"PRAGMA busy_timeout = {round(1_000 * patience_s)}")
+
+
+def is_locked(error: sqlite3.OperationalError) -> bool:
+    """Whether another process has locked the database."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def migrate_schema(db: sqlite3.Connection, path: Path) -> tuple[int, int]:
     """Bring the schema up to date. Returns its number before and after; it is that of the last migration that ran.
 

@@ -47,7 +47,17 @@ from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_o
 from bide.presence import REMEMBERED, Presence
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store import listing
-from bide.store.files import DatabaseLock, OpenFiles, connect, hub_secret, leave_open, lock, migrate_schema
+from bide.store.files import (
+    DatabaseLock,
+    OpenFiles,
+    connect,
+    hub_secret,
+    is_locked,
+    leave_open,
+    lock,
+    migrate_schema,
+    wait_for_others,
+)
 from bide.store.listing import SQLITE
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 from bide.store.recent import Recent
@@ -79,6 +89,8 @@ from bide.store.rows import (
 T = TypeVar("T")
 
 _RECENT = 5_000
+_AGAIN_S = 0.01
+"""How long to wait before a database that another process has locked is tried again."""
 _SMALL_BYTES = 500
 """What is small."""
 _LOOKED_AT = 1_000
@@ -188,8 +200,10 @@ class SqliteStore:
 
     shared = False
 
-    def __init__(self, path: Path, *, writer_thread: bool = False) -> None:
+    def __init__(self, path: Path, *, writer_thread: bool = False, patience_s: float = 1.0) -> None:
+        """`patience_s`: how long a commit waits for another process that has locked the database."""
         self._path = path
+        self._patience_s = patience_s
         self._thread = ThreadPoolExecutor(1, "bide-writer") if writer_thread else None
         self._lock: DatabaseLock | None = None
         self._files: OpenFiles | None = None
@@ -217,6 +231,9 @@ class SqliteStore:
             self._writer.execute("UPDATE partitions SET lease_until = -1 WHERE owner IS NOT NULL")
             self._reader, self._lister = _reader(self._path), _reader(self._path)
             self._files = OpenFiles(self._path, self._lock)
+            for connection in (self._writer, self._reader, self._lister):
+                in_thread = connection is self._lister or (connection is self._writer and self._thread is not None)
+                wait_for_others(connection, self._patience_s if in_thread else 0)
         except sqlite3.Error as error:
             await self.close()
             raise StoreError(f"{self._path} cannot be used as a database: {error}") from error
@@ -532,11 +549,23 @@ class SqliteStore:
         assert self._writer is not None, "the store is not open"
         try:
             if self._thread is None:
-                return self._durably(self._writer, change)
+                return await self._patiently(self._writer, change)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, self._durably, self._writer, change)
         except _ERRORS as error:
             raise _told(error) from error
+
+    async def _patiently(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
+        """As `_durably`; but a database that another process has locked is tried again, while the loop goes on."""
+        tries_left = round(self._patience_s / _AGAIN_S)
+        while True:
+            try:
+                return self._durably(db, change)
+            except sqlite3.OperationalError as error:
+                if not (is_locked(error) and tries_left):
+                    raise
+            tries_left -= 1
+            await asyncio.sleep(_AGAIN_S)
 
     def _durably(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
         assert self._files is not None, "the store is not open"
@@ -569,7 +598,14 @@ def _told(error: BaseException) -> BideError:
     """
     if isinstance(error, _REFUSED):
         return DataRefusedError(f"SQLite does not take this: {error or type(error).__name__}")
-    return StoreUnavailableError(f"The database failed: {error}")
+    if isinstance(error, sqlite3.OperationalError) and is_locked(error):
+        return StoreUnavailableError(_LOCKED)
+    return StoreUnavailableError(f"The database failed: {error}.")
+
+
+_LOCKED = (
+    "Another process has locked the database: a backup tool, or a transaction in the sqlite3 shell. End it there."
+)
 
 
 def _reader(path: Path) -> sqlite3.Connection:
