@@ -97,7 +97,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 _VERSION = 1
 Change: TypeAlias = Callable[[tuple[Key, ...]], tuple[Key, ...]]
-_Seen: TypeAlias = tuple[int, int, int]
+_Seen: TypeAlias = tuple[int, int, int, int]
 """Modification time, size and inode: another file, or other content, has another."""
 
 _decode = msgspec.json.Decoder(_File).decode
@@ -312,7 +312,7 @@ def _look(path: Path) -> _Seen | None:
 
 
 def _seen(status: os.stat_result) -> _Seen:
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
 
 
 def _load(path: Path) -> tuple[tuple[Key, ...], _Seen | None]:
@@ -331,18 +331,8 @@ def _load(path: Path) -> tuple[tuple[Key, ...], _Seen | None]:
 
 def _save(path: Path, content: bytes) -> None:
     """Replace the file as a whole; when this returns, it survives power loss."""
-    fresh = path.with_name(f"{path.name}.new")
     try:
-        fresh.unlink(missing_ok=True)  # left by a crash; the lock says that nobody is writing it
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            # When root changes the keys of another user's server, that server must be able to read them afterwards.
-            file_access.keep_owner(handle, path)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        fresh.replace(path)
-        file_access.sync_name(path)
+        file_access.replace_whole(path, content)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
 

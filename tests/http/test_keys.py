@@ -239,6 +239,17 @@ def test_a_file_that_others_can_read_is_refused(path: Path, mode: int) -> None:
     assert KeyRing(path).find(text, NOW) is not None
 
 
+def test_a_file_that_is_opened_to_others_while_it_is_used_is_refused(path: Path) -> None:
+    ring = KeyRing(path)
+    text = ring.create("ci", Role.VIEWER, NOW)
+    assert ring.find(text, NOW) is not None
+    path.chmod(0o644)
+    with pytest.raises(StoreError, match="chmod 600"):
+        ring.find(text, NOW)
+    path.chmod(0o600)
+    assert ring.find(text, NOW) is not None
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -296,6 +296,57 @@ def test_a_link_that_leads_to_another_database_is_noticed(path: Path, tmp_path: 
     opened(link, question)
 
 
+def test_what_others_could_read_is_closed_to_them(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def question(store: SqliteStore) -> None:
+        await store.secret()
+        names = [f"hub.db{end}" for end in ("", "-wal", "-shm", ".secret")]
+        assert [path.with_name(each).stat().st_mode & 0o777 for each in names] == [0o600] * 4
+
+    opened(path, question)
+    assert not caplog.records
+    for end in ("", ".secret"):
+        path.with_name(f"hub.db{end}").chmod(0o644)
+    opened(path, question)
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        f"Others could read {path}",
+        f"Others could read {path}.secret",
+    ]
+
+
+def test_files_of_others_that_all_can_read_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(path, nothing)
+    path.chmod(0o644)
+
+    def not_ours(self: Path, mode: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "chmod", not_ours)
+        with pytest.raises(StoreError, match=r"Let its owner run: chmod 600 .*hub\.db$"):
+            opened(path, nothing)
+    opened(path, nothing)
+
+
+def test_a_secret_is_written_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a crash while it is written leaves nothing that keeps the next start from making one."""
+
+    async def question(store: SqliteStore) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", power_loss)
+            with pytest.raises(RuntimeError):
+                await store.secret()
+        assert not path.with_name("hub.db.secret").exists()
+        secret = await store.secret()
+        assert len(secret) == 32
+        assert await store.secret() == secret
+
+    def power_loss(self: Path, target: Path) -> None:
+        raise RuntimeError
+
+    opened(path, question)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["hub.db", "hub.db.lock", "hub.db.secret"]
+
+
 # --- the file and its schema
 
 

@@ -234,9 +234,10 @@ def _how_to_dump(url: str, to: Path) -> str:
 
 def _copy_secret(source: Path, target: Path) -> None:
     """A copy that only its owner can read, from its first byte on."""
+    from bide.store.file_access import replace_whole
+
     try:
-        target.touch(0o600, exist_ok=False)
-        target.write_bytes(source.read_bytes())
+        replace_whole(target, source.read_bytes())
     except OSError as error:
         raise Fault(f"{target} cannot be written: {error.strerror}.") from error
 

@@ -111,6 +111,34 @@ def others_may_read(status: os.stat_result) -> bool:
     return HAS_MODES and bool(status.st_mode & 0o077)
 
 
+def close_to_others(path: Path) -> bool:
+    """Take away what the mode of a file lets others than its owner do, if there is anything; returns whether there
+    was. Raises `OSError` if it is not ours to do."""
+    status = path.stat()
+    if not others_may_read(status):
+        return False
+    path.chmod(status.st_mode & 0o700)
+    return True
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, or replace it: as a whole or, if the power fails, not at all.
+
+    When this returns, it survives power loss. Nobody else may write it meanwhile. Raises `OSError`.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)  # left by a crash
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        # When root changes a file of another user's server, that server must be able to read it afterwards.
+        keep_owner(handle, path)
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+    fresh.replace(path)
+    sync_name(path)
+
+
 def keep_owner(handle: int, path: Path) -> None:
     """Give an open file to the owner of the one at `path`, if there is one and it is not ours."""
     with suppress(FileNotFoundError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -26,6 +27,8 @@ from bide.errors import (
 from bide.store import file_access
 from bide.store.holding import HeldInstances, count_query, first_query, held_instances, newest_query
 from bide.store.listing import SQLITE
+
+log = logging.getLogger("bide.store")
 
 
 class SqliteStatus(Struct, frozen=True):
@@ -104,6 +107,7 @@ def backup(path: Path, to: Path) -> None:
         finally:
             copy.close()
         part.rename(to)
+        file_access.sync_name(to)
     except (sqlite3.Error, OSError) as error:
         part.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be copied to {to}: {error}.") from error
@@ -186,10 +190,15 @@ def lock(path: Path) -> DatabaseLock:
         raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
     handles = [file]
     try:
+        if not os.fstat(file).st_size:
+            file_access.sync_name(path.resolve())  # else power loss may leave the secret without its database
         name = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT, 0o600)
         handles.append(name)
         if not (file_access.lock(name) and file_access.lock_database(file)):
             raise _in_use(path, os.read(name, 32).decode(errors="replace").strip())
+        real = path.resolve()
+        for each in (real, real.with_name(f"{real.name}-wal"), real.with_name(f"{real.name}-shm")):
+            _keep_private(each)
         os.ftruncate(name, 0)
         os.write(name, f"{os.getpid()}\n".encode())
         return DatabaseLock(file, name)
@@ -330,19 +339,28 @@ def hub_secret(db: str) -> bytes:
         return _secret_in_memory()
     path = Path(f"{db}.secret")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+        if not path.exists():  # nobody else makes it meanwhile: the database is ours
+            file_access.replace_whole(path, secrets.token_bytes(32))
+        _keep_private(path)
         secret = path.read_bytes()
-        if len(secret) != 32:
-            raise StoreError(
-                f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it."
-            ) from None
-        return secret
-    with os.fdopen(handle, "wb") as file:
-        file.write(secret := secrets.token_bytes(32))
-        file.flush()
-        os.fsync(handle)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be used: {error.strerror}.") from error
+    if len(secret) != 32:
+        raise StoreError(f"{path} should hold 32 bytes, and has {len(secret)}. Restore it, or delete it.")
     return secret
+
+
+def _keep_private(path: Path) -> None:
+    """Let nobody but its owner read a file, and say so if others could. Raises `StoreError`."""
+    try:
+        if file_access.close_to_others(path):
+            log.warning(
+                "Others could read %s; now only its owner can. What they may have seen they may keep.", path
+            )
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        raise StoreError(f"Others than its owner can read {path}. Let its owner run: chmod 600 {path}") from error
 
 
 @cache
