@@ -163,6 +163,28 @@ def test_a_database_of_another_version(database: Path, schema: int, state: str) 
     assert f"schema {schema}" in finding["found"]
 
 
+def test_a_damaged_database(database: Path) -> None:
+    assert only(check="pages")["state"] == "ok"
+    size = database.stat().st_size
+    with database.open("r+b") as file:
+        for place in range(4096, size, 4096):  # the first page says that it is a database
+            file.seek(place)
+            file.write(b"\xff" * 64)
+    finding = only(check="pages")
+    assert finding["state"] == "wrong"
+    assert finding["found"].startswith("the database is damaged: ")
+    assert "restore a copy" in finding["next"]
+
+
+def test_a_log_that_does_not_shrink(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Path("bide.db-wal")
+    with log.open("wb") as file:
+        file.truncate(100_000_001)
+    assert only(check="journal")["state"] == "note"
+    log.unlink()
+    assert only(check="journal")["state"] == "ok"
+
+
 def test_a_database_without_its_log(database: Path) -> None:
     db = sqlite3.connect(database)
     db.execute("PRAGMA journal_mode = DELETE")

@@ -188,6 +188,51 @@ def test_the_database_is_nobody_elses_business(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_log_shrinks_when_nobody_reads_what_was_before(path: Path) -> None:
+    log = path.with_name("hub.db-wal")
+
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM instances").fetchall()
+        for letter in (b"a", b"b", b"c", b"d", b"e", b"f"):
+            row = instance(output_json=Raw(b'"' + letter * 4_000_000 + b'"'))
+            await put(store, epochs, instances={"a": row})
+        assert log.stat().st_size > 20_000_000
+        reader.close()
+        for _ in range(3):
+            await put(store, epochs, "b")
+        assert log.stat().st_size <= 16_000_000
+
+    opened(path, question)
+
+
+@pytest.mark.parametrize("verb", ["load", "commit"])
+def test_a_damaged_database_is_said_to_be_one(path: Path, verb: str) -> None:
+    async def make(store: SqliteStore) -> None:
+        await put(store, await own_all(store), *(f"i{number}" for number in range(200)))
+
+    opened(path, make)
+    with sqlite3.connect(path) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'instances'").fetchone()
+        assert db.execute("PRAGMA page_size").fetchone() == (4096,)
+    db.close()
+
+    def harm() -> None:
+        with path.open("r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(b"\xff" * 4096)
+
+    async def question(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        with pytest.raises(StoreUnavailableError, match=r"The database is damaged: .*restore a copy"):
+            await (store.load(["i1"]) if verb == "load" else put(store, epochs, "i1"))
+
+    harm()
+    opened(path, question)
+
+
 # --- a lock of another process
 
 

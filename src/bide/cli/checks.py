@@ -24,12 +24,13 @@ from bide.errors import StoreError
 from bide.http.auth import is_open
 from bide.keys import KeyRing, keys_path
 from bide.store.file_access import HAS_MODES, others_may_read
-from bide.store.files import SqliteStatus, held, status
+from bide.store.files import SqliteStatus, damage, held, log_size, status
 from bide.store.holding import HeldInstances
 
 State: TypeAlias = Literal["ok", "note", "wrong"]
 
 _SQLITE = (3, 40, 0)
+_LONG_LOG = 100_000_000
 MOST_DRIFT_S = 5.0
 _PATIENCE_S = 3.0
 
@@ -84,7 +85,7 @@ def database(settings: Settings) -> tuple[SqliteStatus | None, list[Finding]]:
         found = status(path)
     except StoreError as error:
         return None, [Finding("database", "wrong", str(error)), room]
-    return found, [_schema(path, found), *_held(path, found), _journal(path), room]
+    return found, [_schema(path, found), *_held(path, found), _pages(path), _journal(path), room]
 
 
 def _held(path: Path, found: SqliteStatus) -> Iterator[Finding]:
@@ -110,6 +111,14 @@ _REASON = 300
 _WHAT_TO_DO = "Mend what the reason names, or terminate them. All of them: bide ls --held"
 
 
+def _pages(path: Path) -> Finding:
+    wrong = damage(path)
+    if wrong is None:
+        return Finding("pages", "ok", "no page of the database is damaged")
+    todo = "Stop the server, look at the disk, and restore a copy: docs/deploy.md says how."
+    return Finding("pages", "wrong", f"the database is damaged: {wrong}", todo)
+
+
 def _schema(path: Path, found: SqliteStatus) -> Finding:
     owner = "in use by nobody" if found.in_use_by is None else f"in use by process {found.in_use_by}"
     shown = f"{path}, schema {found.schema}, {size_text(found.bytes)}, {owner}"
@@ -126,6 +135,12 @@ def _journal(path: Path) -> Finding:
     with path.open("rb") as file:
         header = file.read(20)
     if header[18:20] == b"\2\2":
+        size = log_size(path)
+        if size > _LONG_LOG:
+            todo = (
+                "Another process goes on reading (a backup tool, the sqlite3 shell): when it ends, the log shrinks."
+            )
+            return Finding("journal", "note", f"write-ahead log of {size_text(size)}", todo)
         return Finding("journal", "ok", "write-ahead log")
     return Finding(
         "journal", "wrong", "not in WAL mode", "Another tool changed that; the next start sets it again."

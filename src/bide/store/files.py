@@ -68,6 +68,26 @@ def held(path: Path) -> HeldInstances:
         db.close()
 
 
+def damage(path: Path) -> str | None:
+    """What is wrong with the pages of a database, or None. It reads the whole file, also while it is in use."""
+    db = _look_at(path)
+    try:
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    finally:
+        db.close()
+    return None if found == "ok" else str(found).strip().rpartition("\n")[2]
+
+
+def log_size(path: Path) -> int:
+    """Bytes of what was written last, and is in a file beside the database."""
+    try:
+        return _log_path(path).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def migrate(path: Path) -> tuple[int, int]:
     """Bring a database that nobody uses up to date; returns the numbers of its schema before and after.
 
@@ -280,16 +300,27 @@ def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino
 
 
+def _log_path(path: Path) -> Path:
+    real = path.resolve()
+    return real.with_name(f"{real.name}-wal")
+
+
 def _lock_path(path: Path) -> Path:
     """Beside the file itself, as SQLite's own files are, and not beside a link to it."""
     real = path.resolve()
     return real.with_name(f"{real.name}.lock")
 
 
+_LONGEST_LOG = 16_000_000
+"""Bytes of the log that SQLite keeps for what comes next, once what is in it is in the database. It grows beyond
+this only for as long as another process goes on reading what was before."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_size_limit = {_LONGEST_LOG}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # else macOS does not wait for the disk; others do anyway
         connection.execute("PRAGMA mmap_size = 0")  # a disk error must come back as an error, not as a signal
@@ -307,6 +338,12 @@ def wait_for_others(connection: sqlite3.Connection, patience_s: float) -> None:
 def is_locked(error: sqlite3.OperationalError) -> bool:
     """Whether another process has locked the database."""
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether what is in the file is not what SQLite has written. Errors of the driver itself have no code."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def migrate_schema(db: sqlite3.Connection, path: Path) -> tuple[int, int]:

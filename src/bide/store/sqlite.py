@@ -52,6 +52,7 @@ from bide.store.files import (
     OpenFiles,
     connect,
     hub_secret,
+    is_damaged,
     is_locked,
     leave_open,
     lock,
@@ -600,7 +601,12 @@ def _told(error: BaseException) -> BideError:
         return DataRefusedError(f"SQLite does not take this: {error or type(error).__name__}")
     if isinstance(error, sqlite3.OperationalError) and is_locked(error):
         return StoreUnavailableError(_LOCKED)
+    if isinstance(error, sqlite3.Error) and is_damaged(error):
+        return StoreUnavailableError(_DAMAGED.format(error))
     return StoreUnavailableError(f"The database failed: {error}.")
+
+
+_DAMAGED = "The database is damaged: {}. Stop the server, run bide doctor, and restore a copy (docs/deploy.md)."
 
 
 _LOCKED = (
