@@ -25,7 +25,7 @@ from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
 from bide.instance import PARTITIONS, RuntimeStatus, partition_of
 from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store import listing
-from bide.store.files import backup, migrate, status
+from bide.store.files import backup, damage, migrate, status
 from bide.store.listing import SQLITE
 from bide.store.protocol import BEFORE_ALL, Store
 from bide.store.sqlite import SqliteStore
@@ -310,6 +310,43 @@ def test_what_is_written_is_what_the_path_names(
                 await put(store, epochs, "b")
 
     opened(path, question, writer_thread=writer_thread)
+
+
+@pytest.mark.parametrize("harm", [delete, replace])
+def test_what_was_acknowledged_is_saved_if_only_the_log_goes_away(path: Path, harm: Callable[[Path], None]) -> None:
+    async def lose(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "a")
+        harm(path.with_name("hub.db-wal"))
+        with pytest.raises(StoreReplacedError):
+            await put(store, epochs, "b")
+
+    async def look(store: SqliteStore) -> None:
+        assert await store.instance("a") == instance("a")
+
+    opened(path, lose)
+    opened(path, look)
+
+
+def test_the_log_of_a_database_that_went_away_is_not_taken_for_that_of_the_new_one(path: Path) -> None:
+    async def make(store: SqliteStore) -> None:
+        await put(store, await own_all(store), "restored")
+
+    async def lose(store: SqliteStore) -> None:
+        epochs = await own_all(store)
+        await put(store, epochs, "lost")
+        restored.rename(path)
+        with pytest.raises(StoreReplacedError):
+            await put(store, epochs, "b")
+
+    async def look(store: SqliteStore) -> None:
+        assert [each.id for each in await store.instances(InstanceFilter(), None, 10)] == ["restored"]
+
+    restored = path.with_name("restored.db")
+    opened(restored, make)
+    opened(path, lose)
+    opened(path, look)
+    assert damage(path) is None
 
 
 def test_what_was_put_in_the_place_of_a_database_is_left_alone(path: Path) -> None:

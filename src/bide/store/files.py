@@ -242,28 +242,46 @@ class OpenFiles:
         real = path.resolve()
         beside = [str(real.with_name(f"{real.name}{end}")) for end in ("-wal", "-shm")]
         self._path = str(path)
-        self._expected = [(self._path, lock.identity), *((each, _identity(os.stat(each))) for each in beside)]
+        self._expected = [(self._path, lock.identity), *((each, _found(each)) for each in beside)]
         self.check()
 
     def check(self) -> None:
         """Raises `StoreReplacedError`, and `StoreUnavailableError` if the names cannot be looked up now."""
         for name, identity in self._expected:
-            try:
-                found = _identity(os.stat(name))
-            except (FileNotFoundError, NotADirectoryError):
-                found = None
-            except OSError as error:
-                raise StoreUnavailableError(f"{name} cannot be looked at: {error.strerror}.") from error
-            if found != identity:
+            found = _found(name)
+            if found is None or found != identity:
                 what = "deleted" if found is None else "replaced by another file"
-                raise StoreReplacedError(_REPLACED.format(name=name, what=what, db=self._path))
+                todo = _DATABASE_GONE if name == self._path else _LOG_GONE
+                raise StoreReplacedError(f"{name} was {what} {_REPLACED} {todo.format(db=self._path)}")
 
 
-_REPLACED = (
-    "{name} was {what} while the database was open. Nothing is acknowledged any more. What was acknowledged before "
-    "is in the file that is gone: put it back, or restore a copy, with all files of {db} from one moment, and "
-    "start again."
+def _found(name: str) -> _Identity | None:
+    """Which file a name leads to. Raises `StoreUnavailableError`."""
+    try:
+        return _identity(os.stat(name))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreUnavailableError(f"{name} cannot be looked at: {error.strerror}.") from error
+
+
+_REPLACED = "while the database was open. Nothing is acknowledged any more."
+_DATABASE_GONE = (
+    "What was acknowledged before is in the file that is gone: put it back, or restore a copy, and start again."
 )
+_LOG_GONE = "What was acknowledged before has been moved into {db} if SQLite could: look, and start again."
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Move what is in the log that is open into the database that is open, whatever their names lead to by now.
+
+    If the log was deleted, that saves what is in it. If the database was replaced, its log must not stay beside the
+    new one as if it belonged to it.
+    """
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        log.error("What SQLite had in its log could not be moved into the database: %s", error)
 
 
 def leave_open(connections: Sequence[sqlite3.Connection]) -> None:

@@ -51,6 +51,7 @@ from bide.store.files import (
     DatabaseLock,
     OpenFiles,
     connect,
+    empty_log,
     hub_secret,
     is_damaged,
     is_locked,
@@ -576,6 +577,8 @@ class SqliteStore:
             try:
                 self._files.check()
             except StoreReplacedError:
+                if not self._replaced:
+                    empty_log(db)
                 self._replaced = True
                 raise
 
