@@ -21,7 +21,7 @@ from bide.engine.clockwatch import ClockWatch, say_if_behind
 from bide.engine.reruns import ALONE, CLEARED, WARY, Reruns
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.worker import DOUBTFUL, UNSETTLED, Worker, WorkerOptions
-from bide.errors import StoreUnavailableError
+from bide.errors import MisfitError, StoreUnavailableError
 from bide.history import ExecutionStarted, TimerFired
 from bide.instance import PARTITIONS, Instance, partition_of
 from bide.links import SignedLinks
@@ -572,3 +572,19 @@ def test_a_running_app_wakes_when_its_clock_was_set(
 
     asyncio.run(story())
     assert sum("The clock was set ahead by 1:00:00" in each for each in caplog.messages) == 1
+
+
+def test_what_changes_nothing_does_not_move_an_instances_time(functions: App) -> None:
+    with Durable(functions) as durable:
+
+        @functions.orchestrator
+        async def count(ctx: OrchestrationContext) -> int:
+            return await ctx.wait_for_external_event("Go", int)
+
+        instance_id = durable.start(count)
+        durable.advance("5s")
+        with pytest.raises(MisfitError):
+            durable.raise_event(instance_id, "Go", "no number")
+        durable.clock.set(durable.clock.now() - 3 * SECOND)
+        durable.raise_event(instance_id, "Go", 1)
+        assert durable.history(instance_id)[-1].time == durable.clock.now()

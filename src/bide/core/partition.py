@@ -251,8 +251,7 @@ class Partition:
         while long_at <= length:  # it was told of; the next time is when it has doubled
             long_at *= 2
         instance = snapshot.instance
-        at = max(instance.updated, self._changes.batch.at)
-        return _Live(instance, partition_of(instance.id), long_at, at, length, snapshot)
+        return _Live(instance, partition_of(instance.id), long_at, instance.updated, length, snapshot)
 
     def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
         """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
@@ -333,9 +332,6 @@ class Partition:
         live = self._live.pop(message.instance_id, None)
         if live is not None:
             self._live[message.instance_id] = live  # the most recently used is last
-            now = self._changes.batch.at
-            if now > live.at:
-                live.at = now
         fact = message.fact
         if message.birth and (live is None or live.instance.birth != message.birth):
             return self._drop(message, InstanceNotFoundError(message.instance_id))  # it was for an earlier life
@@ -534,6 +530,7 @@ class Partition:
 
     def _advance(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
         changes, fact = self._changes, message.fact
+        self._reach(live)
         if type(fact) is TimerFired and fact.fire_at > live.at:
             live.at = fact.fire_at  # it hears of a timer when that was due, even if the clock was set back since
         self._stepping = (execution,)
@@ -564,6 +561,12 @@ class Partition:
             self._change(live, status=status, custom_status_json=execution.custom_status_json, **_NOT_HELD)
         return ACCEPTED
 
+    def _reach(self, live: _Live) -> None:
+        """The instance changes now. What changes nothing does not move its time, either."""
+        now = self._changes.batch.at
+        if now > live.at:
+            live.at = now
+
     def _drop_code(self, live: _Live, execution: Execution) -> None:
         """Let go of the code, and not of what it waits for."""
         live.run_by(None, execution.work)
@@ -578,6 +581,8 @@ class Partition:
 
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
+        if batch.at > live.at:
+            live.at = batch.at
         live.instance = changed = replace(live.instance, updated=live.at, **changes)
         if self._held and changed.held is None:
             self._held.discard(changed.id)
@@ -611,6 +616,7 @@ class Partition:
             for request in live.work.requests.values():
                 if isinstance(request, SubOrchestrationInstanceCreated):
                     self._changes.end_child(live.instance, request, fact)
+        self._reach(live)
         self._record(live, encode_facts((fact,)))
         failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
         self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure, live.instance.custom_status_json)
@@ -714,6 +720,7 @@ class Partition:
             self._change(live, status=RuntimeStatus.PENDING, output_json=NULL, custom_status_json=NULL)
         else:
             live.run_by(execution, execution.work)
+            self._reach(live)
             execution.advance(fact, live.at)
             self._record(live, encode_facts((fact,)))
             again = still_wanted(execution.work, again)
