@@ -28,7 +28,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev chromium postgresql
 	$(BIN)/pytest -m "not kill and not browser and not postgres and not package" --numprocesses auto
-	$(BIN)/pytest -m postgres
+	$(BIN)/pytest -m postgres --numprocesses auto
 	$(BIN)/pytest -m "kill and not postgres"
 	$(BIN)/pytest -m browser
 	$(BIN)/pytest -m package

@@ -61,7 +61,7 @@ def test_one_seed_is_repeated_from_the_command_line() -> None:
     assert (figures["seeds"], figures["fingerprint"]) == (1, report.fingerprint)
 
 
-@pytest.mark.parametrize("seeds", [15, pytest.param(150, marks=pytest.mark.kill)])
+@pytest.mark.parametrize("seeds", [15, pytest.param(60, marks=pytest.mark.kill)])
 def test_both_stores_give_the_same_trace(seeds: int) -> None:
     for seed in range(seeds):
         assert simulate(seed, "memory").trace == simulate(seed, "sqlite").trace, f"seed {seed}"
