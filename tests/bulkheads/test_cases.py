@@ -15,9 +15,14 @@ from tests.bulkheads.hub import BLAMES_THE_STORE, Hub
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_harms_itself_only(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert_it_harms_itself_only(name, str(tmp_path / "hub.db"), caplog)
+
+
+def assert_it_harms_itself_only(name: str, db: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Play a case over that database, beside a second caller. The log must not blame the store."""
     app = App()
     story = CASES[name](app)
-    hub = Hub(app, str(tmp_path / "hub.db"), max_payload=999_999)
+    hub = Hub(app, db, max_payload=999_999)
 
     async def run() -> None:
         async with hub.running():
@@ -25,9 +30,5 @@ def test_it_harms_itself_only(name: str, tmp_path: Path, caplog: pytest.LogCaptu
 
     with caplog.at_level(logging.INFO):
         asyncio.run(run())
-    assert_no_store_is_blamed(caplog)
-
-
-def assert_no_store_is_blamed(caplog: pytest.LogCaptureFixture) -> None:
     said = [record.getMessage() for record in caplog.records if record.name.startswith("bide")]
     assert not [line for line in said for words in BLAMES_THE_STORE if words in line]

@@ -581,8 +581,7 @@ class Partition:
 
     def _change(self, live: _Live, **changes: Any) -> None:
         batch = self._changes.batch
-        if batch.at > live.at:
-            live.at = batch.at
+        self._reach(live)
         live.instance = changed = replace(live.instance, updated=live.at, **changes)
         if self._held and changed.held is None:
             self._held.discard(changed.id)

@@ -88,9 +88,9 @@ def instance_of(row: Sequence[Any]) -> Instance:
             output_json=read_json(row[6]),
             custom_status_json=read_json(row[7]),
             generation=row[8],
-            parent=None if row[9] is None else _decode_parent(row[9]),
+            parent=_parent_of(row[9]),
             held=row[10],
-            tags={} if row[11] is None else _decode_tags(row[11]),
+            tags=_tags_of(row[11]),
             birth=row[12],
             held_by=row[13],
         )
@@ -119,12 +119,20 @@ def _damaged(row: Sequence[Any]) -> Instance:
         output_json=column(6, read_json, NULL),
         custom_status_json=column(7, read_json, NULL),
         generation=row[8],
-        parent=column(9, lambda parent: None if parent is None else _decode_parent(parent), None),
-        tags=column(11, lambda tags: {} if tags is None else _decode_tags(tags), {}),
+        parent=column(9, _parent_of, None),
+        tags=column(11, _tags_of, {}),
         birth=row[12],
         held_by=UNREADABLE,
     )
     return replace(found, held=cannot_be_read(f"its row: {', '.join(wrong)}"))
+
+
+def _parent_of(text: bytes | None) -> Parent | None:
+    return None if text is None else _decode_parent(text)
+
+
+def _tags_of(text: bytes | None) -> dict[str, str]:
+    return {} if text is None else _decode_tags(text)
 
 
 def cannot_be_read(what: str) -> str:
