@@ -41,6 +41,20 @@ _LARGEST_PAYLOAD = 128 * 1_048_576
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
+TokenVerb: TypeAlias = Literal[
+    "status",
+    "waits",
+    "raiseEvent",
+    "terminate",
+    "suspend",
+    "resume",
+    "rewind",
+    "restart",
+    "purge",
+    "history",
+    "events",
+]
+"""What can be done with one instance, as far as a starter may ever be let."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -65,6 +79,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The address under which people reach the server, for links sent to them. Empty: the one it listens on."""
     require_key: bool = False
     """Demand a key from every caller, even if only this machine can reach the server."""
+    token_verbs: tuple[TokenVerb, ...] = ("waits", "raiseEvent", "terminate")
+    """What the URIs that a starter gets are good for, beside looking at the status of their instance: any of
+    `waits`, `raiseEvent`, `terminate`, `suspend`, `resume`, `rewind`, `restart` (as the same instance), `purge`,
+    `history` and `events`."""
     token_days: Annotated[float, Meta(ge=0)] = 7.0
     """How long the URIs of an instance work after it has ended."""
     retention_days: Annotated[float, Meta(ge=0)] = 0.0

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from bide import App, OrchestrationContext, Settings, current_call
+from bide.config import TokenVerb
 from bide.keys import KeyRing, Role, keys_path
 from tests.http.conftest import INSTANCES, Api, serve
 
@@ -79,7 +80,8 @@ def api(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Iterato
 @pytest.fixture
 def closed(world: World, tmp_path: Path) -> Iterator[Api]:
     """It demands keys."""
-    with serve(Settings(db=str(tmp_path / "hub.db"), require_key=True), example(world)) as served:
+    settings = Settings(db=str(tmp_path / "hub.db"), require_key=True, token_verbs=get_args(TokenVerb))
+    with serve(settings, example(world)) as served:
         yield served
 
 

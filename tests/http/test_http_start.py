@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from bide import Settings
+from bide.config import TokenVerb
 from bide.engine.client import Client
 from bide.errors import BusyError, CommitUnknownError
-from tests.http.conftest import BASE, INSTANCES, Api
+from tests.http.conftest import BASE, INSTANCES, Api, serve
 
 
 @pytest.mark.parametrize("prefix", ["", "/api", "/API"])
@@ -25,15 +28,25 @@ def test_start_answers_with_the_uris(api: Api, prefix: str) -> None:
         ("statusQueryGetUri", f"{instance}?{keys}"),
         ("sendEventPostUri", f"{instance}/raiseEvent/{{eventName}}?{keys}"),
         ("terminatePostUri", f"{instance}/terminate?reason={{text}}&{keys}"),
-        ("purgeHistoryDeleteUri", f"{instance}?{keys}"),
-        ("restartPostUri", f"{instance}/restart?{keys}"),
-        ("suspendPostUri", f"{instance}/suspend?reason={{text}}&{keys}"),
-        ("resumePostUri", f"{instance}/resume?reason={{text}}&{keys}"),
-        ("rewindPostUri", f"{instance}/rewind?reason={{text}}&{keys}"),
     ]
     assert answer.headers["location"] == answer.json()["statusQueryGetUri"]
     assert answer.headers["retry-after"] == "10"
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_the_uris_of_all_that_a_setting_allows() -> None:
+    with serve(Settings(db=":memory:", token_verbs=get_args(TokenVerb))) as api:
+        uris = api.post("/orchestrators/Approve/a").json()
+    (token,) = parse_qs(urlsplit(uris["statusQueryGetUri"]).query)["code"]
+    keys = f"taskHub=default&connection=Storage&code={token}"
+    instance = f"{BASE}{INSTANCES}/a"
+    assert list(uris.items())[4:] == [
+        ("purgeHistoryDeleteUri", f"{instance}?{keys}"),
+        ("restartPostUri", f"{instance}/restart?restartWithNewInstanceId=false&{keys}"),
+        ("suspendPostUri", f"{instance}/suspend?reason={{text}}&{keys}"),
+        ("resumePostUri", f"{instance}/resume?reason={{text}}&{keys}"),
+        ("rewindPostUri", f"{instance}/rewind?reason={{text}}&{keys}"),
+    ]
 
 
 def test_uris_lead_back(api: Api) -> None:

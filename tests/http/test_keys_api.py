@@ -99,8 +99,6 @@ def test_the_uris_of_an_instance_carry_no_key_of_the_hub(api: Api, admin: dict[s
     assert admin["x-functions-key"] not in answer.text
     uris = answer.json()
     assert api.get(uris["statusQueryGetUri"]).status_code == 202
-    assert api.post(uris["suspendPostUri"]).status_code == 202
-    assert api.post(uris["resumePostUri"]).status_code == 202
     assert api.post(uris["sendEventPostUri"].replace("{eventName}", "Answer"), b"1").status_code == 202
 
 
@@ -128,7 +126,8 @@ def test_a_server_that_is_open_here_judges_what_it_is_shown(tmp_path: Path, ring
         started = api.post("/orchestrators/Approve/a").json()
         code = parse_qs(urlsplit(started["statusQueryGetUri"]).query)["code"][0]
         for shown, status in (("XXX", 202), ("", 202), (viewer, 403), (code, 202), (code[:-1] + "!", 401)):
-            assert api.post(f"{INSTANCES}/a/suspend", params={"code": shown}).status_code == status
+            answer = api.post(f"{INSTANCES}/a/raiseEvent/Other", params={"code": shown})
+            assert answer.status_code == status
 
 
 def test_a_revoked_key_ends_with_the_next_request(api: Api, ring: KeyRing, admin: dict[str, str]) -> None:

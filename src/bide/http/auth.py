@@ -117,7 +117,10 @@ class Gate:
         if caller.may(verb, instance_id):
             return
         if caller.grant is not None:
-            raise HTTPException(403, "This token is not made for that.")
+            good_for = ", ".join(caller.grant.verbs)
+            raise HTTPException(
+                403, f"This token is for one instance, and good for {good_for}. Anything else takes a key."
+            )
         raise HTTPException(
             403, f"The verb {verb} takes a key of the role {VERBS[verb]}; this one is {caller.role}."
         )

@@ -42,20 +42,20 @@ class _Shape(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ManagementPayload(_Shape, frozen=True, kw_only=True):
-    """The URIs under which an instance is watched and managed.
+    """The URIs under which an instance is watched and managed: those that the setting `token_verbs` allows.
 
     `{eventName}` and `{text}` stand for what the caller fills in.
     """
 
     id: str
     status_query_get_uri: str
-    send_event_post_uri: str
-    terminate_post_uri: str
-    purge_history_delete_uri: str
-    restart_post_uri: str
-    suspend_post_uri: str
-    resume_post_uri: str
-    rewind_post_uri: str
+    send_event_post_uri: str | UnsetType = UNSET
+    terminate_post_uri: str | UnsetType = UNSET
+    purge_history_delete_uri: str | UnsetType = UNSET
+    restart_post_uri: str | UnsetType = UNSET
+    suspend_post_uri: str | UnsetType = UNSET
+    resume_post_uri: str | UnsetType = UNSET
+    rewind_post_uri: str | UnsetType = UNSET
 
 
 class ParentObject(_Shape, frozen=True, kw_only=True):

@@ -43,13 +43,20 @@ async def status(call: Call[StatusQuery]) -> Response:
 
 async def status_answer(call: Call[Q], instance: Instance, wanted: ShowQuery, report_failure: bool) -> Response:
     """200 for an instance that has ended (500 if it failed and that was asked for), else 202 and where to ask."""
+    if wanted.show_history:
+        call.services.gate.require(call.caller, "history", instance.id)
     steps = await call.client.history(instance.id) if wanted.show_history else None
     waits = [] if instance.status.finished else await call.client.waits(instance.id)
     shown = status_object(call, instance, wanted, steps, tuple(wait_object(wait, call.now) for wait in waits))
     if not instance.status.finished:
-        return call.answer(202, shown, {"Location": own_url(call.request), "Retry-After": "5"})
+        return call.answer(202, shown, {"Location": _again(call), "Retry-After": "5"})
     failed = instance.status is RuntimeStatus.FAILED
     return call.answer(500 if failed and report_failure else 200, shown)
+
+
+def _again(call: Call[Q]) -> str:
+    """Where to ask again. A token is for that; a key of the hub is not repeated, as answers are logged and kept."""
+    return own_url(call.request, with_code=call.caller.grant is not None)
 
 
 def status_object(

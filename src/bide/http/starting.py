@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bide.engine.client import Begun
@@ -15,20 +16,10 @@ from bide.http.urls import management_payload
 from bide.instance import RuntimeStatus
 from bide.tokens import InstanceGrant, sign
 
-VERBS = (
-    "status",
-    "history",
-    "waits",
-    "events",
-    "raiseEvent",
-    "terminate",
-    "suspend",
-    "resume",
-    "rewind",
-    "restart",
-    "purge",
+_ONE_INSTANCE = (
+    "A token is for one instance, and makes no other. Say restartWithNewInstanceId=false to begin that one again, "
+    "or use a key of the role operator."
 )
-"""What the token in an instance's URIs is good for: what those URIs do, and looking at that instance."""
 
 
 async def start(call: Call[StartQuery]) -> Response:
@@ -50,6 +41,8 @@ async def restart(call: Call[RestartQuery]) -> Response:
     """Start again with the same input, as another instance or as the same. An unknown id is a 400 here, as in
     Durable Functions."""
     as_new = call.query.restart_with_new_instance_id
+    if as_new and not call.may("start"):
+        raise HTTPException(403, _ONE_INSTANCE)
     try:
         begun = await call.client.begin_again(call.instance_id, new_instance_id=as_new)
     except InstanceNotFoundError as error:
@@ -65,9 +58,14 @@ async def _started(call: Call[Q], begun: Begun, wanted: OutcomeQuery) -> Respons
         if ended.status is RuntimeStatus.COMPLETED:
             return call.answer(200, ended.output_json)
         return await status_answer(call, ended, ShowQuery(), report_failure)
-    services = call.services
-    birth = begun.birth or (await call.client.get(instance_id)).birth
-    grant = InstanceGrant(instance_id, birth, VERBS, services.settings.token_days)
-    token = sign(services.secret, grant)
-    payload = management_payload(call.request, services.settings, instance_id, token, report_failure=report_failure)
+    grant = call.caller.grant or await _grant(call, begun)
+    token = sign(call.services.secret, grant)
+    payload = management_payload(call.request, call.settings, grant, token, report_failure=report_failure)
     return call.answer(202, payload, {"Location": payload.status_query_get_uri, "Retry-After": "10"})
+
+
+async def _grant(call: Call[Q], begun: Begun) -> InstanceGrant:
+    """What a starter may do with the instance. Whoever restarts one by a token goes on with that token."""
+    birth = begun.birth or (await call.client.get(begun.instance_id)).birth
+    verbs = tuple(dict.fromkeys(("status", *call.settings.token_verbs)))
+    return InstanceGrant(begun.instance_id, birth, verbs, call.settings.token_days)

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from functools import cache
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote_plus, urlencode
 
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from bide.config import Settings
 from bide.http.shapes import ManagementPayload
+from bide.tokens import InstanceGrant
 
 NEW_PREFIX = "/runtime/webhooks/durabletask"
 OLD_PREFIX = "/admin/extensions/DurableTaskExtension"
 """The sample document's. Served like the new one, but not given out."""
+_REASON = "reason={text}&"
 
 
 def management_payload(
-    request: Request, settings: Settings, instance_id: str, token: str, *, report_failure: bool
+    request: Request, settings: Settings, grant: InstanceGrant, token: str, *, report_failure: bool
 ) -> ManagementPayload:
-    """The URIs of an instance. Their `code` is a token for that instance and nothing else."""
-    instance = f"{base_url(request)}{NEW_PREFIX}/instances/{quote(instance_id, safe='')}"
+    """The URIs of what the grant allows. Their `code` is the grant's token, for that instance and nothing else."""
+    instance = f"{base_url(request)}{NEW_PREFIX}/instances/{quote(grant.instance_id, safe='')}"
     keys = f"{_hub(settings.task_hub)}&code={token}"  # a token is made of what may stand in a URL
     status = f"{instance}?{keys}"
+
+    def uri(verb: str, query: str = "") -> str | UnsetType:
+        operation = "raiseEvent/{eventName}" if verb == "raiseEvent" else verb
+        return f"{instance}/{operation}?{query}{keys}" if verb in grant.verbs else UNSET
+
     return ManagementPayload(
-        id=instance_id,
+        id=grant.instance_id,
         status_query_get_uri=f"{status}&returnInternalServerErrorOnFailure=true" if report_failure else status,
-        send_event_post_uri=f"{instance}/raiseEvent/{{eventName}}?{keys}",
-        terminate_post_uri=f"{instance}/terminate?reason={{text}}&{keys}",
-        purge_history_delete_uri=status,
-        restart_post_uri=f"{instance}/restart?{keys}",
-        suspend_post_uri=f"{instance}/suspend?reason={{text}}&{keys}",
-        resume_post_uri=f"{instance}/resume?reason={{text}}&{keys}",
-        rewind_post_uri=f"{instance}/rewind?reason={{text}}&{keys}",
+        send_event_post_uri=uri("raiseEvent"),
+        terminate_post_uri=uri("terminate", _REASON),
+        purge_history_delete_uri=status if "purge" in grant.verbs else UNSET,
+        restart_post_uri=uri("restart", "restartWithNewInstanceId=false&"),
+        suspend_post_uri=uri("suspend", _REASON),
+        resume_post_uri=uri("resume", _REASON),
+        rewind_post_uri=uri("rewind", _REASON),
     )
 
 
@@ -46,11 +54,20 @@ def base_url(request: Request) -> str:
     return f"{_origin(request)}{quote(prefix).rstrip('/')}" if prefix else _origin(request)
 
 
-def own_url(request: Request) -> str:
-    """The URL of the request itself, safe to send back in a header."""
-    path = quote(request.scope["path"])
-    query = quote(request.scope["query_string"], safe="%=&/?:@!$'()*+,;~{}")
-    return f"{_origin(request)}{path}?{query}" if query else f"{_origin(request)}{path}"
+def own_url(request: Request, *, with_code: bool) -> str:
+    """The URL of the request itself, safe to send back in a header.
+
+    Not `with_code`: without what it has as `code`, for that may be a key of the hub.
+    """
+    path, query = quote(request.scope["path"]), request.scope["query_string"]
+    if not with_code:
+        query = b"&".join(part for part in query.split(b"&") if not _is_code(part))
+    shown = quote(query, safe="%=&/?:@!$'()*+,;~{}")
+    return f"{_origin(request)}{path}?{shown}" if shown else f"{_origin(request)}{path}"
+
+
+def _is_code(part: bytes) -> bool:
+    return unquote_plus(part.partition(b"=")[0].decode("latin-1")).lower() == "code"
 
 
 def _origin(request: Request) -> str:
