@@ -6,6 +6,8 @@ that it stops, must go through whatever code is running.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dis import opname
 from types import CodeType, TracebackType
 
@@ -30,6 +32,16 @@ def raised_by_code(error: BaseException) -> bool:
     if place.tb_frame.f_globals.get("__name__") == "asyncio.runners":  # its handler of SIGINT
         return False
     return _operation(place.tb_frame.f_code, place) == "RAISE_VARARGS"
+
+
+@contextmanager
+def own_suppressed() -> Generator[None]:
+    """Drops whatever the code in here raises by itself; what comes from outside goes through."""
+    try:
+        yield
+    except BaseException as error:
+        if from_outside(error):
+            raise
 
 
 def _operation(code: CodeType, place: TracebackType) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -24,9 +23,10 @@ import msgspec
 import msgspec.inspect
 from msgspec import Meta, Raw
 
+from bide.arguments import kind_of
 from bide.errors import MisfitError, PayloadError
 from bide.history import NULL
-from bide.interrupts import from_outside
+from bide.interrupts import from_outside, own_suppressed
 
 Decode = Callable[[Raw], Any]
 T = TypeVar("T")
@@ -62,7 +62,12 @@ def _is_model(of: object) -> TypeGuard[_PydanticModel]:
 
 
 def _write_other(value: object) -> object:
-    """A Pydantic model, by its own JSON. It is read back by its own JSON, too: both sides speak its names."""
+    """What is in a `Raw`, where that is not written as it is; a Pydantic model, by its own JSON.
+
+    A model is read back by its own JSON, too: both sides speak its names.
+    """
+    if isinstance(value, Raw):
+        return _read(value)
     if hasattr(value, "__await__"):
         raise NotImplementedError(
             f"a {type(value).__qualname__} has its value once it is awaited. Write await before it"
@@ -203,6 +208,11 @@ def _schema_of_other(wanted: type) -> dict[str, Any]:
 
 _encode = msgspec.json.Encoder(enc_hook=_write_other, order="deterministic").encode
 
+# A `Raw` is written as it is, whatever stands in it; nobody could read a history with broken JSON in it.
+_read = msgspec.json.Decoder().decode
+_skip = msgspec.json.Decoder(Raw).decode
+"""Reads the syntax only."""
+
 _VALUE = re.compile(r"^(Invalid (?:enum )?value) (?:.*(?= - at `)|.*$)", re.S)
 """The one kind of msgspec's messages that repeats a value."""
 
@@ -212,19 +222,20 @@ _CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, Recu
 
 
 def encode(value: object) -> Raw:
-    """The value as JSON text. `Raw` is taken as it is.
+    """The value as JSON text. `Raw` is taken as it is, if it is JSON.
 
     Raises `PayloadError` for what JSON cannot keep, and for whatever the code of the value's type raises.
     """
     if value is None:
         return NULL
     kind = type(value)
-    if kind is Raw:
-        _check_depth(bytes(cast("Raw", value)))
-        return cast("Raw", value)
     try:
         text = _encode(value)
-        if kind not in _UNCHANGED:
+        if kind is Raw:
+            _read(text)
+            _check_depth(text)
+        elif kind not in _UNCHANGED:
+            _skip(text.decode())  # there may be a `Raw` in it
             _refuse_changed(value, text)
             _check_depth(text)
         return Raw(text)
@@ -298,7 +309,7 @@ def plain_text(text: object, what: str) -> str:
 def _said(error: BaseException) -> str:
     """What the error says, if it is of those whose texts are made for this."""
     if isinstance(error, (*_CANNOT_WRITE, PayloadError)):
-        with suppress(Exception):
+        with own_suppressed():
             return str(error)
     return f"the code of its type raised {type(error).__qualname__}"
 
@@ -393,7 +404,9 @@ def _parts(node: object) -> list[object]:
 
 
 def _shown(wanted: Any) -> str:
-    return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
+    with own_suppressed():
+        return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
+    return f"A {kind_of(wanted)}"
 
 
 @lru_cache(maxsize=4096)

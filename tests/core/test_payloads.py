@@ -79,7 +79,15 @@ def test_writing_is_the_same_in_every_process() -> None:
 
 
 def test_json_text_is_taken_as_it_is() -> None:
-    assert bytes(encode(Raw(b'{"b": 1, "a": 1e400}'))) == b'{"b": 1, "a": 1e400}'
+    assert bytes(encode(Raw(b'{"b": 1, "a": 1.50}'))) == b'{"b": 1, "a": 1.50}'
+    assert bytes(encode([Raw(b'"2026-01-01T00:00:00+01:00"')])) == b'["2026-01-01T00:00:00+01:00"]'
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("text", [b"[", b"nul", b"NaN", b"1 2", b"\xff", b'"\xff"', b'"\\ud800"'])
+def test_what_says_to_be_json_is_looked_at(text: bytes, inside: bool) -> None:
+    with pytest.raises(PayloadError, match="cannot be sent as JSON"):
+        encode([Raw(text)] if inside else Raw(text))
 
 
 class Unwritable:

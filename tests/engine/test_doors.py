@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from bide import App, Client, InstanceFilter, OrchestrationContext, PayloadError, RuntimeStatus
+from bide.errors import FunctionNotFoundError
 from bide.interrupts import raised_by_code
 from bide.query import WaitCursor
 from bide.testing.harness import Durable
+from tests.bulkheads.values import Odd, Own, Untellable, shown
 
 NO_TEXTS: list[Any] = [42, None, b"x", ["x"], {}, "\ud800", "a\0b"]
 VERBS = ("get", "waits", "history", "terminate", "suspend", "resume", "rewind", "restart", "purge")
@@ -141,7 +143,7 @@ READS: dict[str, Call] = {
 }
 
 
-@pytest.mark.parametrize("bad", ["x", 1.5, -(2**70)], ids=repr)
+@pytest.mark.parametrize("bad", ["x", 1.5, -(2**70), Odd(Own), Odd(KeyError)], ids=shown)
 @pytest.mark.parametrize("door", READS)
 def test_what_is_of_another_type_is_met_by_a_sentence(waiting: Durable, door: str, bad: Any) -> None:
     with pytest.raises((TypeError, ValueError)) as refused:
@@ -158,6 +160,7 @@ def test_what_is_of_another_type_is_met_by_a_sentence(waiting: Durable, door: st
         lambda ctx: ctx.create_timer(timedelta(1), reminder=None),
         lambda ctx: ctx.call_activity("a", 1, 2),
         lambda ctx: ctx.wait_for_external_event("Go", [int]),
+        lambda ctx: ctx.wait_for_external_event("Go", Untellable()),
     ],
 )
 def test_an_orchestrator_is_told_what_its_arguments_should_be(
@@ -171,4 +174,23 @@ def test_an_orchestrator_is_told_what_its_arguments_should_be(
             return "told"
         return "not told"
 
+    assert durable.output(durable.start(careless)) == "told"
+
+
+@pytest.mark.parametrize("kind", [Own, KeyError])
+def test_what_raises_however_it_is_looked_at_is_no_function(
+    app: App, durable: Durable, kind: type[BaseException]
+) -> None:
+    odd: Any = Odd(kind)
+
+    @app.orchestrator
+    async def careless(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.call_activity(odd)
+        except FunctionNotFoundError:
+            return "told"
+        return "not told"
+
+    with pytest.raises(FunctionNotFoundError, match="Odd"):
+        durable.start(odd)
     assert durable.output(durable.start(careless)) == "told"

@@ -8,13 +8,12 @@ of the instance before it, and asyncio's hooks for generators, which finish them
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from contextvars import Context, ContextVar
 from types import AsyncGeneratorType
-from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 LeftEarly: TypeAlias = Callable[["AsyncGeneratorType[Any, Any]"], None]
@@ -35,12 +34,12 @@ class Wall:
         self._context.run(_orchestrator.set, name)
         self._left_early = left_early
 
-    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function as the execution's code, within `own_generators`."""
-        sys.set_asyncgen_hooks(None, self._dropped)  # each generator keeps what is in force when it begins
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
+        """Call the function as the execution's code, within `OwnGenerators`."""
+        sys.set_asyncgen_hooks(None, self)  # each generator keeps what is in force when it begins
         _now_sent.append(self)
         try:
-            return self._context.run(function, *args, **kwargs)
+            return self._context.run(function, *args)
         finally:
             _now_sent.pop()
 
@@ -49,8 +48,11 @@ class Wall:
         """Whether its code is being sent on."""
         return bool(_now_sent) and _now_sent[-1] is self
 
-    def _dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """At any other moment than its own code's, its clean-up would be at another place on each replay: never."""
+    def __call__(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Python says that the code dropped a generator.
+
+        At any other moment than its own code's, its clean-up would be at another place on each replay: never.
+        """
         if self.entered:
             self._left_early(cast("AsyncGeneratorType[Any, Any]", generator))
 
@@ -60,11 +62,13 @@ def orchestrator_here() -> str:
     return _orchestrator.get()
 
 
-@contextmanager
-def own_generators() -> Generator[None]:
+class OwnGenerators:
     """Asynchronous generators that begin in here belong to their execution, and not to an event loop."""
-    hooks = sys.get_asyncgen_hooks()
-    try:
-        yield
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
+
+    __slots__ = ("_hooks",)
+
+    def __enter__(self) -> None:
+        self._hooks = sys.get_asyncgen_hooks()
+
+    def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)

@@ -27,7 +27,7 @@ from bide.clock import Timestamp
 from bide.core.changes import Changes, encode_facts
 from bide.core.context import ResponseLinks
 from bide.core.failures import failure_as, said
-from bide.core.isolation import own_generators
+from bide.core.isolation import OwnGenerators
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
@@ -193,7 +193,7 @@ class Partition:
         for instance_id, snapshot in loaded.items():
             self._live[instance_id] = self._loaded(snapshot)
         batch = self._changes.batch
-        with self._apart(), own_generators():
+        with self._apart(), OwnGenerators():
             judge, verdicts = self._judge, batch.verdicts
             try:
                 for message in messages:
@@ -208,7 +208,7 @@ class Partition:
     def undo(self, messages: Iterable[Message]) -> None:
         """The last batch is not committed: forget the instances that it changed, or was about to."""
         changed = {message.instance_id for message in messages} | self._changes.batch.instances.keys()
-        with self._apart(), own_generators():
+        with self._apart(), OwnGenerators():
             for instance_id in changed:
                 live = self._live.pop(instance_id, None)
                 if live is not None and live.execution is not None:
@@ -276,7 +276,7 @@ class Partition:
 
     def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
         """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
-        with self._apart(), own_generators():
+        with self._apart(), OwnGenerators():
             for instance_id, live in [*self._live.items()]:
                 if live.partition in partitions:
                     del self._live[instance_id]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -23,6 +22,7 @@ from bide.core.calls import Reconcile
 from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
 from bide.history import NULL
 from bide.instance import MAX_NAME, can_name
+from bide.interrupts import from_outside, own_suppressed
 from bide.payload import decoder, encode, plain_text, schema
 
 Function: TypeAlias = Callable[..., Any]
@@ -279,7 +279,9 @@ class _Functions(Generic[Definition]):
             return self._found[wanted]
         except KeyError:
             return self._folded.get(wanted.casefold()) if isinstance(wanted, str) else None
-        except Exception:  # callers may hand in anything, also what cannot be a key
+        except BaseException as error:  # callers may hand in anything, also what cannot be a key
+            if from_outside(error):
+                raise
             return None
 
     def unknown(self, wanted: str | Function, instead: str) -> FunctionNotFoundError:
@@ -313,7 +315,7 @@ _AN_ORCHESTRATOR = "It is an orchestrator: call it by ctx.call_sub_orchestrator.
 
 def _qualname(wanted: object) -> str:
     """What a function is called; else, what kind of object it is."""
-    with suppress(Exception):
+    with own_suppressed():
         found: object = getattr(wanted, "__qualname__", None)
         if type(found) is str:
             return found

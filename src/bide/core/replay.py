@@ -18,7 +18,7 @@ from msgspec import Raw, field
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from bide.core.failures import failure_as, failure_of, said, task_error
-from bide.core.isolation import Wall, own_generators
+from bide.core.isolation import OwnGenerators, Wall
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
@@ -453,8 +453,7 @@ class Execution(Record):
 
     def _check_sent_on(self) -> None:
         """What code asks for when it was not sent on would be at another place on each replay."""
-        wall = self._wall
-        if wall is not None and wall.entered:
+        if self._wall is not None and self._wall.entered:
             return
         if self._dropped or _is_running(self._code):  # Python closes code that nobody refers to any more
             self._refusals += 1
@@ -773,7 +772,7 @@ def check_replay(
     execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks(), strict)
     if history and isinstance(history[-1].facts[0], ExecutionTerminated):
         history = history[:-1]  # the code did not hear of it
-    with own_generators():
+    with OwnGenerators():
         try:
             replay(execution, history)
         except NonDeterminismError:

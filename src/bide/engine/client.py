@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
@@ -50,7 +50,7 @@ from bide.instance import (
     check_tags,
 )
 from bide.metrics import Metrics
-from bide.payload import check_text, decoder, encode, too_large
+from bide.payload import check_text, encode, too_large
 from bide.presence import Presence
 from bide.query import (
     NEVER,
@@ -200,7 +200,7 @@ class Client:
     ) -> Message:
         reuse = check_reuse(reuse)
         definition = self._registry.orchestrator(orchestrator)
-        input_json = _payload(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
+        input_json = encode(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
         if len(input_json) > self._worker.options.max_payload:
             raise too_large(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
         check_input(definition, input_json)
@@ -525,7 +525,7 @@ class Client:
         return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)
 
     def _event_data(self, data: object) -> Raw:
-        text = _payload(data)
+        text = encode(data)
         if len(text) > self._worker.options.max_payload:
             raise too_large(text, self._worker.options.max_payload, "The data of an event")
         return text
@@ -558,14 +558,6 @@ def _count_purged(results: Iterable[BaseException | None]) -> int:
         elif not isinstance(result, InstanceNotFoundError | NotAllowedError):
             raise result
     return count
-
-
-def _payload(value: object) -> Raw:
-    """The value as JSON text. `Raw` is read once, because nobody could read a history with broken JSON in it."""
-    text = encode(value)
-    if isinstance(value, Raw):
-        decoder(Any)(text)
-    return text
 
 
 def _id(instance_id: object) -> str:

@@ -6,23 +6,23 @@ Without it, a time limit of asyncio that an orchestrator sets would cancel the w
 from __future__ import annotations
 
 import asyncio
-from asyncio import _set_running_loop  # pyright: ignore[reportPrivateUsage] - asyncio exports it, for loops
-from collections.abc import Generator
-from contextlib import contextmanager
+
+# asyncio exports both, for loops
+from asyncio import _get_running_loop, _set_running_loop  # pyright: ignore[reportPrivateUsage]
 
 
-@contextmanager
-def without_loop() -> Generator[None]:
+class WithoutLoop:
     """In here no event loop is running, and there is none to be found."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        yield
-        return
-    _set_running_loop(None)
-    asyncio.set_event_loop(None)
-    try:
-        yield
-    finally:
-        asyncio.set_event_loop(loop)
-        _set_running_loop(loop)
+
+    __slots__ = ("_loop",)
+
+    def __enter__(self) -> None:
+        self._loop = _get_running_loop()
+        if self._loop is not None:
+            _set_running_loop(None)
+            asyncio.set_event_loop(None)
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None:
+            asyncio.set_event_loop(self._loop)
+            _set_running_loop(self._loop)

@@ -26,7 +26,7 @@ from bide.core.partition import Partition
 from bide.core.registry import Registry
 from bide.engine.activities import Activities
 from bide.engine.bulkheads import Bulkheads, Entry, Start
-from bide.engine.isolation import without_loop
+from bide.engine.isolation import WithoutLoop
 from bide.engine.reruns import MOST, Reruns, close_notes, message_key
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.watching import Watchers
@@ -136,7 +136,7 @@ class Worker:
             links,
             self.options.max_live,
             self.options.long_history,
-            without_loop,
+            WithoutLoop,
             self.options.strict_replay,
             code,
             self.options.max_payload,

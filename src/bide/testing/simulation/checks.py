@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from bide.core.replay import check_replay
-from bide.engine.isolation import without_loop
+from bide.engine.isolation import WithoutLoop
 from bide.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated, Step
 from bide.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.store.protocol import BEFORE_ALL
@@ -58,7 +58,7 @@ async def _check_instance(world: World, instance_id: str) -> None:
 
 def _check_replay(world: World, instance: Instance, history: list[Step]) -> None:
     try:
-        with without_loop():
+        with WithoutLoop():
             check_replay(registry(), instance.name, instance.id, instance.generation, history)
     except Exception as error:  # a history that was damaged may break replay in any way
         world.report.broken("replay", f"{instance.id}: {error!r}")
