@@ -169,6 +169,10 @@ class KeyRing:
                 found = key
         return found
 
+    def holds(self, key: Key, now: Timestamp) -> bool:
+        """Whether a key that was found is still there, and valid now. One that was rotated may end earlier."""
+        return any(each.digest == key.digest and each.valid(now) for each in self._place.current())
+
     def list(self) -> list[Key]:
         """All keys, the oldest first; a rotated one stands beside its successor until it has expired."""
         return [*self._place.current()]
@@ -309,6 +313,8 @@ def _look(path: Path) -> _Seen | None:
         return _seen(path.stat())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be looked at: {error.strerror}.") from error
 
 
 def _seen(status: os.stat_result) -> _Seen:

@@ -226,6 +226,16 @@ def test_lines_make_events() -> None:
     assert reader.last_id == "0.1"
 
 
+def test_a_stream_whose_key_counts_no_more_is_not_opened_again() -> None:
+    reader = EventReader()
+    problem = (
+        '{"title": "Unauthorized", "status": 401, "detail": "It counts no more.", "Message": "It counts no more."}'
+    )
+    assert [reader.feed(line) for line in ("id: 0.1", "event: unauthorized")] == [None, None]
+    with pytest.raises(AccessDeniedError, match=r"It counts no more\."):
+        reader.feed(f"data: {problem}")
+
+
 def test_the_same_verbs_to_be_awaited() -> None:
     async def main() -> None:
         async with asynchronous() as client:

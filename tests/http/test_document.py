@@ -252,6 +252,7 @@ def test_events_of_streams_are_described(document: dict[str, Any]) -> None:
         "changed": {"$ref": reference("ChangesObject")},
         "step": {"$ref": reference("StepObject")},
         "end": {"$ref": reference("StatusObject")},
+        "unauthorized": {"$ref": reference("Problem")},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -136,3 +137,29 @@ def test_a_revoked_key_ends_with_the_next_request(api: Api, ring: KeyRing, admin
     assert api.get(path, headers=key).status_code == 200
     ring.revoke("guest")
     assert api.get(path, headers=key).status_code == 401
+
+
+def test_keys_that_cannot_be_read_let_nobody_in_and_the_log_says_why_in_few_lines(
+    api: Api, tmp_path: Path, admin: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bide.http")
+    keys = keys_path(str(tmp_path / "hub.db"))
+    assert keys is not None
+    path = "/runtime/webhooks/durabletask/orchestrators"
+    assert api.get(path, headers=admin).status_code == 200
+    for mode, content in ((0o644, None), (0o600, "{")):
+        good = keys.read_text()
+        if content is not None:
+            keys.write_text(content)
+        keys.chmod(mode)
+        caplog.clear()
+        answers = [api.get(path, headers=admin) for _ in range(16)]
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} == {(503, "10")}
+        assert all("hub.db" not in answer.text for answer in answers)
+        assert api.get(path).status_code == 401
+        assert len(caplog.records) == 5  # 1, 2, 4, 8, 16
+        assert all(str(keys) in each.getMessage() and each.exc_info is None for each in caplog.records)
+        keys.write_text(good)
+        keys.chmod(0o600)
+        assert api.get(path, headers=admin).status_code == 200
+        assert caplog.messages[-1] == "The keys can be read again"

@@ -76,7 +76,8 @@ def test_a_key_is_taken_from_each_place(ring: KeyRing, place: str, settings: Set
             sent = request(x_functions_key=key)
         case scheme:
             sent = request(authorization=f"{scheme} {key}")
-    assert gate(ring, settings).identify(sent) == Caller("ci", Role.OPERATOR, "127.0.0.1")
+    (known,) = ring.list()
+    assert gate(ring, settings).identify(sent) == Caller("ci", Role.OPERATOR, "127.0.0.1", key=known)
 
 
 def test_the_same_key_in_several_places_is_one_key(ring: KeyRing) -> None:
@@ -122,6 +123,22 @@ def test_a_revoked_key_is_refused_at_once(ring: KeyRing) -> None:
     assert lets_in(door, request(f"code={key}"))
     ring.revoke("ci")
     assert not lets_in(door, request(f"code={key}"))
+
+
+def test_a_caller_counts_as_long_as_its_key(ring: KeyRing) -> None:
+    for name in ("kept", "revoked", "rotated", "over"):
+        ring.create(name, Role.VIEWER, NOW - SECOND, NOW if name == "over" else None)
+    kept, revoked, rotated, over = (Caller(each.name, each.role, "", key=each) for each in ring.list())
+    ring.revoke("revoked")
+    ring.rotate("rotated", NOW, timedelta(0))
+    ring.rotate("kept", NOW, timedelta(seconds=1))
+    door = gate(ring)
+    for stays in (kept, Caller("local", Role.ADMIN, ""), door.identify(request(f"code={TOKEN}"))):
+        door.check(stays)
+    for gone in (revoked, rotated, over):
+        with pytest.raises(HTTPException) as caught:
+            door.check(gone)
+        assert caught.value.status_code == 401
 
 
 def test_no_refusal_repeats_what_was_shown(ring: KeyRing) -> None:

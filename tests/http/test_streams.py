@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,8 +20,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from bide import Client, ServerSentEvent, Settings, event_stream
-from bide.http import hub
+from bide import Client, ServerSentEvent, Settings, event_stream, unless_stopping
+from bide.clock import to_micros
+from bide.http import hub, listening
 from bide.http.api import MANAGEMENT
 from bide.http.app import DurableApi, create_app
 from bide.http.auth import Caller, Gate
@@ -28,7 +31,8 @@ from bide.http.queries import ShowQuery
 from bide.http.shapes import StatusObject
 from bide.http.showing import status_object
 from bide.instance import Instance
-from bide.keys import Role
+from bide.keys import KeyRing, Role, keys_path
+from bide.testing.clock import ManualClock
 from tests.http.conftest import INSTANCES, example
 
 EVENTS = INSTANCES.replace("/instances", "/events")
@@ -45,16 +49,17 @@ class Event(NamedTuple):
 class Stream:
     """One open request. Leaving it is what a reader does who goes away."""
 
-    def __init__(self, api: DurableApi, url: str, last_id: str = "") -> None:
+    def __init__(self, api: DurableApi, url: str, last_id: str = "", method: str = "GET") -> None:
         self._sent: asyncio.Queue[Message] = asyncio.Queue()
         self._gone = asyncio.Event()
         self._asked = False
         self._events: deque[str] = deque()
         headers = [(b"host", b"127.0.0.1:7071"), *([(b"last-event-id", last_id.encode())] if last_id else [])]
+        self.url = url
         parts = urlsplit(url)
         scope = {
             "type": "http",
-            "method": "GET",
+            "method": method,
             "path": parts.path,
             "raw_path": parts.path.encode(),
             "query_string": parts.query.encode(),
@@ -86,6 +91,18 @@ class Stream:
         if lines["event"] in DESCRIBED:
             decode(lines["data"], type=DESCRIBED[lines["event"]])
         return Event(lines.get("id", ""), lines["event"], json.loads(lines["data"]))
+
+    async def last(self) -> Event:
+        """The event before the end."""
+        while (event := await self.event()).kind != "unauthorized":
+            pass
+        await self.ends()
+        assert self.unread() == b""
+        return event
+
+    def unread(self) -> bytes:
+        """What is left of the answer."""
+        return b"".join(self._sent.get_nowait().get("body", b"") for _ in range(self._sent.qsize()))
 
     async def ends(self) -> None:
         await asyncio.wait_for(self.task, 5)
@@ -378,6 +395,149 @@ def test_a_calm_stream_is_neither_too_fast_nor_too_slow() -> None:
                 stream = Stream(api, f"{EVENTS}?every={every}")
                 assert await stream.status() == 400
                 await stream.leave()
+
+    run(test)
+
+
+# --- callers who are refused meanwhile
+
+LONG = "wait=5m"
+WAITS = [f"{INSTANCES}/a?{LONG}", f"/count?{LONG}"]
+STREAMS = [EVENTS, f"{EVENTS}?every=1m", f"{INSTANCES}/a/events", "/count"]
+
+
+def revoked(ring: KeyRing, clock: ManualClock) -> None:
+    ring.revoke("guest")
+
+
+def rotated_out(ring: KeyRing, clock: ManualClock) -> None:
+    ring.rotate("guest", clock.now(), timedelta(0))
+
+
+def expired(ring: KeyRing, clock: ManualClock) -> None:
+    clock.advance(timedelta(hours=1))
+
+
+def opened_to_others(ring: KeyRing, clock: ManualClock) -> None:
+    assert isinstance(ring, KeyFile)
+    ring.path.chmod(0o644)
+
+
+class KeyFile(KeyRing):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+async def looks() -> None:
+    """Time in which whoever listens is looked at several times."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def with_key(directory: Path) -> AsyncIterator[tuple[DurableApi, KeyFile, ManualClock, str]]:
+    """A server that demands keys, and the one that a caller has for an hour. It has an instance `a`."""
+
+    async def count(request: Request) -> Response:
+        if "wait" in request.query_params:
+            await unless_stopping(request, asyncio.Event().wait())
+            return Response()
+        return event_stream(request, counting(1, asyncio.Event()))
+
+    app, clock = example(), ManualClock()
+    app.mounts.append(Route("/count", count))
+    settings = Settings(db=str(directory / "hub.db"), require_key=True)
+    path = keys_path(settings.db)
+    assert path is not None
+    ring = KeyFile(path)
+    api = DurableApi(app, settings, clock)
+    async with api.lifespan():
+        await api.client.start("Approve", instance_id="a")
+        key = ring.create("guest", Role.OPERATOR, clock.now(), clock.now() + to_micros(timedelta(hours=1)))
+        ring.create("other", Role.OPERATOR, clock.now())
+        yield api, ring, clock, key
+
+
+@pytest.mark.parametrize("refuse", [revoked, rotated_out, expired])
+def test_what_was_opened_with_a_key_ends_with_it(
+    refuse: Callable[[KeyRing, ManualClock], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "LOOK_S", 0)
+
+    async def test() -> None:
+        async with with_key(tmp_path) as (api, ring, clock, key):
+            streams = [Stream(api, f"{url}{'&' if '?' in url else '?'}code={key}") for url in STREAMS]
+            waits = [Stream(api, f"{url}&code={key}") for url in WAITS]
+            starts = Stream(api, f"/orchestrators/Approve?{LONG}&code={key}", method="POST")
+            assert [await stream.status() for stream in streams] == [200] * 4
+            for stream in streams[1:]:
+                await stream.event()
+            await looks()
+            assert not any(each.task.done() for each in (*streams, *waits, starts))
+            refuse(ring, clock)
+            for stream in streams:
+                last = await stream.last()
+                assert (last.kind, last.data["status"]) == ("unauthorized", 401)
+            assert [await wait.status() for wait in (*waits, starts)] == [401] * 3
+            for stream in streams:
+                assert await Stream(api, stream.url).status() == 401
+
+    run(test)
+
+
+def test_nothing_more_is_told_once_a_key_is_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what happens before anybody looks."""
+    monkeypatch.setattr(listening, "LOOK_S", 3_600)
+
+    async def test() -> None:
+        async with with_key(tmp_path) as (api, ring, _, key):
+            streams = [Stream(api, f"{url}?code={key}") for url in (EVENTS, f"{INSTANCES}/a/events")]
+            wait = Stream(api, f"{INSTANCES}/a?{LONG}&code={key}")
+            for stream in streams:
+                await stream.status()
+            await streams[1].event()
+            ring.revoke("guest")
+            await api.client.raise_event("a", "Answer", "a secret")
+            for stream in streams:
+                assert (await stream.event()).kind == "unauthorized"
+                await stream.ends()
+            assert await wait.status() == 401
+
+    run(test)
+
+
+def test_keys_that_cannot_be_read_end_what_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes back hears that the server cannot tell, not that the key is wrong."""
+    monkeypatch.setattr(listening, "LOOK_S", 0)
+
+    async def test() -> None:
+        async with with_key(tmp_path) as (api, ring, clock, key):
+            stream, wait = Stream(api, f"{EVENTS}?code={key}"), Stream(api, f"{INSTANCES}/a?{LONG}&code={key}")
+            await stream.status()
+            opened_to_others(ring, clock)
+            await stream.ends()
+            assert stream.unread() == b""
+            assert await wait.status() == 503
+            assert await Stream(api, f"{EVENTS}?code={key}").status() == 503
+
+    run(test)
+
+
+def test_others_keep_what_they_have_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "LOOK_S", 0)
+
+    async def test() -> None:
+        async with with_key(tmp_path) as (api, ring, clock, key):
+            stream = Stream(api, f"{INSTANCES}/a/events?code={key}")
+            await stream.status()
+            await stream.event()
+            ring.revoke("other")
+            ring.rotate("guest", clock.now(), timedelta(minutes=1))
+            await looks()
+            await api.client.raise_event("a", "Answer", 1)
+            assert (await stream.event()).kind == "step"
+            assert (await stream.event()).kind == "end"
 
     run(test)
 

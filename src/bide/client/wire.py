@@ -123,12 +123,17 @@ class EventReader:
         self._kind = ""
 
     def feed(self, line: str) -> ServerEvent | None:
-        """The event that this line completes, if it does. Each event of Bide has its data in one line."""
+        """The event that this line completes, if it does. Each event of Bide has its data in one line.
+
+        Raises `AccessDeniedError` for the one that says that the key counts no more.
+        """
         name, _, value = line.partition(": ")
         if name == "id":
             self.last_id = value
         elif name == "event":
             self._kind = value
+        elif name == "data" and self._kind == "unauthorized":
+            raise _error(401, value.encode())
         elif name == "data":
             return ServerEvent(self.last_id, self._kind, Raw(value.encode()))
         return None

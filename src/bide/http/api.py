@@ -58,8 +58,9 @@ _STARTED: Answers = {200: Raw, 202: ManagementPayload, 409: Problem, 422: Proble
 
 
 _SHOWN: Answers = {200: StatusObject, 202: StatusObject, **_UNKNOWN, **_FAILED}
-_CHANGES = {"instance": StatusObject, "reset": None, "changed": ChangesObject}
-_STEPS = {"step": StepObject, "end": StatusObject}
+_ENDED = {"unauthorized": Problem}
+_CHANGES = {"instance": StatusObject, "reset": None, "changed": ChangesObject, **_ENDED}
+_STEPS = {"step": StepObject, "end": StatusObject, **_ENDED}
 
 
 def _get(path: str, verb: str, handler: Handler[Any], query: type[Query], answers: Answers) -> Endpoint[Any]:

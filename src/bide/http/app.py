@@ -31,6 +31,7 @@ from bide.http.development import check_development, development_routes
 from bide.http.endpoint import Services
 from bide.http.guard import Guard
 from bide.http.keyless import KeylessRoute
+from bide.http.listening import Listeners
 from bide.http.operations import Operations
 from bide.http.streams import CALLER, Streams
 from bide.http.urls import NEW_PREFIX, OLD_PREFIX
@@ -117,7 +118,7 @@ class DurableApi(Starlette):
             self.lost = hub.lost
             client, secret, clock = hub.client, hub.secret, hub.clock
             gate = Gate(ring, secret, self.settings, clock)
-            streams = Streams(client, self.settings)
+            streams = Streams(client, Listeners(gate, self.settings))
             registry = self._durable.registry
             development = tuple(route.path for route in development_routes(self._durable.mounts))
             self.state.services = Services(

@@ -10,7 +10,10 @@ on another instance whether there is one or not.
 from __future__ import annotations
 
 import ipaddress
+import logging
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -19,10 +22,14 @@ from starlette.requests import Request
 
 from bide.clock import SECOND, Clock, Timestamp
 from bide.config import Settings, is_loopback
-from bide.errors import InvalidTokenError
+from bide.errors import InvalidTokenError, StoreError
 from bide.instance import Instance
-from bide.keys import KeyRing, Role
+from bide.keys import Key, KeyRing, Role
 from bide.tokens import InstanceGrant, ResponseGrant, read
+
+A = TypeVar("A")
+R = TypeVar("R")
+log = logging.getLogger("bide.http")
 
 VERBS: dict[str, Role] = {
     "list": Role.VIEWER,
@@ -54,6 +61,7 @@ VERBS: dict[str, Role] = {
 
 _DAY = 86_400 * SECOND
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
+_NO_KEYS = "The server cannot read its keys, and so lets nobody in who shows one. Its log says what to do."
 
 
 class Caller(Struct, frozen=True):
@@ -66,6 +74,8 @@ class Caller(Struct, frozen=True):
     role: Role
     address: str
     grant: InstanceGrant | None = None
+    key: Key | None = None
+    """The key that was shown, if it was one of the hub's."""
 
     def may(self, verb: str, instance_id: str | None) -> bool:
         """Whether the caller may do this to the instance, or (None) to the hub. `verb` is one of `VERBS`."""
@@ -95,9 +105,14 @@ class Gate:
         self._secret = secret
         self._clock = clock
         self._open = is_open(settings)
+        self._unreadable = 0
+        """How often in a row the keys could not be read."""
 
     def identify(self, request: Request) -> Caller:
-        """Who sent the request. Raises `HTTPException` 401 for who shows nothing, or nothing valid."""
+        """Who sent the request.
+
+        Raises `HTTPException`: 401 for who shows nothing, or nothing valid, and 503 if the keys cannot be read.
+        """
         client = request.client
         address = "" if client is None else client.host
         local = self._open and (client is None or _is_this_machine(address))
@@ -111,6 +126,14 @@ class Gate:
         if caller is None:
             raise _unknown("This takes a valid key: as x-functions-key, as Authorization: Bearer, or as ?code=.")
         return caller
+
+    def check(self, caller: Caller) -> None:
+        """Ask again whether who was known still is. Raises `HTTPException` 401 if the key was revoked, or is over.
+
+        A token is not asked about: it ends with its instance, or after it.
+        """
+        if caller.key is not None and not self._of_ring(KeyRing.holds, caller.key):
+            raise _unknown("The key that this was opened with counts no more. Come back with a valid one.")
 
     def require(self, caller: Caller, verb: str, instance_id: str | None) -> None:
         """Raises `HTTPException` 403 if the caller may not do this. `verb` is one of `VERBS`."""
@@ -141,8 +164,22 @@ class Gate:
         """
         if "." in shown:
             return Caller("token", Role.VIEWER, address, self._instance_grant(shown))
-        key = self._ring.find(shown, self._clock.now())
-        return None if key is None else Caller(key.name, key.role, address)
+        key = self._of_ring(KeyRing.find, shown)
+        return None if key is None else Caller(key.name, key.role, address, key=key)
+
+    def _of_ring(self, ask: Callable[[KeyRing, A, Timestamp], R], about: A) -> R:
+        """What the keys say. Raises `HTTPException` 503 if they cannot be read; the log says why, in few lines."""
+        try:
+            found = ask(self._ring, about, self._clock.now())
+        except StoreError as error:
+            self._unreadable += 1
+            if not self._unreadable & (self._unreadable - 1):  # once, and each time that the number has doubled
+                log.error("%s Until then every key is refused (%d times so far).", error, self._unreadable)
+            raise HTTPException(503, _NO_KEYS, {"Retry-After": "10"}) from None
+        if self._unreadable:
+            log.info("The keys can be read again")
+            self._unreadable = 0
+        return found
 
     def _instance_grant(self, token: str) -> InstanceGrant:
         try:

@@ -27,7 +27,7 @@ from bide.http.body import read_input, read_payload
 from bide.http.headers import Header
 from bide.http.paging import continuation, read_cursor
 from bide.http.queries import Query, parse
-from bide.http.streams import Streams, whose_share
+from bide.http.streams import Streams
 from bide.instance import MAX_NAME, Instance
 
 C = TypeVar("C", bound=tuple[Any, ...])
@@ -87,11 +87,6 @@ class Call(Struct, Generic[Q], frozen=True):
     def now(self) -> int:
         return self.services.clock.now()
 
-    @property
-    def share(self) -> str:
-        """Whose event streams are counted together with the caller's."""
-        return whose_share(self.caller, self.request)
-
     def name(self, parameter: str) -> str:
         """A function's or event's name out of the path. Raises `HTTPException` 400 for one that is too long."""
         name = str(self.request.path_params[parameter])
@@ -111,10 +106,14 @@ class Call(Struct, Generic[Q], frozen=True):
         return read_cursor(self.header(continuation(wanted)), wanted)
 
     async def ended_within(self, limit: timedelta, instance_id: str) -> Instance | None:
-        """The instance, if it ends in that time, in what a request may wait, and before the server stops."""
+        """The instance, if it ends in that time, in what a request may wait, and before the server stops.
+
+        Raises `HTTPException` 401 if the caller's key counts no more.
+        """
         limit = min(limit, timedelta(seconds=self.settings.max_wait_s))
         with suppress(TimeoutError):
-            return await self.services.streams.unless_closing(self.client.wait(instance_id, limit))
+            waiting = self.client.wait(instance_id, limit)
+            return await self.services.streams.unless_closing(self.caller, waiting)
         return None
 
     def may(self, verb: str, instance_id: str | None = None) -> bool:

@@ -94,12 +94,14 @@ async def events(call: Call[EventsQuery]) -> Response:
     most, and it says only how many changes there were.
     """
     if call.query.every is not None:
-        return call.services.streams.beats(call.share, span_of(call.query.every), lambda: call.now)
+        every = span_of(call.query.every)
+        return call.services.streams.beats(call.caller, every, lambda: call.now)
 
     def show(what: Step | Instance) -> bytes:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
-    return call.services.streams.hub(call.share, call.header(LAST_CHANGE), f"{call.caller.role}", show)
+    last_id, view = call.header(LAST_CHANGE), f"{call.caller.role}"
+    return call.services.streams.hub(call.caller, last_id, view, show)
 
 
 async def orchestrators(call: Call[Query]) -> Response:

@@ -136,7 +136,7 @@ async def events(call: Call[Query]) -> Response:
         return call.encode(status_object(call, what, ShowQuery()) if isinstance(what, Instance) else what)
 
     last = call.header(LAST_STEP)
-    return await call.services.streams.instance(call.share, call.client, call.instance_id, last, show)
+    return await call.services.streams.instance(call.caller, call.client, call.instance_id, last, show)
 
 
 def _to_second(at: Timestamp) -> datetime:

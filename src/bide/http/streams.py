@@ -4,6 +4,8 @@ An instance's stream tells its history, so it can be resumed anywhere: the id of
 The hub's stream tells changes as they happen in this process, and keeps the last of them; who comes back later than
 that, or to another process, is told to `reset`, that is, to load again. So is everybody when other workers have
 changed something. An app's own routes may stream events too.
+
+A stream whose caller is refused meanwhile ends with `unauthorized`, so that its reader does not come back.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -24,19 +26,22 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from bide.clock import Timestamp, to_datetime
-from bide.config import Settings
 from bide.engine.client import Client
 from bide.errors import InstanceNotFoundError
 from bide.history import Step
-from bide.http.answers import HEADERS
+from bide.http.answers import HEADERS, request_refusal
 from bide.http.auth import Caller
 from bide.http.headers import STEP_ID
+from bide.http.listening import Listener, Listeners
 from bide.http.shapes import ChangesObject
 from bide.instance import Instance
+from bide.keys import Role
 
 T = TypeVar("T")
 Show: TypeAlias = Callable[[Step | Instance], bytes]
 """What the one who listens gets to see, as JSON."""
+Source: TypeAlias = Callable[[Listener], AsyncGenerator[bytes, None]]
+"""What is told to that one."""
 
 _HEARTBEAT_S = 15.0
 """Proxies cut connections on which nothing is sent."""
@@ -62,60 +67,59 @@ class ServerSentEvent(NamedTuple):
 def event_stream(request: Request, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
     """An answer that tells these events as they come: for the handlers of `App.mounts`.
 
-    While there are none it sends a sign of life every 15 seconds. It ends with the events, when the reader goes,
-    and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too many streams are open, of
-    all callers (`Settings.max_streams`) or of this one (`Settings.max_streams_per_caller`).
+    While there are none it sends a sign of life every 15 seconds. It ends with the events, when the reader goes or
+    its key counts no more, and when the server stops; then `events` is closed. Raises `HTTPException` 503 if too
+    many streams are open, of all callers (`Settings.max_streams`) or of this one
+    (`Settings.max_streams_per_caller`).
     """
     streams: Streams = request.app.state.streams
-    caller: Caller | None = request.scope.get(CALLER)
-    return streams.relay(whose_share(caller, request), events)
+    return streams.relay(_whose(request), events)
 
 
 async def unless_stopping(request: Request, waiting: Coroutine[Any, Any, T]) -> T | None:
     """What somebody waits for, or None if the server stops before it is there: for the handlers of `App.mounts`.
 
-    Otherwise a request that waits for long keeps the server from stopping (`Settings.drain_s`).
+    Otherwise a request that waits for long keeps the server from stopping (`Settings.drain_s`). Raises
+    `HTTPException` 401 if the caller's key counts no more.
     """
     streams: Streams = request.app.state.streams
-    return await streams.unless_closing(waiting)
+    return await streams.unless_closing(_whose(request), waiting)
+
+
+def _whose(request: Request) -> Caller:
+    """Who asked an app's own route. Where no key is taken, that is an address."""
+    known: Caller | None = request.scope.get(CALLER)
+    return known or Caller("", Role.VIEWER, request.client.host if request.client else "")
 
 
 class Streams:
     """The open event streams of this process."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
-        self._client = client
-        self._most = settings.max_streams
-        self._most_each = settings.max_streams_per_caller
-        self._open: Counter[str] = Counter()
-        """How many streams each caller has open."""
-        self._listeners: set[asyncio.Event] = set()
-        self._closed = asyncio.Event()
+    def __init__(self, client: Client, listeners: Listeners) -> None:
+        self._listeners = listeners
         self._hub = _Hub(client)
 
     def close(self) -> None:
         """End all streams: their readers come back, to whoever serves then."""
-        self._closed.set()
+        self._listeners.close()
         self._hub.close()
-        for wake in self._listeners:
-            wake.set()
 
     async def instance(
-        self, share: str, client: Client, instance_id: str, last_id: str, show: Show
+        self, caller: Caller, client: Client, instance_id: str, last_id: str, show: Show
     ) -> StreamingResponse:
         """The steps of an instance after `last_id`, as they come, and its status when it has ended. `client` is the
-        reader's, and `share` says whose it is (`whose_share`).
+        reader's.
 
         Raises `InstanceNotFoundError`, and `HTTPException`: 400 for an id that is none, 503 if there are too many
         streams.
         """
         with ExitStack() as place:
-            place.enter_context(self._place(share))
-            steps = await self._begun(client, instance_id, last_id, show)
-            return _EventStream(steps, place.pop_all())
+            listener = place.enter_context(self._listeners.streaming(caller))
+            steps = await self._begun(listener, client, instance_id, last_id, show)
+            return _EventStream(steps, listener, place.pop_all())
 
     async def _begun(
-        self, client: Client, instance_id: str, last_id: str, show: Show
+        self, listener: Listener, client: Client, instance_id: str, last_id: str, show: Show
     ) -> AsyncGenerator[bytes, None]:
         found = re.fullmatch(STEP_ID, last_id)
         if last_id and not found:
@@ -123,59 +127,46 @@ class Streams:
         birth = (await client.get(instance_id)).birth
         same = found is not None and found[3] == birth  # else the reader saw another instance under this id
         seen = (int(found[1]), int(found[2])) if found and same else (0, -1)
-        return self._steps(client, instance_id, birth, seen, show)
+        return self._steps(listener, client, instance_id, birth, seen, show)
 
-    def hub(self, share: str, last_id: str, view: str, show: Show) -> StreamingResponse:
+    def hub(self, caller: Caller, last_id: str, view: str, show: Show) -> StreamingResponse:
         """The instances of this process as they change. All who have the same `view` are shown the same.
 
         Raises `HTTPException` 503 as `instance` does.
         """
-        return self._opened(share, self._changes(last_id, view, show))
+        return self._opened(caller, lambda listener: self._changes(listener, last_id, view, show))
 
-    def beats(self, share: str, every: timedelta, now: Callable[[], Timestamp]) -> StreamingResponse:
+    def beats(self, caller: Caller, every: timedelta, now: Callable[[], Timestamp]) -> StreamingResponse:
         """How many changes there were, once in that time at most. Raises `HTTPException` 503 as `instance` does."""
-        return self._opened(share, self._beats(every, now))
+        return self._opened(caller, lambda listener: self._beats(listener, every, now))
 
-    def relay(self, share: str, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
+    def relay(self, caller: Caller, events: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
         """Events of somebody else's. Raises `HTTPException` 503 as `instance` does."""
-        return self._opened(share, self._relayed(events))
+        return self._opened(caller, lambda listener: _relayed(listener, events))
 
-    async def unless_closing(self, waiting: Coroutine[Any, Any, T]) -> T | None:
-        """The result, or None if the streams are closed before."""
-        task, closing = asyncio.ensure_future(waiting), asyncio.ensure_future(self._closed.wait())
-        try:
-            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            for each in (task, closing):
-                each.cancel()
-            await asyncio.wait({task, closing})
+    async def unless_closing(self, caller: Caller, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """The result, or None if the streams are closed before. Raises `HTTPException` if the caller is refused
+        meanwhile."""
+        with self._listeners.waiting(caller) as listener:
+            return await listener.result(waiting)
 
-    def _opened(self, share: str, source: AsyncGenerator[bytes, None]) -> StreamingResponse:
+    def _opened(self, caller: Caller, source: Source) -> StreamingResponse:
         with ExitStack() as place:
-            place.enter_context(self._place(share))
-            return _EventStream(source, place.pop_all())
-
-    @contextmanager
-    def _place(self, share: str) -> Generator[None, None, None]:
-        """One of the streams that may be open. It is taken before anything is waited for."""
-        if self._open.total() >= self._most:
-            raise _no_room(f"{self._most} event streams are open, and no more are allowed (max_streams).")
-        if self._open[share] >= self._most_each:
-            raise _no_room(f"You have {self._most_each} event streams open, and no more (max_streams_per_caller).")
-        self._open[share] += 1
-        try:
-            yield
-        finally:
-            self._open[share] -= 1
-            if not self._open[share]:
-                del self._open[share]
+            listener = place.enter_context(self._listeners.streaming(caller))
+            return _EventStream(source(listener), listener, place.pop_all())
 
     async def _steps(
-        self, client: Client, instance_id: str, birth: str, seen: tuple[int, int], show: Show
+        self,
+        listener: Listener,
+        client: Client,
+        instance_id: str,
+        birth: str,
+        seen: tuple[int, int],
+        show: Show,
     ) -> AsyncGenerator[bytes, None]:
-        with self._listening() as wake, client.watching(instance_id, lambda _: wake.set()):
-            while not self._closed.is_set():
+        wake = listener.wake
+        with client.watching(instance_id, lambda _: wake.set()):
+            while not listener.ended:
                 wake.clear()
                 try:
                     instance = await client.get(instance_id)
@@ -195,10 +186,13 @@ class Streams:
                 while not await _woken(wake):
                     yield _HEARTBEAT
 
-    async def _changes(self, last_id: str, view: str, show: Show) -> AsyncGenerator[bytes, None]:
-        with self._listening() as wake, self._hub.listening(wake) as hub:
+    async def _changes(
+        self, listener: Listener, last_id: str, view: str, show: Show
+    ) -> AsyncGenerator[bytes, None]:
+        wake = listener.wake
+        with self._hub.listening(wake) as hub:
             seen = hub.number_of(last_id)
-            while not self._closed.is_set():
+            while not listener.ended:
                 wake.clear()
                 if seen is None or seen < hub.forgotten:
                     seen = hub.last
@@ -215,50 +209,41 @@ class Streams:
                 while not await _woken(wake):
                     yield _HEARTBEAT
 
-    async def _beats(self, every: timedelta, now: Callable[[], Timestamp]) -> AsyncGenerator[bytes, None]:
-        with self._listening() as wake, self._hub.listening(wake) as hub:
+    async def _beats(
+        self, listener: Listener, every: timedelta, now: Callable[[], Timestamp]
+    ) -> AsyncGenerator[bytes, None]:
+        wake = listener.wake
+        with self._hub.listening(wake) as hub:
             seen = hub.last
-            while not self._closed.is_set():
+            while not listener.ended:
                 wake.clear()
                 changes, seen = hub.last - seen, hub.last
                 yield _event("changed", encode(ChangesObject(now=to_datetime(now()), changes=changes)))
-                await self._pause(every)
-                while hub.last == seen and not self._closed.is_set() and not await _woken(wake):
+                await listener.pause(every.total_seconds())
+                while hub.last == seen and not listener.ended and not await _woken(wake):
                     yield _HEARTBEAT
 
-    async def _pause(self, span: timedelta) -> None:
-        """Let that time pass, but for the end of all streams."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(span.total_seconds()):
-                await self._closed.wait()
 
-    async def _relayed(self, events: AsyncGenerator[ServerSentEvent, None]) -> AsyncGenerator[bytes, None]:
-        with self._listening() as wake:
-            following = _started(anext(events, None), wake)
-            try:
-                while not self._closed.is_set():
-                    if not await _woken(wake):
-                        yield _HEARTBEAT
-                    elif following.done():
-                        event = following.result()
-                        if event is None:
-                            return
-                        yield _event(event.kind, event.data, event.id)
-                        wake.clear()
-                        following = _started(anext(events, None), wake)
-            finally:
-                following.cancel()
-                await asyncio.wait({following})
-                await events.aclose()
-
-    @contextmanager
-    def _listening(self) -> Generator[asyncio.Event, None, None]:
-        wake = asyncio.Event()
-        self._listeners.add(wake)
-        try:
-            yield wake
-        finally:
-            self._listeners.discard(wake)
+async def _relayed(
+    listener: Listener, events: AsyncGenerator[ServerSentEvent, None]
+) -> AsyncGenerator[bytes, None]:
+    wake = listener.wake
+    following = _started(anext(events, None), wake)
+    try:
+        while not listener.ended:
+            if not await _woken(wake):
+                yield _HEARTBEAT
+            elif following.done():
+                event = following.result()
+                if event is None:
+                    return
+                yield _event(event.kind, event.data, event.id)
+                wake.clear()
+                following = _started(anext(events, None), wake)
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+        await events.aclose()
 
 
 class _Hub:
@@ -342,8 +327,9 @@ class _Hub:
 class _EventStream(StreamingResponse):
     """Lets go of its source and its place as soon as the reader has gone."""
 
-    def __init__(self, source: AsyncGenerator[bytes, None], place: ExitStack) -> None:
-        super().__init__(source, headers={**HEADERS, "X-Accel-Buffering": "no"}, media_type="text/event-stream")
+    def __init__(self, source: AsyncGenerator[bytes, None], listener: Listener, place: ExitStack) -> None:
+        headers = {**HEADERS, "X-Accel-Buffering": "no"}
+        super().__init__(_while_allowed(source, listener), headers=headers, media_type="text/event-stream")
         self._source = source
         self._place = place
 
@@ -355,15 +341,17 @@ class _EventStream(StreamingResponse):
                 await self._source.aclose()
 
 
-def whose_share(caller: Caller | None, request: Request) -> str:
-    """Whose streams are counted together: a key's, those of one instance's URIs, or an address's without either."""
-    if caller is None:
-        return f"address:{request.client.host if request.client else ''}"
-    return f"key:{caller.name}" if caller.grant is None else f"instance:{caller.grant.birth}"
+async def _while_allowed(source: AsyncGenerator[bytes, None], listener: Listener) -> AsyncGenerator[bytes, None]:
+    """What the source tells, as long as its reader may hear it.
 
-
-def _no_room(message: str) -> HTTPException:
-    return HTTPException(503, message, {"Retry-After": "10"})
+    Whose key counts no more is told so, in the words of the answer to a request; others may come back.
+    """
+    async for piece in source:
+        if not listener.may_stay():
+            break
+        yield piece
+    if listener.refused is not None and listener.refused.status_code == 401:
+        yield _event("unauthorized", bytes(request_refusal(listener.refused).body))
 
 
 async def _woken(wake: asyncio.Event) -> bool:

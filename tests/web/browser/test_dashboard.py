@@ -439,6 +439,15 @@ def test_with_keys_it_asks_for_one_and_shows_what_its_role_may(tmp_path: Path, o
         page.goto(f"{office.base}/start?name=Echo")
         page.get_by_role("button", name="Start", exact=True).click()
         expect(page.get_by_role("alert")).to_contain_text("viewer")
+        page.goto(f"{office.base}/instances")
+        heading(page, "Instances")
+        gone = CliRunner().invoke(main, ["keys", "revoke", "looker", "--yes", "--db", str(tmp_path / "office.db")])
+        assert gone.exit_code == 0, gone.output
+        expect(page.get_by_role("alert")).to_contain_text("not valid any more")  # nobody has clicked anything
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.wait_for_timeout(1_500)
+        assert asked == []
     finally:
         office.stop()
 

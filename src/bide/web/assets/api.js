@@ -134,6 +134,7 @@ export async function listen(path, { query, from, lastId = "", signal, on, state
       for await (const event of events(response.body)) {
         if (event.id) last = event.id;
         if (event.type === "end") state("live");
+        if (event.type === "unauthorized") return needKey(), state("gone");
         on(event);
         if (event.type === "end") return;
       }
