@@ -12,10 +12,10 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from bide import web
 from bide.app import App, run
@@ -95,7 +95,7 @@ class DurableApi(Starlette):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Operations are called straight; everything else goes Starlette's way."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
         elif not hasattr(self.state, "services"):  # nothing would ever go on
             log.error(_NOT_ENTERED)
@@ -146,9 +146,31 @@ class _Kept(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
-        scope[CALLER] = services.gate.identify(Request(scope))
-        services.gate.require(scope[CALLER], "raiseEvent", None)
-        await self._route.handle(scope, receive, send)
+        caller = scope[CALLER] = services.gate.identify(HTTPConnection(scope))
+        services.gate.require(caller, "raiseEvent", None)
+        if scope["type"] == "http":
+            await self._route.handle(scope, receive, send)
+        else:
+            await self._converse(services.streams.listeners, scope, receive, send)
+
+    async def _converse(self, listeners: Listeners, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, until its caller's key counts no more, or the server stops."""
+        closed = False
+
+        async def watch(message: Message) -> None:
+            nonlocal closed
+            closed = closed or message["type"] not in ("websocket.accept", "websocket.send")
+            await send(message)
+
+        with listeners.waiting(scope[CALLER]) as listener:
+            try:
+                await listener.result(self._route.handle(scope, receive, watch))
+            except HTTPException as error:
+                if error is not listener.refused:
+                    raise
+            if listener.ended and not closed:
+                code = 1012 if listener.refused is None else 1008  # the service restarts, or a policy is violated
+                await send({"type": "websocket.close", "code": code})
 
 
 def create_app(app: App, settings: Settings) -> DurableApi:
@@ -158,7 +180,7 @@ def create_app(app: App, settings: Settings) -> DurableApi:
 
 async def _refuse_request(request: Request, error: Exception) -> Response:
     """As JSON; but whoever looks in a browser for what is not there finds a page, with a way home."""
-    looks = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    looks = request.scope.get("method") == "GET" and "text/html" in request.headers.get("accept", "")
     if looks and isinstance(error, HTTPException) and error.detail == HTTPStatus.NOT_FOUND.phrase:
         return web.page(request, 404)
     return await refuse_request(request, error)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from bide.clock import SECOND, Clock, Timestamp
 from bide.config import Settings, is_loopback
@@ -108,7 +108,7 @@ class Gate:
         self._unreadable = 0
         """How often in a row the keys could not be read."""
 
-    def identify(self, request: Request) -> Caller:
+    def identify(self, request: HTTPConnection) -> Caller:
         """Who sent the request.
 
         Raises `HTTPException`: 401 for who shows nothing, or nothing valid, and 503 if the keys cannot be read.
@@ -196,7 +196,7 @@ def grant_expired(grant: InstanceGrant, instance: Instance, now: Timestamp) -> b
     return instance.status.finished and now >= instance.updated + grant.days * _DAY
 
 
-def _credentials(request: Request) -> set[str]:
+def _credentials(request: HTTPConnection) -> set[str]:
     """What the request shows, in the three places where clients put it."""
     shown: set[str] = set()
     if request.scope["query_string"]:

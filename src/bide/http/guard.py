@@ -2,7 +2,8 @@
 
 Where callers need no key, whoever can send a request from this machine can do everything. So requests that a web
 page makes a browser send are refused there: those under a foreign host name (whose owner has pointed it at this
-machine). Those that change something and come from another site are refused everywhere.
+machine). Those that change something and come from another site are refused everywhere, and so are WebSockets. What
+a proxy has passed on may come from anybody, so it is refused where no key is needed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,25 @@ log = logging.getLogger("bide.http")
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
 _CLOSE = {"Connection": "close"}
+_DENIAL = "websocket.http.response"
+"""What servers can that send an answer instead of opening a WebSocket."""
 _ORIGIN = frozenset({b"host", b"origin", b"sec-fetch-site"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PROXY_HEADERS = (
+    *("Forwarded", "Via", "X-Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port"),
+    *("X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl"),
+    *("X-Original-Forwarded-For", "X-Original-Host", "X-Real-IP", "X-Client-IP", "X-Cluster-Client-IP"),
+    *("True-Client-IP", "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "Fastly-Client-IP", "Fly-Client-IP"),
+    *("X-Azure-ClientIP", "X-AppEngine-User-IP", "X-Envoy-External-Address"),
+)
+"""What proxies, load balancers and tunnels write into requests, and programs on the same machine do not."""
+_PROXY_HEADERS = {name.lower().encode(): name for name in PROXY_HEADERS}
+_SIGNS = frozenset(_PROXY_HEADERS)
+_PASSED_ON = (
+    "A proxy has passed this request on ({}), and this server asks its callers for no key: it takes all of them "
+    "for programs on its own machine. Set allowed_hosts to the names that the proxy serves, or require_key, and "
+    "start it again; then every caller needs a key."
+)
 
 
 class Guard:
@@ -36,16 +54,21 @@ class Guard:
         self._hosts = frozenset(name.lower() for name in (settings.host, *settings.allowed_hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "websocket" and _DENIAL not in (scope.get("extensions") or {}):
+            send = _closing(send)
         headers: list[tuple[bytes, bytes]] = scope["headers"]
+        acts = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if self._is_too_much(scope, headers):
             await refusal(431, "The request has more headers than are allowed.", _CLOSE)(scope, receive, send)
+        elif self._open and not _SIGNS.isdisjoint(dict(headers)):
+            await refusal(400, _PASSED_ON.format(_sign(headers)))(scope, receive, send)
         elif not self._knows_host(headers):
             message = "This host name is not served here. Behind a reverse proxy, add it to allowed_hosts."
             await refusal(400, message)(scope, receive, send)
-        elif scope["method"] not in _SAFE_METHODS and _is_foreign(headers):
+        elif acts and _is_foreign(headers):
             await refusal(403, "Requests from the pages of other sites are refused.")(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
@@ -78,10 +101,28 @@ class Guard:
             await self._app(scope, receive, watch)
         except Exception:
             # The query may hold a key; the path is quoted so that it cannot forge a line of the log.
-            log.exception("%s %s failed", scope["method"], _without_token(quote(scope["path"])))
+            what = scope.get("method", "WebSocket")
+            log.exception("%s %s failed", what, _without_token(quote(scope["path"])))
             if started:
                 raise
             await refusal(500, "Something went wrong. The server's log has the details.")(scope, receive, send)
+
+
+def _closing(send: Send) -> Send:
+    """For servers that cannot answer instead of opening a WebSocket: they close it."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == f"{_DENIAL}.start":
+            await send({"type": "websocket.close", "code": 1008})  # a policy was violated
+        elif message["type"] != f"{_DENIAL}.body":
+            await send(message)
+
+    return closing
+
+
+def _sign(headers: list[tuple[bytes, bytes]]) -> str:
+    """The header by which it shows that a proxy passes a request on."""
+    return next(_PROXY_HEADERS[name] for name, _ in headers if name in _SIGNS)
 
 
 def _without_token(path: str) -> str:

@@ -96,12 +96,12 @@ class Streams:
     """The open event streams of this process."""
 
     def __init__(self, client: Client, listeners: Listeners) -> None:
-        self._listeners = listeners
+        self.listeners = listeners
         self._hub = _Hub(client)
 
     def close(self) -> None:
         """End all streams: their readers come back, to whoever serves then."""
-        self._listeners.close()
+        self.listeners.close()
         self._hub.close()
 
     async def instance(
@@ -114,7 +114,7 @@ class Streams:
         streams.
         """
         with ExitStack() as place:
-            listener = place.enter_context(self._listeners.streaming(caller))
+            listener = place.enter_context(self.listeners.streaming(caller))
             steps = await self._begun(listener, client, instance_id, last_id, show)
             return _EventStream(steps, listener, place.pop_all())
 
@@ -147,12 +147,12 @@ class Streams:
     async def unless_closing(self, caller: Caller, waiting: Coroutine[Any, Any, T]) -> T | None:
         """The result, or None if the streams are closed before. Raises `HTTPException` if the caller is refused
         meanwhile."""
-        with self._listeners.waiting(caller) as listener:
+        with self.listeners.waiting(caller) as listener:
             return await listener.result(waiting)
 
     def _opened(self, caller: Caller, source: Source) -> StreamingResponse:
         with ExitStack() as place:
-            listener = place.enter_context(self._listeners.streaming(caller))
+            listener = place.enter_context(self.listeners.streaming(caller))
             return _EventStream(source(listener), listener, place.pop_all())
 
     async def _steps(
@@ -257,7 +257,7 @@ class _Hub:
         self._told: dict[tuple[int, str], bytes] = {}
         """Events, by the change's number and who sees it: whoever listens asks for the same ones."""
         self._told_bytes = 0
-        self._listeners: set[asyncio.Event] = set()
+        self.listeners: set[asyncio.Event] = set()
         self._watching = ExitStack()
         self._looks = False
 
@@ -272,11 +272,11 @@ class _Hub:
             self._looks = True
             self._watching.enter_context(self._client.watching(None, self._note))
             self._watching.enter_context(self._client.watching_others(self._note_others))
-        self._listeners.add(wake)
+        self.listeners.add(wake)
         try:
             yield self
         finally:
-            self._listeners.discard(wake)
+            self.listeners.discard(wake)
 
     def close(self) -> None:
         self._watching.close()
@@ -320,7 +320,7 @@ class _Hub:
         self._wake()
 
     def _wake(self) -> None:
-        for wake in self._listeners:
+        for wake in self.listeners:
             wake.set()
 
 
