@@ -118,7 +118,7 @@ def test_a_change_of_any_character_of_a_token_is_refused(api: Api, admin: dict[s
     started = api.post("/orchestrators/Approve/a", headers=admin).json()
     code = parse_qs(urlsplit(started["statusQueryGetUri"]).query)["code"][0]
     for changed in nearly(code):
-        assert api.get(f"{INSTANCES}/a", params={"code": changed}).status_code == 401
+        assert api.get(f"{INSTANCES}/a", params={"code": changed}).status_code in (401, 429)
 
 
 def test_a_server_that_is_open_here_judges_what_it_is_shown(tmp_path: Path, ring: KeyRing) -> None:

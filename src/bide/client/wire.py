@@ -416,7 +416,7 @@ def _error(status: int, body: bytes) -> BideError:
         problem = msgspec.json.decode(body, type=Problem)
     except msgspec.DecodeError:
         return ServerFailedError(f"The server answered {status}, and not as Bide does. Is the URL right?")
-    if status in (401, 403):
+    if status in (401, 403, 429):  # the last one: not valid, and too often
         return AccessDeniedError(problem.detail)
     name, path = problem.type.removeprefix("urn:bide:"), problem.path or ""
     fallback = _MEANING.get(status, errors.PayloadError if status < 500 else ServerFailedError)

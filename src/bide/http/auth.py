@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection
 from bide.clock import SECOND, Clock, Timestamp
 from bide.config import Settings, is_loopback
 from bide.errors import InvalidTokenError, StoreError
+from bide.http.guesses import Guesses
 from bide.instance import Instance
 from bide.keys import Key, KeyRing, Role
 from bide.tokens import InstanceGrant, ResponseGrant, read
@@ -61,6 +62,11 @@ VERBS: dict[str, Role] = {
 
 _DAY = 86_400 * SECOND
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
+_NO_KEY = "This takes a valid key: as x-functions-key, as Authorization: Bearer, or as ?code=."
+_TOO_OFTEN = (
+    "This key is not valid, and too many others that were not have come from this address. Wait {} s before you "
+    "try another one; a valid key counts at any time."
+)
 _NO_KEYS = "The server cannot read its keys, and so lets nobody in who shows one. Its log says what to do."
 
 
@@ -107,11 +113,13 @@ class Gate:
         self._open = is_open(settings)
         self._unreadable = 0
         """How often in a row the keys could not be read."""
+        self.guesses = Guesses(clock.now())
 
     def identify(self, request: HTTPConnection) -> Caller:
         """Who sent the request.
 
-        Raises `HTTPException`: 401 for who shows nothing, or nothing valid, and 503 if the keys cannot be read.
+        Raises `HTTPException`: 401 for who shows nothing, or nothing valid; 429 if that happens often; and 503 if
+        the keys cannot be read.
         """
         client = request.client
         address = "" if client is None else client.host
@@ -119,13 +127,19 @@ class Gate:
         shown = _credentials(request)
         if len(shown) > 1:
             raise _unknown("The request has several keys, and they differ.")
-        caller = self._known(shown.pop(), address) if shown else None
-        if caller is None and local:
-            # Clients of Azure always send a code, here a meaningless one.
+        if not shown:
+            if local:
+                return Caller("local", Role.ADMIN, address)
+            raise _unknown(_NO_KEY)
+        try:
+            caller = self._known(shown.pop(), address)
+        except InvalidTokenError as error:
+            raise self._wrong(str(error), address) from None
+        if caller is not None:
+            return caller
+        if local:  # clients of Azure always send a code, here a meaningless one
             return Caller("local", Role.ADMIN, address)
-        if caller is None:
-            raise _unknown("This takes a valid key: as x-functions-key, as Authorization: Bearer, or as ?code=.")
-        return caller
+        raise self._wrong(_NO_KEY, address)
 
     def check(self, caller: Caller) -> None:
         """Ask again whether who was known still is. Raises `HTTPException` 401 if the key was revoked, or is over.
@@ -158,7 +172,7 @@ class Gate:
         return grant
 
     def _known(self, shown: str, address: str) -> Caller | None:
-        """The caller with this key or token, or None. Raises `HTTPException` 401 for a token that is not valid.
+        """The caller with this key or token, or None. Raises `InvalidTokenError` for a token that is not valid.
 
         Keys have no dot in them, and tokens have: a broken token is not taken for a meaningless code.
         """
@@ -182,13 +196,17 @@ class Gate:
         return found
 
     def _instance_grant(self, token: str) -> InstanceGrant:
-        try:
-            grant = read(self._secret, token)
-        except InvalidTokenError as error:
-            raise _unknown(str(error)) from None
+        grant = read(self._secret, token)
         if not isinstance(grant, InstanceGrant):
-            raise _unknown("A response link is no key: it only answers, under /respond/.")
+            raise InvalidTokenError("A response link is no key: it only answers, under /respond/.")
         return grant
+
+    def _wrong(self, message: str, address: str) -> HTTPException:
+        """What a key or token that is not valid is met with. It took as long as any other until here."""
+        seconds = self.guesses.add(address, self._clock.now())
+        if not seconds:
+            return _unknown(message)
+        return HTTPException(429, _TOO_OFTEN.format(seconds), {**_CHALLENGE, "Retry-After": str(seconds)})
 
 
 def grant_expired(grant: InstanceGrant, instance: Instance, now: Timestamp) -> bool:

@@ -30,7 +30,7 @@ from bide.instance import MAX_ID, MAX_NAME
 Json: TypeAlias = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{name}"
-_COMMON = (400, 401, 403, 431, 500, 503)
+_COMMON = (400, 401, 403, 429, 431, 500, 503)
 _WITH_BODY = (408, 413, 415)
 _DESCRIPTIONS = {
     200: "Done.",
@@ -46,6 +46,7 @@ _DESCRIPTIONS = {
     413: "The body is too large.",
     415: "The body is compressed.",
     422: "The data does not fit the declared type, or the idempotency key was used for another request.",
+    429: "There is no valid key, and there was none in many requests from this address.",
     431: "The headers are too many or too large.",
     500: "The instance has failed (where that was asked for), or the server has.",
     503: "There is too much to do now. Try again.",

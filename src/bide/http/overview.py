@@ -44,7 +44,8 @@ async def hub(call: Call[Query]) -> Response:
 
 
 async def metrics(call: Call[Query]) -> Response:
-    """How long things take, and how many instances were started and ended, in this process since it started."""
+    """What this process has counted since it started: how long things take, how many instances were started and
+    ended, and how many requests came with a key that is not valid."""
     counted = call.client.metrics
     return call.answer(
         200,
@@ -57,6 +58,7 @@ async def metrics(call: Call[Query]) -> Response:
                 _metric("timerLateness", counted.timer_lateness),
             ),
             ends=tuple(map(_ends, counted.ends)),
+            wrong_keys=call.services.gate.guesses.count,
         ),
     )
 

@@ -247,6 +247,8 @@ class MetricsObject(_Shape, frozen=True, kw_only=True):
     now: datetime
     metrics: tuple[MetricObject, ...]
     ends: tuple[EndsObject, ...]
+    wrong_keys: int = 0
+    """Requests with a key or token that was not valid."""
 
 
 class OrchestratorObject(_Shape, frozen=True, kw_only=True):

@@ -69,7 +69,7 @@ async function send(method, path, { query, body, headers, signal, from = base } 
   });
   const response = await answered(asked, method, signal);
   if (response.ok) return response;
-  if (response.status === 401) needKey();
+  if (response.headers.has("WWW-Authenticate")) needKey(); // 401, or 429 after many
   throw new Refused(response.status, await response.clone().json().catch(() => ({})), response);
 }
 
@@ -141,7 +141,7 @@ export async function listen(path, { query, from, lastId = "", signal, on, state
       if (!signal.aborted && !looking.signal.aborted) state("lost");
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refused && [401, 403, 404].includes(error.status)) return state("gone");
+      if (error instanceof Refused && [401, 403, 404, 429].includes(error.status)) return state("gone");
       if (!looking.signal.aborted) state("lost");
     } finally {
       signal.removeEventListener("abort", stop);

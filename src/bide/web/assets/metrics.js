@@ -19,7 +19,7 @@ export function Metrics() {
     return () => clearInterval(timer);
   }, []);
   if (!data) return html`<${Problem} error=${error} retry=${reload} />`;
-  return html`<h1>Metrics</h1><p class="muted">Of this process, since <${Time} at=${data.since} />.</p>
+  return html`<h1>Metrics</h1><p class="muted">Of this process, since <${Time} at=${data.since} />.${data.wrongKeys > 0 && ` Requests with a key that is not valid: ${data.wrongKeys.toLocaleString()}; the log says from where.`}</p>
     <div class="metrics">${data.metrics.map((metric) => html`<${Metric} key=${metric.name} metric=${metric} until=${data.now} />`)}
       <${Ends} ends=${data.ends} until=${data.now} /></div>`;
 }
