@@ -11,7 +11,8 @@
     │   ├── InvalidTokenError      a signed token or link was changed, is of another hub, or has expired
     │   ├── KeyNotFoundError       there is no key of that name
     │   ├── AccessDeniedError      the server wants a key, another one, or one of a higher role
-    │   ├── RequestReusedError     the idempotency key, or the one-use link, was used for another request
+    │   ├── WaitClosedError        the wait that the answer is for is over
+    │   ├── RequestReusedError     the idempotency key was used for another request
     │   ├── DataRefusedError       the database does not take a value that is in it
     │   └── NotAllowedError        the instance's state does not allow this
     ├── TryAgainError              the caller may repeat the same request
@@ -116,8 +117,15 @@ class AccessDeniedError(RequestError):
     """The server does not know the key, or it is not good for this."""
 
 
+class WaitClosedError(RequestError):
+    """The wait that the answer is for is over: answered, given up, or gone with its instance's run."""
+
+    def __init__(self) -> None:
+        super().__init__("The wait that this answer is for is over.")
+
+
 class RequestReusedError(RequestError):
-    """The idempotency key, or the link that works once, was already used for another request."""
+    """The idempotency key was already used for another request."""
 
     def __init__(self) -> None:
         super().__init__("This key was already used for another request.")

@@ -190,10 +190,14 @@ class EventAwaited(_Fact, frozen=True):
 
 
 class EventRaised(_Fact, frozen=True):
-    """Somebody answered. The oldest open wait of that name takes it; without one it is kept."""
+    """Somebody answered. The oldest open wait of that name takes it; without one it is kept.
+
+    With an `id`, it is for the wait of that id, and for no other: it is never kept.
+    """
 
     name: str
     input: Raw = NULL
+    id: int = 0
 
 
 class EventDiscarded(_Fact, frozen=True):
@@ -201,6 +205,8 @@ class EventDiscarded(_Fact, frozen=True):
 
     Nobody waited when it was accepted, or another instance sent it: what is raised while a wait is open is judged
     at the door. Where the wait is asked for in this very step, the fact comes before it.
+
+    Without an `id`, it was for one wait only, and that was over when the code could hear of it.
     """
 
     id: int
@@ -224,7 +230,7 @@ class EventSent(_Fact, frozen=True):
 
 
 class ResponseLinkCreated(_Fact, frozen=True):
-    """A link was made under which a person can answer one event. On replay it is the same link again."""
+    """A link was made under which a person can answer one wait. On replay it is the same link again."""
 
     id: int
     name: str
@@ -326,5 +332,5 @@ class Step(Struct, frozen=True, gc=False):
 
 def describe(fact: Fact) -> str:
     """A fact in words for an error message: its kind, id, name and time, never its payload."""
-    shown = [f"{field}={getattr(fact, field)!r}" for field in ("id", "name", "fire_at") if hasattr(fact, field)]
+    shown = [f"{field}={getattr(fact, field)!r}" for field in ("id", "name", "fire_at") if getattr(fact, field, 0)]
     return f"{type(fact).__name__}({', '.join(shown)})"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bide.clock import Timestamp
-from bide.errors import UnknownAddressStep
+from bide.errors import UnknownAddressStep, WaitClosedError
+from bide.history import EventAwaited, ResponseLinkCreated, Step
 from bide.tokens import ResponseGrant, sign
 
 
 @dataclass(frozen=True, slots=True)
 class SignedLinks:
-    """Links that carry a signed permission to answer one event of one instance, and need no table.
+    """Links that carry a signed permission to answer one wait, and need no table.
 
     Implements `bide.core.context.ResponseLinks`.
     """
@@ -20,12 +21,8 @@ class SignedLinks:
     base_url: str
     """Scheme, host and path under which the API is served, without a slash at the end."""
 
-    def url(
-        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
-    ) -> str:
-        """`link_id` tells the links of one instance apart."""
-        token = sign(self.secret, ResponseGrant(instance_id, birth, event, link_id, once, expires_at))
-        return f"{self.base_url}/respond/{token}"
+    def url(self, grant: ResponseGrant) -> str:
+        return f"{self.base_url}/respond/{sign(self.secret, grant)}"
 
 
 class LinksToNowhere:
@@ -34,8 +31,24 @@ class LinksToNowhere:
     Implements `bide.core.context.ResponseLinks`.
     """
 
-    def url(
-        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
-    ) -> str:
+    def url(self, grant: ResponseGrant) -> str:
         """Raises `UnknownAddressStep`: the instance is held until the address is known."""
         raise UnknownAddressStep
+
+
+def wait_meant(grant: ResponseGrant, history: Iterable[Step]) -> int | None:
+    """The id of the wait that a link is for, in the history of its generation. None: it has not been opened yet.
+
+    Raises `WaitClosedError` if the history does not have what the link was made for: a rewind has undone that.
+    """
+    found = False
+    for step in history:
+        for fact in step.facts[1:]:
+            if not isinstance(fact, EventAwaited | ResponseLinkCreated):
+                continue
+            found = found or (fact.id == grant.task_id and step.time == grant.asked_at)
+            if found and isinstance(fact, EventAwaited) and fact.name.lower() == grant.event.lower():
+                return fact.id
+    if not found:
+        raise WaitClosedError
+    return None

@@ -33,17 +33,23 @@ class InstanceGrant(Struct, frozen=True, array_like=True, tag="i"):
 
 
 class ResponseGrant(Struct, frozen=True, array_like=True, tag="r"):
-    """May answer this event of this instance: one answer only with `once`, and not after `expires_at`.
+    """May answer one wait for this event, in this generation of this instance, and not after `expires_at`.
+
+    Which wait that is, says the task that it was made for: the wait itself, or the link, where that was made before
+    its wait. Then it is the first wait for the event that comes after the link. `asked_at` is when that task was
+    asked for: after a rewind, another one may have its id.
 
     `link_id` tells the links of one instance apart; `birth` is as in `InstanceGrant`.
     """
 
     instance_id: str
     birth: str
+    generation: int
     event: str
+    task_id: int
+    asked_at: Timestamp
     link_id: str
-    once: bool
-    expires_at: Timestamp | None
+    expires_at: Timestamp | None = None
 
 
 Grant: TypeAlias = InstanceGrant | ResponseGrant

@@ -20,6 +20,7 @@ from bide import (
     OrchestrationContext,
     PayloadError,
     RuntimeStatus,
+    Wait,
 )
 from bide.errors import DataRefusedError, InstanceNotFoundError, NotAllowedError
 from tests.bulkheads.hub import Hub
@@ -458,7 +459,7 @@ async def _refused_at_the_door(hub: Hub, instance_id: str, over: str) -> None:
     for attempt in (
         hub.client.start("goes_on", over),
         hub.client.raise_event(instance_id, "Go", over),
-        hub.client.respond(instance_id, "Go", over),
+        hub.client.respond(Wait(instance_id, 1, "Go", 0), over, generation=0),
     ):
         with pytest.raises(PayloadError, match=r"1,000,002 bytes .* 999,999 .*max_payload_bytes"):
             await attempt

@@ -85,9 +85,13 @@ def test_every_verb(client: Client) -> None:
     client.rewind(failed, "try again")
     client.wait(failed)
     client.purge(failed)
-    assert client.response_link(again, "Answer", once=True, valid_for=timedelta(days=1)).startswith(
-        f"{BASE}/respond/bide."
-    )
+    (wait,) = client.waits(again)
+    for chosen in (None, wait.id):
+        link = client.response_link(again, "Answer", wait_id=chosen, valid_for=timedelta(days=1))
+        assert link.startswith(f"{BASE}/respond/bide.")
+    for name, wait_id in (("Other", None), ("Answer", wait.id + 1)):
+        with pytest.raises(NotAllowedError, match="one open wait"):
+            client.response_link(again, name, wait_id=wait_id)
     verbs = [entry.verb for entry in client.audit(instance_id)]
     assert verbs == ["restart", "terminate", "resume", "suspend", "start"]
     assert {each.name for each in client.orchestrators()} == set(example().registry.orchestrators)

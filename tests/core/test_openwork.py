@@ -3,6 +3,7 @@
 from bide.core.openwork import OpenWork
 from bide.history import (
     EventAwaited,
+    EventDiscarded,
     EventRaised,
     EventWaitCancelled,
     ExecutionResumed,
@@ -54,6 +55,35 @@ def test_events_go_to_the_oldest_wait_of_their_name() -> None:
     work = after((ExecutionStarted("o"), EventAwaited(1, "x"), EventAwaited(2, "Y"), EventAwaited(3, "X")))
     assert work.next_wait("X") == 1
     assert [work.settle(EventRaised(name)) for name in ("X", "x", "y", "x")] == [1, 3, 2, None]
+    assert work.kept_events() == [EventRaised("x")]
+
+
+def test_an_event_for_one_wait_goes_there_or_nowhere() -> None:
+    waits = (ExecutionStarted("o"), EventAwaited(1, "x"), EventAwaited(2, "X"), TimerCreated(3, 9))
+    work = after(waits)
+    assert [work.taker(EventRaised("x", id=wait_id)) for wait_id in (0, 1, 2, 3, 4)] == [1, 1, 2, None, None]
+    assert work.taker(EventRaised("y", id=2)) is None
+    assert work.settle(EventRaised("x", id=2)) == 2
+    assert not work.expects(EventRaised("x", id=2))
+    assert work.settle(EventRaised("x", id=2)) is None
+    assert work.settle(EventRaised("x", id=3)) is None
+    assert list(work.requests) == [1, 3]
+    assert work.kept_events() == []
+    assert work.next_wait("x") == 1
+
+
+def test_what_was_for_one_wait_and_is_discarded_leaves_the_order_as_it_was() -> None:
+    waits = (ExecutionStarted("o"), EventAwaited(1, "x"), EventAwaited(2, "x"))
+    assert after(waits, (EventRaised("x", id=2), EventDiscarded(2, "x"))).next_wait("x") == 1
+    late = after(waits, (EventRaised("y"), EventWaitCancelled(2)), (ExecutionResumed(), EventDiscarded(0, "x")))
+    assert list(late.requests) == [1]
+
+
+def test_while_suspended_one_answer_for_a_wait_is_expected() -> None:
+    waits = (ExecutionStarted("o"), EventAwaited(1, "x"), EventAwaited(2, "x"))
+    parked = (EventRaised("x", id=2), EventRaised("x"))
+    work = after(waits, (ExecutionSuspended(),), *[(each,) for each in parked])
+    assert [work.expects(EventRaised("x", id=wait_id)) for wait_id in (0, 1, 2)] == [True, True, False]
     assert work.kept_events() == [EventRaised("x")]
 
 

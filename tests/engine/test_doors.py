@@ -156,7 +156,7 @@ def test_what_is_of_another_type_is_met_by_a_sentence(waiting: Durable, door: st
     "call",
     [
         lambda ctx: ctx.continue_as_new(keep_events="no"),
-        lambda ctx: ctx.response_url("Go", once=1),
+        lambda ctx: ctx.response_url("Go", valid_for=1),
         lambda ctx: ctx.create_timer(timedelta(1), reminder=None),
         lambda ctx: ctx.call_activity("a", 1, 2),
         lambda ctx: ctx.wait_for_external_event("Go", [int]),

@@ -181,22 +181,6 @@ def test_keys_of_different_callers_are_different(adder: App, durable: Durable) -
     assert durable.run(two.start("add", idempotency_key="a")) != first
 
 
-# --- answers that count once
-
-
-def test_an_answer_that_counts_once(adder: App, durable: Durable) -> None:
-    instance_id = durable.start("add")
-    durable.run(durable.client.respond(instance_id, "Number", 5, once_key="link:1"))
-    durable.advance("30d")
-    durable.crash()
-    durable.run(durable.client.respond(instance_id, "Number", 5, once_key="link:1"))
-    with pytest.raises(RequestReusedError):
-        durable.run(durable.client.respond(instance_id, "Number", 6, once_key="link:1"))
-    assert len(durable.waiting(instance_id)) == 1
-    durable.run(durable.client.respond(instance_id, "Number", 5, once_key="link:2"))
-    assert durable.output(instance_id) == 10
-
-
 # --- purging
 
 

@@ -232,7 +232,7 @@ def test_orchestrators_are_listed_with_their_input(api: Api) -> None:
 def test_a_link_of_the_api_begins_with_the_public_address() -> None:
     with serve(Settings(db=":memory:", public_url="http://localhost:9/hold/")) as api:
         instance_id = api.start("YesOrNo")
-        made = api.post(f"{INSTANCES}/{instance_id}/responseLinks/Answer?once=true&validFor=7d")
+        made = api.post(f"{INSTANCES}/{instance_id}/responseLinks/Answer?validFor=7d")
         assert made.status_code == 201
         assert made.json()["url"].startswith("http://localhost:9/hold/respond/bide.")
         assert api.post(f"{INSTANCES}/{instance_id}/responseLinks/Answer?validFor=999999999d").status_code == 201

@@ -145,7 +145,7 @@ def test_no_refusal_repeats_what_was_shown(ring: KeyRing) -> None:
     for shown in (
         "a-secret-guess",
         "bide.a-secret-guess.x",
-        sign(SECRET, ResponseGrant("a", "b1", "E", "1", False, None)),
+        sign(SECRET, ResponseGrant("a", "b1", 0, "E", 1, NOW, "0.1")),
     ):
         with pytest.raises(HTTPException) as caught:
             gate(ring).identify(request(f"code={shown}"))
@@ -233,17 +233,17 @@ def test_a_token_of_another_hub_is_refused(ring: KeyRing) -> None:
 
 
 def test_a_response_link_is_no_key(ring: KeyRing) -> None:
-    link = sign(SECRET, ResponseGrant("a", "b1", "Answer", "1", False, None))
+    link = sign(SECRET, ResponseGrant("a", "b1", 0, "Answer", 1, NOW, "0.1"))
     for settings in (OPEN, CLOSED):
         assert not lets_in(gate(ring, settings), request(f"code={link}"))
 
 
 def test_a_response_link_is_good_until_it_expires(ring: KeyRing) -> None:
     door = gate(ring)
-    good = ResponseGrant("a", "b1", "Answer", "1", False, NOW + 1)
+    good = ResponseGrant("a", "b1", 0, "Answer", 1, NOW, "0.1", NOW + 1)
     assert door.response_grant(sign(SECRET, good)) == good
     for bad in (
-        sign(SECRET, ResponseGrant("a", "b1", "Answer", "1", False, NOW)),
+        sign(SECRET, ResponseGrant("a", "b1", 0, "Answer", 1, NOW, "0.1", NOW)),
         sign(bytes(32), good),
         TOKEN,
         "",
@@ -258,7 +258,7 @@ def test_a_wrong_reading_of_the_clock_neither_ends_nor_revives_a_key_or_a_link(r
     now = machine.now()
     door = Gate(ring, SECRET, CLOSED, machine)
     good, over = (
-        sign(SECRET, ResponseGrant("a", "b1", "Answer", "1", False, now + at)) for at in (SECOND, -SECOND)
+        sign(SECRET, ResponseGrant("a", "b1", 0, "Answer", 1, NOW, "0.1", now + at)) for at in (SECOND, -SECOND)
     )
     key = ring.create("good", Role.ADMIN, now, expires_at=now + SECOND)
     old = ring.create("old", Role.ADMIN, now, expires_at=now - SECOND)

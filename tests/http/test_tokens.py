@@ -17,13 +17,16 @@ SECRET = bytes(range(32))
 URLS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 INSTANCE = InstanceGrant("0192f1c2d3e4f5a6b7c8d9e0f1a2b3c4", "q83vEjRWeJA", ("status", "raiseEvent"), 7.0)
 RESPONSE = ResponseGrant(
-    "order:7", "q83vEjRWeJA", "Zusage für Björn", "a1", once=True, expires_at=1_763_880_000_000_000
+    "order:7", "q83vEjRWeJA", 3, "Zusage für Björn", 7, 1_763_800_000_000_000, "a1", 1_763_880_000_000_000
 )
 
 texts = st.text(max_size=40)
+instants = st.integers(0, 2**62)
 grants: st.SearchStrategy[Grant] = st.one_of(
     st.builds(InstanceGrant, texts, texts, st.lists(texts, max_size=5).map(tuple), st.floats(0, 1e6)),
-    st.builds(ResponseGrant, texts, texts, texts, texts, st.booleans(), st.none() | st.integers(0, 2**62)),
+    st.builds(
+        ResponseGrant, texts, texts, instants, texts, instants, instants, texts, st.none() | st.integers(0, 2**62)
+    ),
 )
 
 
@@ -117,7 +120,7 @@ def test_a_sealed_payload_of_another_version_is_refused(payload: bytes) -> None:
 def test_tokens_are_short() -> None:
     """With a host's name before it, a link still goes into two text messages."""
     usual = ResponseGrant(
-        INSTANCE.instance_id, INSTANCE.birth, "SmsChallengeResponse", "a1b2c3d4", once=True, expires_at=2**50
+        INSTANCE.instance_id, INSTANCE.birth, 0, "SmsChallengeResponse", 3, 2**50, "0.2", expires_at=2**50
     )
     assert len(sign(SECRET, usual)) < 180
 

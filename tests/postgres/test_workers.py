@@ -6,12 +6,19 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from bide import App, Client, OrchestrationContext, Settings, when_any
 from bide.app import Hub, run
 from bide.clock import Clock, SystemClock
 from bide.engine.worker import WorkerOptions
-from bide.errors import InstanceExistsError, InstanceFinishedError, InstanceNotFoundError, MisfitError
+from bide.errors import (
+    InstanceExistsError,
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    MisfitError,
+    WaitClosedError,
+)
 from bide.instance import PARTITIONS, RuntimeStatus, partition_of
 
 pytestmark = pytest.mark.postgres
@@ -168,6 +175,27 @@ def test_refusals_travel_back(database_url: str) -> None:
         await a.client.terminate(instance_id)
         with pytest.raises(InstanceFinishedError):
             await a.client.raise_event(instance_id, "Answer", "0042")
+
+    play(database_url, scene)
+
+
+def test_an_answer_to_one_wait_travels_and_so_does_its_refusal(database_url: str) -> None:
+    async def scene(workers: Workers) -> None:
+        a = await workers.start("a")
+        await workers.start("b")
+        await workers.even()
+        instance_id = foreign_id(a)
+        await a.client.start(verify, "+1425", instance_id=instance_id)
+        await until(lambda: waits(a.client, instance_id))
+        (wait,) = await a.client.waits(instance_id)
+        with pytest.raises(WaitClosedError):
+            await a.client.respond(wait, "0042", generation=1)
+        with pytest.raises(WaitClosedError):
+            await a.client.respond(replace(wait, id=wait.id + 1), "0042", generation=0)
+        with pytest.raises(MisfitError):
+            await a.client.respond(wait, 42, generation=0)
+        await a.client.respond(wait, "0042", generation=0)
+        assert (await a.client.wait(instance_id)).output is True
 
     play(database_url, scene)
 

@@ -14,6 +14,7 @@ from bide.core.partition import Partition
 from bide.engine.bulkheads import Bulkheads
 from bide.engine.worker import Reply, Worker
 from bide.errors import BideError, CommitUnknownError
+from bide.history import EventRaised
 from bide.store.memory import MemoryStore
 from bide.store.protocol import Store
 from bide.testing.simulation import Plant
@@ -207,6 +208,22 @@ class MixesBirths(Worker):
         super().post(structs.replace(message, birth=""))
 
 
+class MixesRuns(Worker):
+    """Takes answers without knowing for which run of the instance they are."""
+
+    def submit(self, message: Message, reply: Reply) -> None:
+        super().submit(structs.replace(message, generation=None), reply)
+
+
+class MixesWaits(Worker):
+    """Gives an answer to whoever waits first."""
+
+    def submit(self, message: Message, reply: Reply) -> None:
+        if isinstance(message.fact, EventRaised):
+            message = structs.replace(message, fact=structs.replace(message.fact, id=0))
+        super().submit(message, reply)
+
+
 def _instead(kind: type[MemoryStore]) -> Plant:
     def swap(_: Store) -> Store:
         return kind()
@@ -228,6 +245,8 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "a commit is not one transaction": (_instead(HalfCommits), "G2"),
     "an error of the store is swallowed": (Plant(worker=SwallowsErrors), "G1"),
     "results are not told apart by birth": (Plant(worker=MixesBirths), "births"),
+    "answers are not told apart by run": (Plant(worker=MixesRuns), "waits"),
+    "answers are not told apart by wait": (Plant(worker=MixesWaits), "waits"),
     "a whole turn is refused": (_with(RefusesAll), "G2"),
     "a part is written twice": (_with(WritesTwice), "G2"),
     "parts are done in another order": (_with(LastPartFirst), "G4"),

@@ -178,13 +178,28 @@ def test_no_description_shows_a_payload(office: Office) -> None:
             assert "hunter2" not in str(told)
 
 
+def step(seq: int, *facts: dict[str, Any]) -> dict[str, Any]:
+    return {"seq": seq, "at": seq * 1_000_000, "facts": facts}
+
+
+def fact(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, **more}
+
+
+def test_an_answer_to_one_wait_is_none_to_another() -> None:
+    waits = [fact("EventAwaited", id=id, name="Vote") for id in (1, 2, 3)]
+    steps = [
+        step(0, fact("ExecutionStarted", name="vote"), *waits),
+        step(1, fact("EventRaised", name="vote", id=2), fact("EventWaitCancelled", id=3)),
+        step(2, fact("EventRaised", name="Vote", id=3), fact("EventDiscarded", id=0, name="Vote")),
+    ]
+    story = call("story", "storyOf", {"steps": steps}, {"finished": False, "now": 9_000})
+    assert [outcome for _, _, outcome in rows(story)] == ["open", "answered", "cancelled"]
+    assert story["unawaited"] == []
+    assert [mark["text"] for mark in story["marks"]] == ["Vote came too late, and was discarded"]
+
+
 def test_a_discarded_event_answers_nothing() -> None:
-    def step(seq: int, *facts: dict[str, Any]) -> dict[str, Any]:
-        return {"seq": seq, "at": seq * 1_000_000, "facts": facts}
-
-    def fact(kind: str, **more: Any) -> dict[str, Any]:
-        return {"type": kind, **more}
-
     steps = [
         step(0, fact("ExecutionStarted", name="typed"), fact("EventAwaited", id=1, name="Begin")),
         step(1, fact("EventRaised", name="Number", input="x")),

@@ -135,10 +135,14 @@ class Client:
         return result.instances_deleted
 
     def response_link(
-        self, instance_id: str, event: str, *, once: bool = False, valid_for: timedelta | None = None
+        self, instance_id: str, event: str, *, wait_id: int | None = None, valid_for: timedelta | None = None
     ) -> str:
-        """A link under which a person can answer the named event, and do nothing else."""
-        link = self._send(wire.response_link(instance_id, event, once, valid_for))
+        """A link under which a person can answer one open wait for the event, and do nothing else.
+
+        It is the oldest, or the one whose `id` is given. The link ends with that wait, and after `valid_for`.
+        Raises `NotAllowedError` if there is no such wait now, and `InstanceFinishedError`.
+        """
+        link = self._send(wire.response_link(instance_id, event, wait_id, valid_for))
         return link.url
 
     # --- watching

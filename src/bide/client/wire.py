@@ -216,10 +216,14 @@ def purge_many(where: InstanceFilter, at_most: int | None) -> Request[PurgeResul
     return Request("DELETE", f"{BASE}/instances", PurgeResult, _given(parameters))
 
 
-def response_link(instance_id: str, event: str, once: bool, valid_for: timedelta | None) -> Request[LinkObject]:
+def response_link(
+    instance_id: str, event: str, wait_id: int | None, valid_for: timedelta | None
+) -> Request[LinkObject]:
     path = f"{_instance(instance_id)}/responseLinks/{_quoted(check_event_name(event))}"
     span = None if valid_for is None else f"{check_span('valid_for', valid_for).total_seconds():.6f}s"
-    return Request("POST", path, LinkObject, _given({"once": check_flag("once", once), "validFor": span}))
+    if wait_id is not None:
+        check_count("wait_id", wait_id)
+    return Request("POST", path, LinkObject, _given({"waitId": wait_id, "validFor": span}))
 
 
 def status(instance_id: str, wait: timedelta | None = None) -> Request[StatusObject]:
@@ -299,11 +303,9 @@ def instance_of(shown: StatusObject) -> Instance:
 
 
 def wait_of(shown: WaitObject) -> Wait:
-    """A wait. The wire does not number the waits of an instance: `id` is 0."""
     deadline = None if shown.deadline is None else to_timestamp(shown.deadline)
-    return Wait(
-        shown.instance_id, 0, shown.name, to_timestamp(shown.since), deadline, shown.schema, shown.orchestrator
-    )
+    opened = to_timestamp(shown.since)
+    return Wait(shown.instance_id, shown.id, shown.name, opened, deadline, shown.schema, shown.orchestrator)
 
 
 def entry_of(shown: AuditObject) -> AuditEntry:

@@ -208,10 +208,17 @@ class Changes:
     def _send_event(self, instance: Instance, fact: EventSent) -> None:
         self.send(fact.instance_id, EventRaised(fact.name, fact.input))
 
+    def note_late(self, instance_id: str) -> None:
+        """An answer that was accepted found its wait closed."""
+        self._note(instance_id, "The wait that it was for is over.")
+
     def _note_discarded(self, instance: Instance, fact: EventDiscarded) -> None:
-        """Its sender was told that it was accepted: at least the audit says what became of it."""
+        self._note(instance.id, fact.reason)
+
+    def _note(self, instance_id: str, reason: str) -> None:
+        """An event's sender was told that it was accepted: at least the audit says what became of it."""
         self.batch.audit.append(
-            AuditEntry(self.batch.at, "raiseEvent", "bide", "", fact.reason, "discarded", instance.id)
+            AuditEntry(self.batch.at, "raiseEvent", "bide", "", reason, "discarded", instance_id)
         )
 
     def _schedule(self, instance: Instance, fact: TaskScheduled) -> None:

@@ -26,6 +26,7 @@ from bide.instance import check_event_name, check_instance_id
 from bide.interrupts import from_outside
 from bide.payload import check_text, decoder, encode
 from bide.retry import RetryPolicy
+from bide.tokens import ResponseGrant
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,9 +52,7 @@ _AS_IT_IS = CallOptions()
 class ResponseLinks(Protocol):
     """Where links come from under which people answer."""
 
-    def url(
-        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
-    ) -> str: ...
+    def url(self, grant: ResponseGrant) -> str: ...
 
 
 class Execution(Protocol):
@@ -76,7 +75,7 @@ class Execution(Protocol):
     def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer: ...
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]: ...
     def send_event(self, instance_id: str, name: str, input_json: Raw) -> None: ...
-    def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str: ...
+    def response_url(self, event: str | ExternalEvent[Any], expires_at: Timestamp | None) -> str: ...
     def set_custom_status(self, status_json: Raw) -> None: ...
     def next_input(self, text: Raw) -> Raw: ...
 
@@ -321,19 +320,25 @@ class OrchestrationContext(Calls):
         fire_at = None if timeout is None else self._after(check_span("timeout", timeout))
         return self._execution.open_wait(check_event_name(name), type, fire_at)
 
-    def response_url(self, event: str, *, once: bool = False, valid_for: timedelta | None = None) -> str:
-        """A link under which a person can answer the named event of this instance, and do nothing else.
+    def response_url(self, event: str | ExternalEvent[Any], *, valid_for: timedelta | None = None) -> str:
+        """A link under which a person can answer one wait for an event, and do nothing else.
+
+        Given a wait, as `wait_for_external_event` returns it, the link is for that one. Given a name, it is for the
+        open wait that an event of that name would go to now; if none is open, for the next one of that name that
+        this run opens. It ends with that wait, whether that is answered or given up, and after `valid_for`.
 
         Opening it shows a page with a form for the type that the wait declares; only sending the form answers, so
-        a mail scanner that follows links does no harm. With `once`, it takes one answer; with `valid_for`, it
-        works for so long, otherwise until the instance ends. Whoever has the link can answer: give it to nobody
-        else. It begins with the setting `public_url`.
+        a mail scanner that follows links does no harm. Whoever has the link can answer: give it to nobody else. It
+        begins with the setting `public_url`.
 
-        Raises `TypeError` for a `valid_for` that is no span, `OverflowError` for one that ends after the year 9999.
+        Raises `PayloadError` for what is neither a wait nor the name of an event, and `ValueError` for a wait of
+        another instance or run. Raises `TypeError` for a `valid_for` that is no span, and `OverflowError` for one
+        that ends after the year 9999.
         """
-        check_flag("once", once)
         expires_at = None if valid_for is None else self._after(check_span("valid_for", valid_for))
-        return self._execution.response_url(check_event_name(event), once, expires_at)
+        if not isinstance(event, ExternalEvent):
+            event = check_event_name(event)
+        return self._execution.response_url(event, expires_at)
 
     # --- telling others
 

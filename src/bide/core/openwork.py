@@ -7,6 +7,7 @@ takes which event (G4: first in, first out, by name regardless of case) is writt
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias, cast
@@ -35,7 +36,12 @@ from bide.history import (
 )
 
 _Answer: TypeAlias = (
-    TaskCompleted | TaskFailed | TimerFired | SubOrchestrationInstanceCompleted | SubOrchestrationInstanceFailed
+    TaskCompleted
+    | TaskFailed
+    | TimerFired
+    | SubOrchestrationInstanceCompleted
+    | SubOrchestrationInstanceFailed
+    | EventRaised
 )
 
 _SETTLES: dict[type[Fact], type[Request]] = {
@@ -44,6 +50,7 @@ _SETTLES: dict[type[Fact], type[Request]] = {
     TimerFired: TimerCreated,
     SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
+    EventRaised: EventAwaited,
 }
 """Answer -> the kind of request that it settles."""
 
@@ -93,6 +100,8 @@ class OpenWork(Record):
         if wanted is None:
             return True
         task_id = cast("_Answer", fact).id
+        if not task_id:  # an event for whoever waits, or will
+            return True
         if self.parked and any(isinstance(other, _Answer) and other.id == task_id for other in self.parked):
             return False
         return type(self.requests.get(task_id)) is wanted
@@ -132,18 +141,19 @@ class OpenWork(Record):
 
     def discard(self, fact: EventDiscarded) -> None:
         """On looking at a history: the event is gone. If it seemed to settle a wait, that is open still."""
+        if not fact.id:
+            return
         key = fact.name.lower()
         if key in self._kept:  # the next one is for the wait that follows, or takes the discarded one's place
             self.take_kept(key)
         elif fact.id <= self._last_wait:
             self.requests[fact.id] = EventAwaited(fact.id, fact.name)
-            self._waiting.setdefault(key, []).insert(0, fact.id)
+            insort(self._waiting.setdefault(key, []), fact.id)
 
     def give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:
         """A timer, a wait or a sub-orchestration. Does nothing if it is closed already."""
-        request = self.requests.pop(fact.id, None)
-        if type(request) is EventAwaited:
-            self._waiting[request.name.lower()].remove(request.id)
+        if self._close_wait(fact.id) is None:
+            self.requests.pop(fact.id, None)
 
     _takes: ClassVar[dict[type[Fact], Callable[[OpenWork, Any], EventRaised | None]]] = {
         TaskScheduled: open,
@@ -161,17 +171,26 @@ class OpenWork(Record):
         waiting = self._waiting.get(name.lower())
         return waiting[0] if waiting else None
 
+    def taker(self, event: EventRaised) -> int | None:
+        """The id of the wait that this event will settle, or None."""
+        if not event.id:
+            return self.next_wait(event.name)
+        wait = self.requests.get(event.id)
+        return event.id if type(wait) is EventAwaited and wait.name.lower() == event.name.lower() else None
+
     def next_kept(self, name: str) -> EventRaised | None:
         """The event that the next wait of that name will get at once, or None."""
         kept = self._kept.get(name.lower())
         return kept[0] if kept else None
 
     def kept_events(self) -> list[EventRaised]:
-        """Events that nobody has taken, per name in the order of their arrival."""
+        """Events that nobody has taken and any wait may, per name in the order of their arrival."""
         kept = [event for events in self._kept.values() for event in events]
-        return kept + [fact for fact in self.parked if isinstance(fact, EventRaised)]
+        return kept + [fact for fact in self.parked if isinstance(fact, EventRaised) and not fact.id]
 
     def _give(self, event: EventRaised) -> int | None:
+        if event.id:
+            return self._close_wait(event.id)
         key = event.name.lower()
         waiting = self._waiting.get(key)
         if not waiting:
@@ -179,6 +198,15 @@ class OpenWork(Record):
             return None
         wait_id = waiting.pop(0)
         del self.requests[wait_id]
+        return wait_id
+
+    def _close_wait(self, wait_id: int) -> int | None:
+        """Returns the id itself, or None if no wait of that id is open."""
+        wait = self.requests.get(wait_id)
+        if type(wait) is not EventAwaited:
+            return None
+        del self.requests[wait_id]
+        self._waiting[wait.name.lower()].remove(wait_id)
         return wait_id
 
     def take_kept(self, name: str) -> EventRaised:

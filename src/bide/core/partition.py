@@ -46,6 +46,7 @@ from bide.errors import (
     RequestReusedError,
     RunawayStep,
     StepFailedError,
+    WaitClosedError,
 )
 from bide.history import (
     NULL,
@@ -149,7 +150,8 @@ class Partition:
         self._code = code
         self._max_payload = max_payload
         self._live: dict[str, _Live] = {}
-        self._held: set[str] = set()
+        self._held: dict[str, set[int]] = {}
+        """The instances that this code is not to try again, each with the waits for which an answer is parked."""
         self._stepping: tuple[Execution] | None = None
         self._changes = Changes(0, self.epochs)
         self._requests: dict[tuple[str, str], RequestKey] = {}
@@ -213,7 +215,8 @@ class Partition:
                 live = self._live.pop(instance_id, None)
                 if live is not None and live.execution is not None:
                     live.execution.close()
-        self._held -= changed
+        for instance_id in changed:
+            self._held.pop(instance_id, None)
 
     def refuse(self, message: Message, refusal: BideError, now: Timestamp) -> Batch:
         """Refuse a message without a look at its instance, which is not in memory."""
@@ -282,7 +285,11 @@ class Partition:
                     del self._live[instance_id]
                     if live.execution is not None:
                         live.execution.close()
-        self._held = {instance_id for instance_id in self._held if partition_of(instance_id) not in partitions}
+        self._held = {
+            instance_id: answered
+            for instance_id, answered in self._held.items()
+            if partition_of(instance_id) not in partitions
+        }
 
     @property
     def stepping(self) -> tuple[Execution] | None:
@@ -302,7 +309,7 @@ class Partition:
         earlier = request and self._earlier(message.instance_id, request)
         if request is None or earlier is None:
             verdict = self._take(message)
-            if request is not None and _is_kept(request, verdict):
+            if request is not None and _is_kept(verdict):
                 self._remember(message.instance_id, request, verdict)
         else:
             verdict = self._drop(message, _told_before(earlier, request))
@@ -340,7 +347,7 @@ class Partition:
         if live is None:
             return self._without_instance(message)
         if message.generation is not None and message.generation != live.instance.generation:
-            return self._drop(message)
+            return self._come_late(message)
         if live.execution is not None and type(fact) in WORK and message.instance_id not in self._accused:
             return self._tell(message, live, live.execution, live.instance.status)
         return self._manage(message, live)
@@ -367,7 +374,7 @@ class Partition:
         if instance.status.finished:
             return self._drop(message, InstanceFinishedError(instance.id, instance.status))
         if instance.status is RuntimeStatus.PENDING or self._is_held(live):
-            return self._park(message, live)
+            return self._park(message, live) if self._is_open(message, live) else self._come_late(message)
         if status is None:
             refusal = f"Instance '{instance.id}' is {instance.status}: this cannot be done now."
             return self._drop(message, NotAllowedError(refusal))
@@ -390,13 +397,33 @@ class Partition:
     def _tell(self, message: Message, live: _Live, execution: Execution, status: RuntimeStatus) -> Verdict:
         """Tell the code, if it is to hear of it."""
         fact = message.fact
-        if type(fact) is EventRaised:
-            refusal = None if message.accepted else self._refusal(execution, fact)
+        if type(fact) is EventRaised and not message.accepted:
+            refusal = self._refusal(execution, fact)
             if refusal is not None:
                 return self._drop(message, refusal)
         elif not execution.work.expects(fact):
-            return self._drop(message)
+            return self._come_late(message)
         return self._advance(message, live, execution, status)
+
+    def _is_open(self, message: Message, live: _Live) -> bool:
+        """Whether what an event is for is open, as far as that can be told without the code."""
+        fact = message.fact
+        if type(fact) is not EventRaised or not fact.id or message.accepted:
+            return True
+        if fact.id in self._held.get(live.instance.id, ()):
+            return False
+        if live.snapshot is not None and not live.readable:
+            return True
+        return live.work.taker(fact) is not None and live.work.expects(fact)
+
+    def _come_late(self, message: Message) -> Verdict:
+        """An answer to what is not open any more. Whoever sent an event hears of it, or at least the audit does."""
+        if type(message.fact) is not EventRaised:
+            return self._drop(message)
+        if message.accepted:
+            self._changes.note_late(message.instance_id)
+            return self._drop(message)
+        return self._drop(message, WaitClosedError())
 
     def _refusal(self, execution: Execution, event: EventRaised) -> Verdict:
         """Why the code cannot take the event. To find out runs code of the type that it waits for."""
@@ -584,7 +611,7 @@ class Partition:
         self._reach(live)
         live.instance = changed = replace(live.instance, updated=live.at, **changes)
         if self._held and changed.held is None:
-            self._held.discard(changed.id)
+            self._held.pop(changed.id, None)
         batch.instances[changed.id] = changed
         batch.epochs[live.partition] = self.epochs[live.partition]
 
@@ -722,14 +749,22 @@ class Partition:
             self._reach(live)
             execution.advance(fact, live.at)
             self._record(live, encode_facts((fact,)))
-            again = still_wanted(execution.work, again)
+            again = self._wanted_again(instance, execution.work, again)
             self._changes.reopen(instance, to_reopen(execution.work, again), execution.waits())
             status = RuntimeStatus.SUSPENDED if execution.suspended else RuntimeStatus.RUNNING
             self._change(live, status=status, output_json=NULL, custom_status_json=execution.custom_status_json)
         for message in again:
-            generation = None if isinstance(message, EventRaised) else instance.generation
+            generation = None if type(message) is EventRaised and not message.id else instance.generation
             self._changes.send(instance.id, message, generation, instance.birth)
         return ACCEPTED
+
+    def _wanted_again(self, instance: Instance, work: OpenWork, undone: Sequence[Fact]) -> list[Fact]:
+        """What is to be told again. An answer to one wait only, whose opening was undone, is of no use any more."""
+        wanted = still_wanted(work, undone)
+        for fact in undone:
+            if type(fact) is EventRaised and fact not in wanted:
+                self._changes.note_late(instance.id)
+        return wanted
 
     # --- holding
 
@@ -752,7 +787,7 @@ class Partition:
         return self._park(message, live)
 
     def _keep(self, live: _Live, reason: str, by: str) -> None:
-        self._held.add(live.instance.id)
+        self._held.setdefault(live.instance.id, set())
         if (live.instance.held, live.instance.held_by) != (reason, by):
             self._change(live, held=reason, held_by=by)
             self._changes.batch.held.append(live.instance)
@@ -779,6 +814,8 @@ class Partition:
         if instance.held is None:
             self._changes.put_back(instance, message.fact, generation)
             return self._drop(message)
+        if type(message.fact) is EventRaised and message.fact.id:
+            self._held.setdefault(instance.id, set()).add(message.fact.id)
         judged = Message(instance.id, message.fact, generation, message.inbox_id, birth=instance.birth)
         if message.inbox_id:
             self._changes.keep(message, judged)
@@ -800,15 +837,9 @@ class Partition:
                 live.execution.close()
 
 
-def _is_kept(request: RequestKey, verdict: Verdict) -> bool:
-    """Whether a repetition is to be told the same.
-
-    A link that counts once has no end, and a person who was refused may try again with another answer. What found
-    no instance was told nothing by any.
-    """
-    return verdict is ACCEPTED or (
-        request.expires_at is not None and not isinstance(verdict, InstanceNotFoundError)
-    )
+def _is_kept(verdict: Verdict) -> bool:
+    """Whether a repetition is to be told the same. What found no instance was told nothing by any."""
+    return not isinstance(verdict, InstanceNotFoundError)
 
 
 def _told_before(earlier: RequestKey, request: RequestKey) -> Verdict:

@@ -40,6 +40,7 @@ from bide.errors import (
     NotADurableTaskError,
     OrchestratorError,
     PayloadError,
+    WaitClosedError,
 )
 from bide.history import (
     NULL,
@@ -70,6 +71,7 @@ from bide.history import (
     TaskScheduled,
     TimerCancelled,
     TimerCreated,
+    TimerFired,
     Unreadable,
     describe,
 )
@@ -77,6 +79,7 @@ from bide.instance import Wait
 from bide.interrupts import from_outside
 from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, schema, too_large
 from bide.retry import RetryPolicy
+from bide.tokens import ResponseGrant
 
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
@@ -200,17 +203,25 @@ class Execution(Record):
             self._deliver(fact)
         return asked
 
-    def refusal(self, event: EventRaised) -> MisfitError | None:
-        """Why the wait that would take this event cannot: its data does not fit the declared type (G8)."""
-        wait = self._open.get(self.work.next_wait(event.name) or 0)
-        return _misfit(wait, event) if isinstance(wait, _OpenWait) else None
+    def refusal(self, event: EventRaised) -> MisfitError | WaitClosedError | None:
+        """Why the wait that would take this event cannot: its data does not fit the declared type (G8), or it is
+        for one wait only, which is over."""
+        wait = self._open.get(self.work.taker(event) or 0)
+        if isinstance(wait, _OpenWait) and not (event.id and self._is_over(wait, event)):
+            return _misfit(wait, event)
+        return WaitClosedError() if event.id else None
+
+    def _is_over(self, wait: _OpenWait, event: EventRaised) -> bool:
+        """Whether an open wait has been answered, or has timed out, while the instance was suspended."""
+        timed_out = any(isinstance(fact, TimerFired) and fact.id == wait.timer_id for fact in self.work.parked)
+        return timed_out or not self.work.expects(event)
 
     def expect(self, recorded: Sequence[Fact]) -> None:
         """On replay: what the next fact was answered with.
 
         Links are taken from there, not made again; and, unless the replay is strict, all that was asked for.
         """
-        self._discards = [fact for fact in recorded if isinstance(fact, EventDiscarded)]
+        self._discards = [fact for fact in recorded if isinstance(fact, EventDiscarded) and fact.id]
         self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, _NAMED)}
 
     def _as_recorded(self, asked: Asked) -> Asked:
@@ -324,10 +335,12 @@ class Execution(Record):
                 break
             if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
                 self._deliver(fact)
+            elif isinstance(fact, EventRaised):
+                self._asked.append(EventDiscarded(0, fact.name, "The wait that it was for is over."))
 
     def _deliver(self, fact: Fact) -> None:
         if type(fact) is EventRaised:
-            wait = self._open.get(self.work.next_wait(fact.name) or 0)
+            wait = self._open.get(self.work.taker(fact) or 0)
             if type(wait) is _OpenWait and wait.judged is not fact and self._discards_for(wait, fact):
                 return
         settled = self.work.settle(fact)
@@ -618,17 +631,38 @@ class Execution(Record):
         event = self._fitting(EventSent(self._next_id(), instance_id, name, input_json), "The data of the event")
         self._asked.append(self._as_recorded(event))
 
-    def response_url(self, name: str, once: bool, expires_at: Timestamp | None) -> str:
+    def response_url(self, event: str | ExternalEvent[Any], expires_at: Timestamp | None) -> str:
         self._check_sent_on()
+        name, wait_id = self._named(event)
         link_id = self._next_id()
         recorded = self._recorded.get((ResponseLinkCreated, link_id))
         if isinstance(recorded, ResponseLinkCreated):
             url = recorded.url
         else:
-            named = f"{self.generation}.{link_id}"
-            url = self.links.url(self.instance_id, self.birth, name, named, once, expires_at)
+            wait = self._open.get(wait_id)
+            asked_at = wait.since if isinstance(wait, _OpenWait) else self.at
+            url = self.links.url(
+                ResponseGrant(
+                    self.instance_id,
+                    self.birth,
+                    self.generation,
+                    name,
+                    wait_id or link_id,
+                    asked_at,
+                    f"{self.generation}.{link_id}",
+                    expires_at,
+                )
+            )
         self._asked.append(ResponseLinkCreated(link_id, name, url))
         return url
+
+    def _named(self, event: str | ExternalEvent[Any]) -> tuple[str, int]:
+        """The name of an event, and the id of the wait for it that is meant (0: the next one)."""
+        if isinstance(event, str):
+            return event, self.work.next_wait(event) or 0
+        if event.owner_ is not self:
+            raise ValueError(f"This wait for '{event.name}' is one of another instance, or of another run.")
+        return event.name, event.id_
 
     def set_custom_status(self, status_json: Raw) -> None:
         self._check_sent_on()
@@ -746,9 +780,7 @@ class Execution(Record):
 class _NoLinks:
     """For code that is only looked at: a link that history does not have makes the code differ from it."""
 
-    def url(
-        self, instance_id: str, birth: str, event: str, link_id: str, once: bool, expires_at: Timestamp | None
-    ) -> str:
+    def url(self, grant: ResponseGrant) -> str:
         return ""
 
 

@@ -236,21 +236,19 @@ class Client:
         request = None
         if idempotency_key is not None:
             request = self._request("event", idempotency_key, check_event_name(name).lower(), text)
-        await self._raise(instance_id, name, text, request, "raiseEvent")
-
-    async def respond(self, instance_id: str, name: str, data: object, *, once_key: str | None = None) -> None:
-        """Give an instance a person's answer to the named event.
-
-        With a `once_key`, it counts once as long as the instance exists: the same answer again changes nothing,
-        another one raises `RequestReusedError`. Raises as `raise_event` does.
-        """
-        text = self._event_data(data)
-        request = None if once_key is None else RequestKey(check_text(once_key, "A key"), _digest(text))
-        await self._raise(instance_id, name, text, request, "respond")
-
-    async def _raise(self, instance_id: str, name: str, text: Raw, request: RequestKey | None, verb: str) -> None:
         fact = EventRaised(check_event_name(name), text)
-        await self._send(Message(instance_id, fact, request=request), verb)
+        await self._send(Message(instance_id, fact, request=request), "raiseEvent")
+
+    async def respond(self, wait: Wait, data: object, *, generation: int) -> None:
+        """Give this very wait a person's answer, and no other one, whatever waits for the same event.
+
+        `generation` is that of its instance. Raises `WaitClosedError` if the wait is over, `InstanceNotFoundError`,
+        `InstanceFinishedError`, and `MisfitError` if the wait's type refuses the data (then the wait stays open).
+        """
+        check_kind("wait", wait, Wait)
+        fact = EventRaised(check_event_name(wait.name), self._event_data(data), check_count("wait.id", wait.id))
+        generation = check_stored("generation", generation)
+        await self._send(Message(wait.instance_id, fact, generation), "respond")
 
     async def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
         """End an instance now; with `recurse`, its running sub-orchestrations too.

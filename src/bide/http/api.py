@@ -143,7 +143,7 @@ MANAGEMENT = (
         f"{_INSTANCE}/responseLinks/{{eventName}}",
         "responseLink",
         changing.response_link,
-        {201: LinkObject, **_UNKNOWN},
+        {201: LinkObject, 404: Problem, 409: Problem, 410: Problem},
         LinkQuery,
     ),
 )

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bide.clock import to_micros
-from bide.errors import NotAllowedError
+from bide.errors import InstanceFinishedError, NotAllowedError
 from bide.http.answers import error_answer, nothing
 from bide.http.body import media_type
 from bide.http.endpoint import Call
@@ -16,9 +16,10 @@ from bide.http.headers import KEY
 from bide.http.queries import LinkQuery, Query, ReasonQuery, TerminateQuery, span_of
 from bide.http.shapes import KeptObject, LinkObject, PurgeResult
 from bide.http.urls import base_url
-from bide.instance import check_event_name
+from bide.instance import Instance, Wait, check_event_name
 from bide.links import SignedLinks
 from bide.query import NEVER
+from bide.tokens import ResponseGrant
 
 
 async def raise_event(call: Call[Query]) -> Response:
@@ -76,12 +77,40 @@ async def purge(call: Call[Query]) -> Response:
 
 
 async def response_link(call: Call[LinkQuery]) -> Response:
-    """Make a link under which a person can answer one event of the instance, and do nothing else."""
+    """Make a link under which a person can answer one open wait of the instance, and do nothing else.
+
+    Of several waits for that event, it is the oldest, or the one that is chosen by its id (`waitId`).
+    """
     name, services = check_event_name(call.name("eventName")), call.services
-    birth = (await call.client.get(call.instance_id)).birth
+    instance = await call.client.get(call.instance_id)
+    wait = await _chosen(call, instance, name)
     valid_for = call.query.valid_for
     expires_at = None if valid_for is None else min(call.now + to_micros(span_of(valid_for)), NEVER)
+    grant = ResponseGrant(
+        instance.id,
+        instance.birth,
+        instance.generation,
+        name,
+        wait.id,
+        wait.opened,
+        secrets.token_hex(8),
+        expires_at,
+    )
     base = services.settings.public_url.rstrip("/") or base_url(call.request)
-    links = SignedLinks(services.secret, base)
-    url = links.url(call.instance_id, birth, name, secrets.token_hex(8), call.query.once, expires_at)
-    return call.answer(201, LinkObject(url=url))
+    return call.answer(201, LinkObject(url=SignedLinks(services.secret, base).url(grant)))
+
+
+async def _chosen(call: Call[LinkQuery], instance: Instance, name: str) -> Wait:
+    """The open wait that a link is asked for. Raises `InstanceFinishedError`, and `NotAllowedError`."""
+    if instance.status.finished:
+        raise InstanceFinishedError(instance.id, instance.status)
+    open_now, wait_id = await call.client.waits(instance.id), call.query.wait_id
+    for wait in open_now:
+        if wait.name.lower() == name.lower() and wait_id in (None, wait.id):
+            return wait
+    others = ", ".join(sorted({wait.name for wait in open_now})) or "nothing"
+    which = "" if wait_id is None else f" under the id {wait_id}"
+    raise NotAllowedError(
+        f"A link is for one open wait, and instance '{instance.id}' does not wait for '{name}'{which} now. "
+        f"It waits for {others}. Only its own code can make a link beforehand, by ctx.response_url."
+    )

@@ -17,6 +17,7 @@ from msgspec.structs import fields
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
+from bide.arguments import MOST
 from bide.clock import to_span
 from bide.instance import MAX_REASON, MAX_TAG_NAME, MAX_TAG_VALUE, MAX_TAGS, Reuse, RuntimeStatus
 from bide.query import InstanceFilter
@@ -79,6 +80,9 @@ Top: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many at
 AtMost: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000, description="How many at most with this request.")]
 Reason: TypeAlias = Annotated[
     str, Meta(max_length=MAX_REASON, description="Why; it is kept in the history and the audit.")
+]
+WaitId: TypeAlias = Annotated[
+    int, Meta(ge=1, le=MOST, description="Which of several open waits for that event: its `id`.")
 ]
 Tag: TypeAlias = Annotated[
     str,
@@ -237,7 +241,7 @@ class TerminateQuery(ReasonQuery, frozen=True, kw_only=True):
 
 
 class LinkQuery(Query, frozen=True, kw_only=True):
-    once: Annotated[bool, Meta(description="The link takes one answer.")] = False
+    wait_id: WaitId | None = None
     valid_for: Span | None = None
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from hashlib import sha256
 from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -30,11 +28,10 @@ from bide.errors import (
     InstanceNotFoundError,
     InvalidTokenError,
     MisfitError,
-    NotAllowedError,
     PayloadError,
     RequestError,
-    RequestReusedError,
     TryAgainError,
+    WaitClosedError,
 )
 from bide.http.answers import nothing
 from bide.http.body import media_type, read_body, read_payload
@@ -42,7 +39,8 @@ from bide.http.endpoint import Services
 from bide.http.forms import Field, form, in_words
 from bide.http.rendering import html
 from bide.http.typed import FormError, Typed, answer, shown, told
-from bide.instance import Instance, Wait
+from bide.instance import Instance, RuntimeStatus, Wait
+from bide.links import wait_meant
 from bide.tokens import ResponseGrant
 
 log = logging.getLogger("bide.http")
@@ -52,8 +50,6 @@ _MONTHS = tuple(
     "January February March April May June July August September October November December".split()  # noqa: SIM905
 )
 _FORM = "application/x-www-form-urlencoded"
-_FORM_KEY = "key"
-"""The input that tells forms apart, each time the page is shown. Those of answers begin with $."""
 MAX_FIELDS = 500
 
 
@@ -68,13 +64,10 @@ class _Notice(NamedTuple):
 _CLOSED = _Notice(410, "This question is closed", "No answer is needed any more.")
 _CLOSED_AFTER = _CLOSED._replace(text="You have answered it, and your answer was kept. Nothing more is needed.")
 _CLOSED_BEFORE = _CLOSED._replace(
-    text="It ended before an answer came through this link. Nothing is needed from you any more."
+    text="It ended before an answer came through this link: somebody else has answered it, its time was over, or "
+    "no answer is needed any more. Nothing is needed from you."
 )
-_ANSWERED = _Notice(
-    409,
-    "You have answered this question",
-    "Your answer was kept. If another one is needed, it will be asked for here: you can open this link again.",
-)
+_NOT_YET = _Notice(409, "This question is not open yet", "It may be asked later. You can open this link again.")
 _BROKEN = _Notice(500, "Something went wrong", "Your answer may not have arrived. Please try again later.")
 _NOTICES: dict[type[Exception], _Notice] = {
     InvalidTokenError: _Notice(
@@ -83,15 +76,6 @@ _NOTICES: dict[type[Exception], _Notice] = {
         "It is incomplete, or it has expired. Please ask whoever sent it to you for a new one.",
     ),
     InstanceNotFoundError: _CLOSED,
-    InstanceFinishedError: _CLOSED,
-    NotAllowedError: _Notice(
-        409,
-        "No answer is expected at the moment",
-        "The question may come later, or somebody else has answered it. You can open this link again.",
-    ),
-    RequestReusedError: _Notice(
-        409, "This link has been used", "It takes one answer, and it was used for another one before."
-    ),
 }
 
 
@@ -167,7 +151,7 @@ async def _show(services: Services, grant: ResponseGrant) -> Response:
     try:
         wait = await _open_wait(services.client, grant)
     except _NoQuestion as found:
-        if found.notice.status != 409:
+        if found.notice != _NOT_YET:
             raise
         return _page(found.notice._replace(status=200))
     return await _question(services, wait, form(msgspec.json.decode(wait.schema_json)), _ASKED)
@@ -175,8 +159,7 @@ async def _show(services: Services, grant: ResponseGrant) -> Response:
 
 async def _take_json(request: Request, services: Services, grant: ResponseGrant) -> Response:
     data = await read_payload(request, services.settings)
-    await _open_wait(services.client, grant)
-    await _respond(services, grant, data, None)
+    await _respond(services.client, grant, await _open_wait(services.client, grant), data)
     return nothing(202)
 
 
@@ -186,7 +169,7 @@ async def _take_form(request: Request, services: Services, grant: ResponseGrant)
     field = form(msgspec.json.decode(wait.schema_json))
     try:
         data = answer(field, typed, services.settings.max_json_depth)
-        await _respond(services, grant, data, _sending(typed, data))
+        await _respond(services.client, grant, wait, data)
     except FormError as error:
         return await _question(services, wait, field, _NOT_TAKEN, typed, error.problems)
     except PayloadError as error:
@@ -198,26 +181,40 @@ async def _take_form(request: Request, services: Services, grant: ResponseGrant)
     return html(200, "answered.html", {"title": "Thank you", "told": told(field, data)})
 
 
-def _sending(typed: Typed, data: Raw) -> str | None:
-    """What a form that is sent twice has in common, and nothing else: an impatient click is no second answer."""
-    key = typed.get(_FORM_KEY, "")
-    return f"form:{sha256(key.encode() + data).hexdigest()}" if key else None
-
-
 async def _open_wait(client: Client, grant: ResponseGrant) -> Wait:
-    """The oldest open wait that the link is for.
+    """The wait that the link is for, if it is open.
 
-    Raises `_NoQuestion` if there is none, and `InstanceNotFoundError`: the link is genuine, so the instance has
-    been purged, or replaced by another one.
+    Raises `_NoQuestion` if it is not, and `InstanceNotFoundError`: the link is genuine, so the instance has been
+    purged, or replaced by another one.
     """
-    for wait in await client.waits(grant.instance_id):
-        if wait.name.lower() == grant.event.lower():
-            return wait
     instance = await client.get(grant.instance_id)
-    answered = await _has_answered(client, grant)
-    if instance.status.finished:
-        raise _NoQuestion(_CLOSED_AFTER if answered else _CLOSED_BEFORE)
-    raise _NoQuestion(_ANSWERED if answered else _NOTICES[NotAllowedError])
+    if instance.status.finished or instance.generation != grant.generation:
+        raise await _closed(client, grant)
+    wait = await _wait(client, grant)
+    if wait is None:
+        raise await _closed(client, grant)
+    stands_still = instance.status is not RuntimeStatus.RUNNING or instance.held is not None
+    if stands_still and await _has_answered(client, grant):  # until it goes on, answers are kept, and waits open
+        raise _NoQuestion(_CLOSED_AFTER)
+    return wait
+
+
+async def _wait(client: Client, grant: ResponseGrant) -> Wait | None:
+    """The wait that the link is for, or None if that is over. Raises `_NoQuestion` if it is not open yet."""
+    for wait in await client.waits(grant.instance_id):
+        if (wait.id, wait.opened) == (grant.task_id, grant.asked_at):
+            return wait
+    try:
+        wait_id = wait_meant(grant, await client.history(grant.instance_id))
+    except WaitClosedError:
+        return None
+    if wait_id is None:
+        raise _NoQuestion(_NOT_YET)
+    return next((wait for wait in await client.waits(grant.instance_id) if wait.id == wait_id), None)
+
+
+async def _closed(client: Client, grant: ResponseGrant) -> _NoQuestion:
+    return _NoQuestion(_CLOSED_AFTER if await _has_answered(client, grant) else _CLOSED_BEFORE)
 
 
 async def _has_answered(client: Client, grant: ResponseGrant) -> bool:
@@ -226,9 +223,12 @@ async def _has_answered(client: Client, grant: ResponseGrant) -> bool:
     return any(entry.caller == _name_of(grant) and entry.result == "accepted" for entry in entries)
 
 
-async def _respond(services: Services, grant: ResponseGrant, data: Raw, sending: str | None) -> None:
-    once_key = _name_of(grant) if grant.once else sending
-    await services.client.respond(grant.instance_id, grant.event, data, once_key=once_key)
+async def _respond(client: Client, grant: ResponseGrant, wait: Wait, data: Raw) -> None:
+    """Answer this very wait: the step that takes the answer sees whether it is still open."""
+    try:
+        await client.respond(wait, data, generation=grant.generation)
+    except (WaitClosedError, InstanceFinishedError):
+        raise await _closed(client, grant) from None
 
 
 async def _typed(request: Request, settings: Settings) -> Typed:
@@ -290,7 +290,6 @@ async def _question(
         "wait": wait,
         "field": field,
         "verdict": verdict.text,
-        "key": (typed or {}).get(_FORM_KEY) or secrets.token_urlsafe(12),
         "typed": typed,
         "problems": problems or {},
         "shown": shown,

@@ -71,6 +71,8 @@ class WaitObject(_Shape, frozen=True, kw_only=True):
 
     instance_id: str
     orchestrator: str
+    id: int
+    """The wait's own, in the history of its instance."""
     name: str
     since: datetime
     deadline: datetime | None
@@ -319,6 +321,7 @@ def wait_object(wait: Wait, now: int) -> WaitObject:
     return WaitObject(
         instance_id=wait.instance_id,
         orchestrator=wait.orchestrator,
+        id=wait.id,
         name=wait.name,
         since=wait.since,
         deadline=wait.deadline,

@@ -12,7 +12,7 @@ from bide.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated
 from bide.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.simulation.clients import Client, code_for_instance
-from bide.testing.simulation.ledger import Past, Sent
+from bide.testing.simulation.ledger import FOR_ONE, Past, Sent
 from bide.testing.simulation.rogues import ends_as
 from bide.testing.simulation.workload import registry
 from bide.testing.simulation.world import World
@@ -189,6 +189,8 @@ def _check_output(world: World, client: Client, past: Past, output: Any) -> None
             _check_taken(world, client, past, "blue", output["blue"])
         case "loop":
             _check_taken(world, client, past, "item", output)
+        case "vote":
+            _check_votes(world, client, output)
         case "patient":
             _check_fifo(world, client, past, "late", [got for got in output if "#" in got and "early" not in got])
         case _:
@@ -209,6 +211,15 @@ def _check_taken(world: World, client: Client, past: Past, name: str, taken: Seq
     if not lost and once:
         ordered = list(taken) == arrived[: len(taken)]
         world.report.check("G4", ordered, f"{client.instance_id} got {taken}, but {arrived} arrived")
+
+
+def _check_votes(world: World, client: Client, output: Sequence[str]) -> None:
+    """Each answer that was for one wait was given to the code as that one's."""
+    for taken in output:
+        wait_id, _, payload = taken.partition("=")
+        if payload.startswith(FOR_ONE):
+            mine = payload.partition("#")[0].endswith(f"/{wait_id}")
+            world.report.check("waits", mine, f"{client.instance_id} took {payload} for its wait {wait_id}")
 
 
 def _check_fifo(world: World, client: Client, past: Past, name: str, taken: Iterable[str]) -> None:

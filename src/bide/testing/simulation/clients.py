@@ -27,10 +27,10 @@ from bide.history import (
     ExecutionSuspended,
     ExecutionTerminated,
 )
-from bide.instance import Instance, RuntimeStatus
+from bide.instance import Instance, RuntimeStatus, Wait
 from bide.payload import encode
 from bide.testing.simulation.actors import Actor, Until
-from bide.testing.simulation.ledger import Sent
+from bide.testing.simulation.ledger import FOR_ONE, Sent
 from bide.testing.simulation.rogues import HOPELESS, KINDS
 from bide.testing.simulation.workload import UNFIT
 from bide.testing.simulation.world import Process, World
@@ -284,6 +284,32 @@ class Looping(Collection):
     names = ("item", "Item")
 
 
+class Voter(Client):
+    """Answers single waits, as people with links do: some at once, some when they are over, some twice."""
+
+    async def talk(self) -> None:
+        rng = self.world.rng
+        for _ in range(rng.randint(2, 8)):
+            await self.sleep(rng.choice((0, SECOND, 5 * SECOND)))
+            instance, waits = await self.look(), await self.world.store.waits(self.instance_id)
+            if instance is None or not waits:
+                continue
+            wait = rng.choice(waits)
+            await self.sleep(rng.choice((0, 0, SECOND, 10 * SECOND)))
+            for _ in range(rng.choice((1, 1, 2))):
+                await self._answer(instance, wait)
+            if rng.random() < 0.3:
+                await self.tell("vote")
+
+    async def _answer(self, instance: Instance, wait: Wait) -> None:
+        self._tags += 1
+        payload = f"{FOR_ONE}{instance.birth}/{instance.generation}/{wait.id}#{self.instance_id}:{self._tags}"
+        fact = EventRaised("vote", encode(payload), wait.id)
+        message = Message(self.instance_id, fact, instance.generation, birth=instance.birth)
+        self.world.log("client", f"{self.instance_id} <- {payload}")
+        await self._hear(self._submit(await self._worker(), message))
+
+
 class Patient(Collection):
     names = ("early", "LATE", "late")
 
@@ -393,6 +419,7 @@ _KINDS: dict[str, type[Client]] = {
     "collect": Collection,
     "loop": Looping,
     "patient": Patient,
+    "vote": Voter,
     "chain": Quiet,
     "pay": Quiet,
     "fan": Quiet,
@@ -414,4 +441,6 @@ def _story(world: World, kind: str, number: int) -> list[Client]:
         value = "+491701234567"
     elif kind == "loop":
         value = {"wanted": rng.randint(2, 7), "got": []}
+    elif kind == "vote":
+        value = {"rounds": rng.randint(1, 6), "got": []}
     return [_KINDS[kind](world, instance_id, kind, value)]

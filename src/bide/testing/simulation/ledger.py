@@ -18,8 +18,10 @@ from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, Snapshot, 
 from bide.clock import Timestamp
 from bide.errors import BideError, DataRefusedError
 from bide.history import (
+    EventAwaited,
     EventRaised,
     EventSent,
+    EventWaitCancelled,
     ExecutionStarted,
     ExecutionTerminated,
     Fact,
@@ -36,6 +38,9 @@ from bide.instance import Instance, partition_of
 from bide.store.protocol import Store
 from bide.testing.faults import Faults, FaultyStore, Pause
 from bide.testing.simulation.report import Report
+
+FOR_ONE = "for one: "
+"""How the payload of an event begins that is for one wait. Then it says which: birth, generation and id."""
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
@@ -246,6 +251,17 @@ class Ledger:
             "G2", row.generation not in seen, f"event {payload} is twice in the history of {row.instance_id}"
         )
         seen.append(row.generation)
+        if fact.id or payload.startswith(FOR_ONE):
+            self._for_one(row, past, fact, payload)
+
+    def _for_one(self, row: HistoryRow, past: Past, fact: EventRaised, payload: str) -> None:
+        meant = payload.removeprefix(FOR_ONE).partition("#")[0]
+        here = f"{past.birth}/{row.generation}/{fact.id}"
+        self.report.check("waits", meant == here, f"{payload} was taken for {here} of {row.instance_id}")
+        before = [each for facts in past.generations[-1][:-1] for each in facts]
+        opened = any(isinstance(each, EventAwaited) and each.id == fact.id for each in before)
+        closed = any(isinstance(each, EventRaised | EventWaitCancelled) and each.id == fact.id for each in before)
+        self.report.check("waits", opened and not closed, f"{payload} was taken, and its wait was not open")
 
     def _fired(self, row: HistoryRow, past: Past, fact: TimerFired) -> None:
         key = (row.instance_id, row.generation, fact.id, past.birth)

@@ -20,6 +20,7 @@ PROMISES: dict[str, str] = {
     "G6": "nothing written under an old epoch",
     "G7": "held, not failed, while the code does not fit",
     "isolation": "code that misbehaves harms nobody else",
+    "waits": "an answer for one wait is taken by that one, and once",
     "births": "nothing of one instance in another that has its id later",
     "replay": "replay gives exactly the recorded facts",
     "rest": "after the faults, everything comes to rest",

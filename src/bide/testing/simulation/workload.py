@@ -27,7 +27,7 @@ from bide.retry import RetryPolicy
 from bide.testing.simulation import rogues
 from bide.testing.simulation.rogues import clean
 
-UNFIT = frozenset({"collect", "verify", "patient"})
+UNFIT = frozenset({"collect", "verify", "patient", "vote"})
 
 VERIFY_S = 90
 
@@ -187,6 +187,27 @@ async def loop(ctx: OrchestrationContext, state: Loop) -> list[str]:
 
 
 @dataclass
+class Votes:
+    rounds: int
+    got: list[str] = field(default_factory=list[str])
+
+
+async def vote(ctx: OrchestrationContext, state: Votes) -> list[str]:
+    """Three waits of one name at once, of which the first that is answered counts; anew after two rounds."""
+    for _ in range(2):
+        if len(state.got) >= state.rounds:
+            return state.got
+        votes = [ctx.wait_for_external_event("Vote" if number % 2 else "VOTE", str) for number in range(3)]
+        patience = ctx.create_timer(timedelta(seconds=8))
+        first = await when_any(*votes, patience)
+        state.got += [f"{each.id_}={each.result}" for each in votes if each is first] or ["-"]
+        patience.cancel()
+        for each in votes:
+            each.cancel()
+    ctx.continue_as_new(state)
+
+
+@dataclass
 class Match:
     peer: str
     rounds: int
@@ -212,10 +233,10 @@ async def misfit(ctx: OrchestrationContext, anything: object) -> object:
 def registry(version: int = 1) -> Registry:
     """The functions of one version of the code. Nobody changes it, so all workers of all worlds share it."""
     found = Registry()
-    for function in (verify, chain, pay, fan, parent, child, patient, collect, loop, play):
+    for function in (verify, chain, pay, fan, parent, child, patient, collect, loop, vote, play):
         if version == 1 or function.__name__ not in UNFIT:
             found.add_orchestrator(function.__name__, function)
-        elif function is not patient:  # of this one the second version knows nothing at all
+        elif function not in (patient, vote):  # of these the second version knows nothing at all
             found.add_orchestrator(function.__name__, misfit)
     for activity in (send_sms, charge, flaky, double):
         signature = Signature(activity, skip=0)

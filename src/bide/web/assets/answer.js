@@ -17,25 +17,25 @@ export function Answer({ instance: { id, status, story, reload } }) {
   return html`
     ${sent.length > 0 && html`<p class="sent" role="status">${sent.at(-1)} was accepted, and is kept.</p>`}
     ${status.runtimeStatus === "Suspended" && html`<p class="banner">It is suspended: answers are kept, and taken when it is resumed.</p>`}
-    ${waits.map((wait) => html`<${Question} key=${`${wait.name} ${wait.since}`} id=${id} wait=${wait} may=${may} raise=${raise} />`)}
+    ${waits.map((wait) => html`<${Question} key=${wait.id} id=${id} wait=${wait} may=${may} raise=${raise} />`)}
     ${!waits.length && html`<${Empty} title="It waits for no event"><p>${status.runtimeStatus === "Running" ? "It is busy, or waits for a timer, an activity or another instance." : `It is ${status.runtimeStatus.toLowerCase()}.`}</p></${Empty}>`}
     <${Unawaited} story=${story} />
     ${may && html`<${Other} waits=${waits} raise=${raise} />`}`;
 }
 
-function Question({ id, wait: { name, since, deadline, schema, overdue }, may, raise }) {
+function Question({ id, wait: { id: waitId, name, since, deadline, schema, overdue }, may, raise }) {
   return html`<article class="question">
     <header><${Countdown} since=${since} until=${deadline} /><div><h3>${titleOf(schema) ?? name}</h3>
       <p class="muted">${titleOf(schema) && html`${name}, `}asked <${Time} at=${since} />${deadline ? html`, ${overdue ? "was due" : "due"} <${Time} at=${deadline} />` : ", no deadline"}</p></div>
-      ${may && html`<${PersonsLink} id=${id} event=${name} />`}</header>
+      ${may && html`<${PersonsLink} id=${id} event=${name} waitId=${waitId} />`}</header>
     ${may ? html`<${SchemaForm} schema=${schema} send=${(text) => raise(name, text)} action="Send" what="Answer" />` : html`<p class="muted">Your key may look, but not answer.</p>`}
   </article>`;
 }
 
-/** A link that answers this one question, for a person who has no key. */
-function PersonsLink({ id, event }) {
+/** A link that answers this one question and no other, for a person who has no key. */
+function PersonsLink({ id, event, waitId }) {
   const [state, set] = useState({});
-  const make = () => post(at(id, `responseLinks/${encodeURIComponent(event)}`)).then(({ url }) => set({ url }), (error) => set({ error }));
+  const make = () => post(at(id, `responseLinks/${encodeURIComponent(event)}`), { waitId }).then(({ url }) => set({ url }), (error) => set({ error }));
   if (state.url) return html`<${Copy} text=${state.url} label="Copy the link"><a href=${state.url} target="_blank" rel="noopener">Their page</a> </${Copy}>`;
   return html`<span><button onClick=${make}>Link for the person</button><${Problem} error=${state.error} /></span>`;
 }

@@ -191,23 +191,27 @@ class Folding {
       this.waiting.set(key, [...(this.waiting.get(key) ?? []), row]);
     }
   }
-  EventRaised({ name, input }, place) {
+  /** With an `id`, it is for that wait, and is never kept. */
+  EventRaised({ name, input, id }, place) {
     this.last = place.at;
-    const [row, ...others] = this.waiting.get(name.toLowerCase()) ?? [];
-    if (!row) return void this.kept.push({ name, at: place.at, input });
-    this.waiting.set(name.toLowerCase(), others);
+    const waiting = this.waiting.get(name.toLowerCase()) ?? [];
+    const row = id ? waiting.find((each) => each.id === id) : waiting[0];
+    if (!row) return void (id || this.kept.push({ name, at: place.at, input }));
+    this.waiting.set(name.toLowerCase(), waiting.filter((each) => each !== row));
     this.close(row, "answered", place);
     row.deadline = this.lastTimer();
   }
-  /** It was accepted, and then did not fit: the wait that it seemed to answer is open still, or comes next. */
+  /** It was accepted, and then did not fit: the wait that it seemed to answer is open still, or comes next. Without
+   * an `id`, it was for a wait that was over. */
   EventDiscarded({ id, name }, { at }) {
-    this.marks.push({ kind: "discarded", at, text: `${name} did not fit, and was discarded` });
+    this.marks.push({ kind: "discarded", at, text: `${name} ${id ? "did not fit" : "came too late"}, and was discarded` });
+    if (!id) return;
     const row = this.byId.get(id);
     if (!row) return void this.kept.splice(this.kept.findIndex((each) => same(each.name, name)), 1);
     Object.assign(row, { endedAt: null, outcome: "open", deadline: null });
     row.steps.pop();
     const key = name.toLowerCase();
-    this.waiting.set(key, [row, ...(this.waiting.get(key) ?? [])]);
+    this.waiting.set(key, [row, ...(this.waiting.get(key) ?? [])].sort((one, other) => one.id - other.id));
   }
   EventWaitCancelled({ id }, place) {
     const row = this.byId.get(id);
