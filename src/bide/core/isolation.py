@@ -10,17 +10,20 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context, ContextVar
+from functools import lru_cache
 from types import AsyncGeneratorType
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
-Args = TypeVarTuple("Args")
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
 LeftEarly: TypeAlias = Callable[["AsyncGeneratorType[Any, Any]"], None]
 
 _orchestrator: ContextVar[str] = ContextVar("bide_orchestrator", default="")
-_now_sent: list[Wall] = []
-"""The wall whose code is being sent on; empty between two of them. User code can start no step, so there is one."""
+SENT_ON: list[object] = [object()]
+"""The wall whose code is being sent on, or else no wall. It is looked at for each thing that code asks for, and so
+without a call."""
 
 
 class Wall:
@@ -30,31 +33,37 @@ class Wall:
 
     def __init__(self, name: str, left_early: LeftEarly) -> None:
         """`left_early` is told of asynchronous generators that the code drops before their end."""
-        self._context = Context()
-        self._context.run(_orchestrator.set, name)
+        self._context = _context_of(name).copy()
         self._left_early = left_early
 
-    def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        """Call the function as the execution's code, within `OwnGenerators`."""
-        sys.set_asyncgen_hooks(None, self)  # each generator keeps what is in force when it begins
-        _now_sent.append(self)
-        try:
-            return self._context.run(function, *args)
-        finally:
-            _now_sent.pop()
+    def run(self, function: Callable[[A, B], T], first: A, second: B) -> T:
+        """Call the function as the execution's code, within `OwnGenerators`.
 
-    @property
-    def entered(self) -> bool:
-        """Whether its code is being sent on."""
-        return bool(_now_sent) and _now_sent[-1] is self
+        It has two arguments: any number of them would cost as much as all the rest.
+        """
+        sys.set_asyncgen_hooks(None, self)  # each generator keeps what is in force when it begins
+        outer = SENT_ON[0]
+        SENT_ON[0] = self
+        try:
+            return self._context.run(function, first, second)
+        finally:
+            SENT_ON[0] = outer
 
     def __call__(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Python says that the code dropped a generator.
 
         At any other moment than its own code's, its clean-up would be at another place on each replay: never.
         """
-        if self.entered:
+        if SENT_ON[0] is self:
             self._left_early(cast("AsyncGeneratorType[Any, Any]", generator))
+
+
+@lru_cache(maxsize=1024)
+def _context_of(name: str) -> Context:
+    """What each execution's context begins as. A copy costs a fraction of what setting a variable does."""
+    context = Context()
+    context.run(_orchestrator.set, name)
+    return context
 
 
 def orchestrator_here() -> str:

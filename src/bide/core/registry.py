@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, Generic, Never, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -205,6 +205,12 @@ class OrchestratorDefinition:
     signature: Signature
     events: dict[str, Any] = field(default_factory=dict[str, Any])
     """The types of the events that its code has waited for, by their names: the first `MAX_EVENTS` that it used."""
+    makes_coroutine: bool = field(init=False)
+    """Whether calling the function makes a coroutine, and runs none of its code yet."""
+
+    def __post_init__(self) -> None:
+        flags = self.function.__code__.co_flags if isinstance(self.function, FunctionType) else 0
+        object.__setattr__(self, "makes_coroutine", bool(flags & inspect.CO_COROUTINE))
 
     def note_event(self, name: str, wanted: Any) -> None:
         if name in self.events or len(self.events) < MAX_EVENTS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, ClassVar, TypeAlias, TypeGuard, TypeVar, cast
 from uuid import UUID, uuid5
@@ -18,7 +19,7 @@ from msgspec import Raw, field
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from bide.core.failures import failure_as, failure_of, said, task_error
-from bide.core.isolation import OwnGenerators, Wall
+from bide.core.isolation import SENT_ON, OwnGenerators, Wall
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
@@ -283,7 +284,7 @@ class Execution(Record):
         wall, self._wall = self._behind_wall, None
         for _ in range(_CLOSINGS):
             try:
-                wall.run(code.close)
+                wall.run(lambda code, _: code.close(), code, None)
                 return
             except BaseException as error:  # it may raise anything, and go on for a while
                 if isinstance(error, KeyboardInterrupt) and from_outside(error):
@@ -303,9 +304,7 @@ class Execution(Record):
         self.birth, self.parent = fact.birth, fact.parent
         context = OrchestrationContext(self, fact.input, self.definition.signature)
         try:
-            signature = self.definition.signature
-            arguments = signature.decode(fact.input)
-            code = self._behind_wall.run(signature.call, self.definition.function, arguments, context)
+            code = self._called(context, fact.input)
         except StopIteration as raised:  # in `_end` it means that the code returned
             self._end(RuntimeError(f"The orchestrator raised {said(raised)}"))
             return
@@ -317,6 +316,13 @@ class Execution(Record):
             self._send(self._code, None)
         else:
             self._end(StopIteration(code))
+
+    def _called(self, context: OrchestrationContext, text: Raw) -> object:
+        definition = self.definition
+        call, arguments = definition.signature.call, definition.signature.decode(text)
+        if definition.makes_coroutine:
+            return call(definition.function, arguments, context)
+        return self._behind_wall.run(partial(call, definition.function), arguments, context)
 
     _controls: ClassVar[dict[type[Fact], Callable[[Execution, Any], None]]] = {
         ExecutionStarted: _begin,
@@ -355,7 +361,7 @@ class Execution(Record):
         """Send the code on with what it awaited, until it awaits a task that is not done, or ends."""
         self._awaited = None
         try:
-            awaited = self._behind_wall.run(self._send_behind_wall, code, awaited)
+            awaited = (self._wall or self._behind_wall).run(self._send_behind_wall, code, awaited)
         except BaseException as raised:  # whatever the code raises is its outcome
             self._end(raised)
         else:
@@ -466,7 +472,7 @@ class Execution(Record):
 
     def _check_sent_on(self) -> None:
         """What code asks for when it was not sent on would be at another place on each replay."""
-        if self._wall is not None and self._wall.entered:
+        if SENT_ON[0] is self._wall:
             return
         if self._dropped or _is_running(self._code):  # Python closes code that nobody refers to any more
             self._refusals += 1
@@ -525,7 +531,8 @@ class Execution(Record):
     def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
         if call.retry is None:
             return None
-        return self._behind_wall.run(call.retry.delay, call.request.attempt, self.at - call.began, failure)
+        decide = partial(call.retry.delay, call.request.attempt)
+        return self._behind_wall.run(decide, self.at - call.began, failure)
 
     def _settle_decoded(self, target: _Call | _OpenWait, text: Raw) -> None:
         try:
