@@ -194,3 +194,24 @@ def test_what_raises_however_it_is_looked_at_is_no_function(
     with pytest.raises(FunctionNotFoundError, match="Odd"):
         durable.start(odd)
     assert durable.output(durable.start(careless)) == "told"
+
+
+@pytest.mark.parametrize("kind", [ValueError, Own])
+def test_a_watcher_that_raises_harms_nobody(
+    app: App, waiting: Durable, kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    odd: Any = Odd(kind)
+    seen: list[RuntimeStatus] = []
+
+    with (
+        waiting.client.watching(None, odd),
+        waiting.client.watching("one", odd),
+        waiting.client.watching("one", lambda instance: seen.append(instance.status)),
+    ):
+        waiting.run(waiting.client.suspend("one"))
+        waiting.run(waiting.client.resume("one"))
+
+    assert seen == [RuntimeStatus.SUSPENDED, RuntimeStatus.RUNNING]
+    assert [record.getMessage() for record in caplog.records].count(
+        "A function that watches instances failed. It is not called any more."
+    ) == 2

@@ -413,7 +413,10 @@ class Client:
 
     @contextmanager
     def watching(self, instance_id: str | None, changed: Callable[[Instance], None]) -> Generator[None, None, None]:
-        """Call `changed` with every new state of an instance, or (None) of all instances of this process."""
+        """Call `changed` with every new state of an instance, or (None) of all instances of this process.
+
+        Once it raises, it is called no more, and the log says why.
+        """
         watched = None if instance_id is None else _id(instance_id)
         forget = self._worker.watch(watched, check_function("changed", changed))
         try:
@@ -423,7 +426,10 @@ class Client:
 
     @contextmanager
     def watching_others(self, changed: Callable[[], None]) -> Generator[None, None, None]:
-        """Call `changed` when other workers have changed instances: some seconds later, and once for many."""
+        """Call `changed` when other workers have changed instances: some seconds later, and once for many.
+
+        Once it raises, it is called no more, and the log says why.
+        """
         forget = self._worker.watch_others(check_function("changed", changed))
         try:
             yield

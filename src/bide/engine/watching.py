@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from itertools import count
+from typing import Any, TypeAlias
 
 from bide.instance import Instance
+from bide.interrupts import from_outside
+
+log = logging.getLogger("bide.worker")
 
 Changed: TypeAlias = Callable[[Instance], None]
 Forget: TypeAlias = Callable[[], None]
+
+_Told: TypeAlias = dict[int, Callable[..., None]]
+"""Functions by numbers of their own: they may be equal, and their own code may say what equal is."""
 
 
 class Watchers:
     """Those who watch one instance, all instances of this worker, or what other workers do."""
 
     def __init__(self) -> None:
-        self._of: dict[str | None, list[Changed]] = {}
-        self._of_others: list[Callable[[], None]] = []
+        self._of: dict[str | None, _Told] = {}
+        self._of_others: _Told = {}
+        self._numbers = count()
         self._shown: dict[str, Instance] = {}
         self._changes_of_others = 0
 
@@ -27,20 +36,21 @@ class Watchers:
 
     def add(self, instance_id: str | None, changed: Changed) -> Forget:
         """Call `changed` with each new state of the instance, or (None) of all of this worker's."""
-        watchers = self._of.setdefault(instance_id, [])
-        watchers.append(changed)
+        number, watchers = next(self._numbers), self._of.setdefault(instance_id, {})
+        watchers[number] = changed
 
         def forget() -> None:
-            watchers.remove(changed)
-            if not watchers:
+            _drop(watchers, number)
+            if not watchers and self._of.get(instance_id) is watchers:
                 del self._of[instance_id]
 
         return forget
 
     def add_for_others(self, changed: Callable[[], None]) -> Forget:
         """Call `changed` when other workers have changed something."""
-        self._of_others.append(changed)
-        return lambda: self._of_others.remove(changed)
+        number = next(self._numbers)
+        self._of_others[number] = changed
+        return lambda: _drop(self._of_others, number)
 
     def tell(self, instances: Iterable[Instance]) -> None:
         """These were changed here."""
@@ -67,9 +77,24 @@ class Watchers:
         """So many changes other workers have made, all in all."""
         if changes != self._changes_of_others:
             self._changes_of_others = changes
-            for changed in tuple(self._of_others):
-                changed()
+            _tell_each(self._of_others)
 
     def _tell(self, key: str | None, instance: Instance) -> None:
-        for changed in tuple(self._of.get(key, ())):
-            changed(instance)
+        if watchers := self._of.get(key):
+            _tell_each(watchers, instance)
+
+
+def _tell_each(watchers: _Told, *told: Any) -> None:
+    """What one of them raises is its own: it stops neither the others nor the worker. It is not told any more."""
+    for number, changed in tuple(watchers.items()):
+        try:
+            changed(*told)
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            _drop(watchers, number)
+            log.exception("A function that watches instances failed. It is not called any more.")
+
+
+def _drop(watchers: _Told, number: int) -> None:
+    watchers.pop(number, None)
