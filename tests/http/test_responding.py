@@ -208,7 +208,9 @@ def test_a_code_is_easy_to_type_on_a_phone(api: Api) -> None:
     assert "required" in asked
 
 
-@pytest.mark.parametrize(("tries", "words"), [(3, "You have 3 tries left."), (1, "You have 1 try left.")])
+@pytest.mark.parametrize(
+    ("tries", "words"), [(3, "You have 3 tries left. This page takes one of them."), (1, "You have 1 try left.")]
+)
 def test_the_page_says_how_many_tries_are_left_and_nothing_else_of_the_custom_status(
     api: Api, tries: int, words: str
 ) -> None:
