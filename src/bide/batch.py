@@ -71,8 +71,8 @@ class AuditEntry(Struct, frozen=True, gc=False):
 class RequestKey(Struct, frozen=True, gc=False):
     """Names one request to an instance, so that it takes effect once however often it is sent (G2).
 
-    The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`
-    (None: for as long as the instance exists). One that `outlives` the instance is remembered also when that is
+    The same key with another `digest` is another request, and is refused. The key is remembered until `expires_at`,
+    and for as long as the instance exists. One that `outlives` the instance is remembered also when that is
     replaced: a start that replaced it must not do so twice.
 
     With it is remembered what the first of them was told, if that was a refusal: the name of the `error`, its
@@ -81,7 +81,7 @@ class RequestKey(Struct, frozen=True, gc=False):
 
     key: str
     digest: bytes
-    expires_at: Timestamp | None = None
+    expires_at: Timestamp
     outlives: bool = False
     error: str = ""
     text: str = ""

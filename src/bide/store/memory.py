@@ -137,7 +137,7 @@ class MemoryStore:
         self, keys: Collection[tuple[str, str]], now: Timestamp
     ) -> dict[tuple[str, str], RequestKey]:
         found = {key: self._requests[key] for key in keys if key in self._requests}
-        return {key: each for key, each in found.items() if each.expires_at is None or each.expires_at > now}
+        return {key: each for key, each in found.items() if each.expires_at > now}
 
     async def commit(self, batch: Batch) -> list[int]:
         if any(self._leases[partition].epoch != epoch for partition, epoch in batch.epochs.items()):
@@ -187,7 +187,7 @@ class MemoryStore:
             }
         for instance_id, (_, seq) in batch.undone.items():
             self._history[instance_id] = [step for step in self._history[instance_id] if step.seq < seq]
-        expired = [key for key, each in self._requests.items() if (each.expires_at or batch.at + 1) <= batch.at]
+        expired = [key for key, each in self._requests.items() if each.expires_at <= batch.at]
         for key in expired if batch.requests else ():
             del self._requests[key]
 

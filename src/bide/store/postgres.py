@@ -111,7 +111,7 @@ _REQUESTS = """
     SELECT r.instance_id, r.key, r.digest, r.expires_at, r.outlives, r.error, r.text, r.path
     FROM unnest($1::text[], $2::text[]) AS asked (instance_id, key)
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
-    WHERE r.expires_at IS NULL OR r.expires_at > $3
+    WHERE r.expires_at > $3
 """
 _COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 27))})"
 _SEND = "SELECT put_messages($1, NULL)"

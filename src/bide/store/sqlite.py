@@ -355,7 +355,7 @@ class SqliteStore:
         for instance_id, key in keys:
             rows = self._read(
                 """SELECT key, digest, expires_at, outlives, error, text, path FROM requests
-                   WHERE instance_id = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)""",
+                   WHERE instance_id = ? AND key = ? AND expires_at > ?""",
                 (instance_id, key, now),
             )
             for name, digest, expires_at, outlives, *told in rows:

@@ -299,7 +299,7 @@ class ListExam:
     def test_requests_are_remembered_until_their_time(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
-            short, long = RequestKey("short", b"1", NOW + 10), RequestKey("long", b"2", None)
+            short, long = RequestKey("short", b"1", NOW + 10), RequestKey("long", b"2", FOREVER)
             keys = [("a", "short"), ("a", "long"), ("b", "short"), ("a", "other")]
             await put(store, epochs, "a", requests={("a", "short"): short, ("a", "long"): long})
             assert await store.requests(keys, NOW + 9) == {("a", "short"): short, ("a", "long"): long}
@@ -337,7 +337,7 @@ class ListExam:
     ) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
-            request, entry = RequestKey("k", b"1"), AuditEntry(NOW, "start", "me", "", instance_id="a")
+            request, entry = RequestKey("k", b"1", FOREVER), AuditEntry(NOW, "start", "me", "", instance_id="a")
             others = await store.commit(everything("a", epochs))
             await put(
                 store,
@@ -365,7 +365,7 @@ class ListExam:
     def test_a_replaced_instance_leaves_its_audit_and_what_outlives_it(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
-            short, long = RequestKey("short", b"1"), RequestKey("long", b"2", FOREVER, outlives=True)
+            short, long = RequestKey("short", b"1", FOREVER), RequestKey("long", b"2", FOREVER, outlives=True)
             old = instance("a", status=RuntimeStatus.FAILED, tags={"n": "1"})
             entry = AuditEntry(NOW, "start", "me", "", instance_id="a")
             rows: dict[str, Any] = {"history": [step("a", 0, ExecutionStarted("order"), EventRaised("x"))]}

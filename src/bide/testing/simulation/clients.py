@@ -36,6 +36,7 @@ from bide.testing.simulation.workload import UNFIT
 from bide.testing.simulation.world import Process, World
 
 PATIENCE: Timestamp = 12 * SECOND
+FOREVER: Timestamp = 2**62
 
 Answer: TypeAlias = BideError | None
 
@@ -139,7 +140,7 @@ class Client:
 
     async def replace(self, key: str) -> None:
         """Start anew, whatever is there; once, however often it is sent."""
-        request, births = RequestKey(key, key.encode(), outlives=True), set[str]()
+        request, births = RequestKey(key, key.encode(), FOREVER, outlives=True), set[str]()
         while True:
             fact = self._new()
             births.add(fact.birth)

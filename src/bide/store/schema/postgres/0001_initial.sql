@@ -156,14 +156,14 @@ CREATE TABLE requests (
     instance_id text COLLATE "C" NOT NULL,
     key         text COLLATE "C" NOT NULL,
     digest      bytea NOT NULL,
-    expires_at  bigint,             -- NULL: remembered as long as the instance exists
+    expires_at  bigint NOT NULL,
     outlives    boolean NOT NULL,   -- whether it is remembered when the instance is replaced
     error       text NOT NULL,      -- the name of the error that refused it; empty: it was accepted
     text        text NOT NULL,
     path        text NOT NULL,
     PRIMARY KEY (instance_id, key)
 );
-CREATE INDEX requests_expiring ON requests (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX requests_expiring ON requests (expires_at);
 
 -- Who asked for what, and what became of it. Written in the transaction that did it.
 CREATE TABLE audit (

@@ -152,14 +152,14 @@ CREATE TABLE requests (
     instance_id TEXT NOT NULL,
     key         TEXT NOT NULL,
     digest      BLOB NOT NULL,
-    expires_at  INTEGER,            -- NULL: remembered as long as the instance exists
+    expires_at  INTEGER NOT NULL,
     outlives    INTEGER NOT NULL,   -- whether it is remembered when the instance is replaced
     error       TEXT NOT NULL,      -- the name of the error that refused it; empty: it was accepted
     text        TEXT NOT NULL,
     path        TEXT NOT NULL,
     PRIMARY KEY (instance_id, key)
 ) WITHOUT ROWID;
-CREATE INDEX requests_expiring ON requests (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX requests_expiring ON requests (expires_at);
 
 -- Who asked for what, and what became of it. Written in the transaction that did it. AUTOINCREMENT: an id that was
 -- shown as the end of a page never comes again.
