@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from bide import Settings
+from bide.cli.first_key import MISSING
 from bide.config import load
 
 ROOT = Path(__file__).parent.parent
@@ -178,6 +179,31 @@ def test_pods_leave_the_service_and_then_have_time_to_end() -> None:
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     assert worker["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert worker["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_a_pod_has_minutes_to_start_before_it_is_asked_whether_it_lives() -> None:
+    """Kubernetes asks no other probe until this one has had an answer."""
+    (worker,) = rendered("deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    starts, lives, ready = (worker[f"{each}Probe"] for each in ("startup", "liveness", "readiness"))
+    assert starts["httpGet"] == lives["httpGet"]
+    assert starts["periodSeconds"] * starts["failureThreshold"] >= 300
+    assert "initialDelaySeconds" not in lives
+    hosts = [probe["httpGet"]["httpHeaders"] for probe in (starts, lives, ready)]
+    assert hosts == [[{"name": "Host", "value": "localhost"}]] * 3
+
+
+def test_workers_are_not_all_taken_away_at_once() -> None:
+    budget, deployment = rendered("disruption.yaml"), rendered("deployment.yaml")
+    assert budget["spec"]["maxUnavailable"] == 1  # with one replica, nodes can be drained all the same
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_the_notes_say_how_the_first_key_is_made() -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    (command,) = re.findall(r"-- (bide .+)$", notes, re.M)
+    assert command in PAGE
+    assert command in (ROOT / "compose.yaml").read_text()
+    assert command in MISSING
 
 
 def test_pods_know_their_settings() -> None:

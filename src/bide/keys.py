@@ -225,14 +225,18 @@ class KeyRing:
 
         self._place.change(remove)
 
-    def ensure_first(self, now: Timestamp) -> str | None:
-        """Make the key `admin` if there is no key at all, and return its text; otherwise None."""
+    def ensure_first(self, now: Timestamp, keep: Callable[[str], None] = lambda _: None) -> str | None:
+        """Make the key `admin` if there is no key at all, and return its text; otherwise None.
+
+        `keep` is given the text before the key counts, so that no key is made that nobody has.
+        """
         made: list[str] = []
 
         def begin(keys: tuple[Key, ...]) -> tuple[Key, ...]:
             if keys:
                 return keys
             made.append(_new_text())
+            keep(made[0])
             return (Key("admin", Role.ADMIN, _digest(made[0]), now),)
 
         self._place.change(begin)

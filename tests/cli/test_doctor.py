@@ -232,6 +232,16 @@ def test_who_needs_which_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text not in run("-o", "json").output
 
 
+def test_a_first_key_that_nobody_took(database: Path) -> None:
+    Path("bide.db.admin-key").write_text("bide_a-key\n")
+    Path("bide.db.admin-key").chmod(0o600)
+    (finding,) = [each for each in found(check="keys") if each["state"] == "note"]
+    assert finding["next"] == "Once you have it: rm bide.db.admin-key"
+    Path("bide.db.admin-key").chmod(0o644)
+    assert "bide.db.admin-key has mode 0644" in [each["found"] for each in found(check="files")]
+    assert "bide_a-key" not in run("-o", "json").output
+
+
 # --- the server
 
 

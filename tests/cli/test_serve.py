@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import sys
 import urllib.error
 import urllib.request
@@ -22,11 +23,13 @@ from click.testing import CliRunner
 from bide import App
 from bide.cli.demo import sample
 from bide.cli.dev import dev
+from bide.cli.first_key import give_first_key
 from bide.cli.options import server_url
 from bide.cli.serve import serve
-from bide.cli.serving import banner, first_key, welcome
+from bide.cli.serving import banner
 from bide.clock import SystemClock
 from bide.config import Settings
+from bide.errors import StoreError
 from bide.keys import KeyRing, Role
 from tests.cli.test_processes import Command
 from tests.kill.conftest import eventually
@@ -92,15 +95,48 @@ def call(method: str, url: str, key: str = "") -> tuple[int, Any]:
         (Settings(db="a.db", allowed_hosts=("a.test",)), True),
     ],
 )
-def test_the_first_key_is_made_where_one_is_needed(directory: Path, settings: Settings, needed: bool) -> None:
-    key = first_key(settings)
-    assert (key is not None) is needed
-    if key is not None:
-        found = KeyRing(Path("a.db.keys")).find(key, SystemClock().now())
+def test_a_terminal_shows_the_first_key_where_one_is_needed(
+    directory: Path,
+    settings: Settings,
+    needed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    give_first_key(settings, "http://127.0.0.1:1")
+    said = capsys.readouterr().err
+    keys = re.findall(r"export BIDE_KEY=(bide_\S+)$", said, re.M)
+    assert len(keys) == needed
+    if needed:
+        found = KeyRing(Path("a.db.keys")).find(keys[0], SystemClock().now())
         assert found is not None
         assert (found.name, found.role) == ("admin", Role.ADMIN)
-        assert key in welcome(key, "http://127.0.0.1:1")
-    assert first_key(settings) is None, "it is made once"
+        assert "http://127.0.0.1:1/runtime" in said
+    assert not Path("a.db.admin-key").exists()
+    give_first_key(settings, "")
+    assert capsys.readouterr().err == "", "it is made once"
+
+
+def test_a_log_does_not_get_the_first_key(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(db="a.db", host="0.0.0.0")
+    give_first_key(settings, "http://127.0.0.1:1")
+    said, path = capsys.readouterr().err, Path("a.db.admin-key")
+    assert "a.db.admin-key" in said
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    key = path.read_text().strip()
+    assert key not in said
+    assert KeyRing(Path("a.db.keys")).find(key, SystemClock().now()) is not None
+    path.unlink()
+    give_first_key(settings, "")
+    assert (capsys.readouterr().err, path.exists()) == ("", False), "it is made once"
+
+
+def test_no_key_is_made_that_nobody_has(directory: Path) -> None:
+    """As with a disk that is full."""
+    Path("a.db.admin-key.new").mkdir()
+    with pytest.raises(StoreError, match=r"a\.db\.admin-key cannot be written"):
+        give_first_key(Settings(db="a.db", host="0.0.0.0"), "")
+    assert KeyRing(Path("a.db.keys")).list() == []
 
 
 @pytest.mark.parametrize("command", [["serve"], ["dev"], ["dev", "--no-reload"]])
@@ -180,7 +216,9 @@ def test_serve_is_for_production_unless_told_otherwise(
 def test_others_need_a_key(directory: Path, started: list[Command]) -> None:
     server = start(started, directory, "--host", "0.0.0.0")
     url = f"{server.base}{BASE}/orchestrators"
-    key = eventually("the key is shown", lambda: re.search(r"BIDE_KEY=(bide_\S+)", server.said))[1]
+    kept = eventually("the key is made", lambda: re.search(r"(bide\.db\.admin-key)\. Take it", server.said))[1]
+    key = (directory / kept).read_text().strip()
+    assert key not in server.said
     for wrong in ("", "bide_x", key[:-1]):
         assert call("GET", url, wrong)[0] == 401
     assert call("GET", url, key)[0] == 200
@@ -195,7 +233,7 @@ def test_others_need_a_key(directory: Path, started: list[Command]) -> None:
 
     again = start(started, directory, "--host", "0.0.0.0")
     assert call("GET", f"{again.base}{BASE}/orchestrators", key)[0] == 200
-    assert "bide_" not in again.said
+    assert "admin-key" not in again.said
 
 
 @pytest.mark.kill

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bide import App, Settings
+from bide.cli.first_key import give_first_key
 from bide.clock import SystemClock
 from bide.errors import NotAllowedError
 from bide.keys import Role, key_ring
@@ -48,6 +49,19 @@ def test_the_first_key_is_made_once(database_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         made = [*threads.map(lambda _: key_ring(settings).ensure_first(NOW), range(4))]
     assert len([each for each in made if each]) == 1
+
+
+def test_a_worker_without_a_terminal_makes_no_key_and_says_how(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(db=database_url, require_key=True)
+    for _ in range(2):
+        give_first_key(settings, "http://127.0.0.1:1")
+        assert "bide keys create admin --role admin" in capsys.readouterr().err
+    assert key_ring(settings).list() == []
+    key_ring(settings).create("ci", Role.ADMIN, NOW)
+    give_first_key(settings, "http://127.0.0.1:1")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_server_hears_of_new_and_revoked_keys(database_url: str) -> None:

@@ -17,6 +17,7 @@ import click
 from msgspec import Struct
 
 from bide import __version__
+from bide.cli.first_key import first_key_path
 from bide.cli.loading import load_app, split_target
 from bide.clock import SECOND, SystemClock, to_timestamp
 from bide.config import Settings, doubts, explain, using
@@ -161,9 +162,14 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     keys = keys_path(settings.db)
     if keys is None:
         return
-    for path in (Path(settings.db), Path(f"{settings.db}.secret"), keys):
+    first_key = first_key_path(settings.db)
+    for path in (Path(settings.db), Path(f"{settings.db}.secret"), keys, first_key):
         if path.exists():
             yield _readers(path)
+    if first_key.exists():
+        yield Finding(
+            "keys", "note", f"{first_key} has the first key in clear text", f"Once you have it: rm {first_key}"
+        )
     if Path(settings.db).exists() and not Path(f"{settings.db}.secret").exists():
         yield Finding(
             "files", "wrong", f"{settings.db}.secret is missing", "Restore it: links and URIs given out need it."

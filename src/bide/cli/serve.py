@@ -15,8 +15,8 @@ def serve(target: str, debug: bool, **flags: object) -> None:
     """Serve the App in FILE.PY until SIGTERM or Ctrl+C.
 
     NAME says which App, if the file has several. Bound to another address than this machine's own (--host), every
-    caller needs a key; the first one is made at the first start, and shown once. What is for development (the dev
-    phone) is refused.
+    caller needs a key; the first one is made at the first start, and shown once: on a terminal, otherwise in a file
+    beside the database. What is for development (the dev phone) is refused.
 
     \b
     Example:

@@ -23,17 +23,17 @@ from msgspec.structs import replace
 
 from bide.app import App
 from bide.cli.faults import STORE_UNUSABLE, Fault
+from bide.cli.first_key import give_first_key
 from bide.cli.leaving import leave_soon
 from bide.cli.loading import load_app
 from bide.cli.options import EVERYWHERE, server_url
-from bide.clock import SystemClock
 from bide.config import Settings, using
 from bide.engine.memory import set_aside
 from bide.engine.signals import calling_on_stop
 from bide.http.app import DurableApi, create_app
 from bide.http.auth import is_open
 from bide.http.protocol import ServerConfig
-from bide.keys import key_ring, keys_path
+from bide.keys import keys_path
 from bide.store.address import safe_url
 
 _LISTENING = 32 if find_spec("uvloop") else 1
@@ -83,7 +83,7 @@ def configure_logging() -> None:
 def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Run the app and its API until SIGINT or SIGTERM, then let what runs come to its end (`Settings.drain_s`).
 
-    Calls `ready` once the app runs. Where callers need a key and there is none yet, one is made, and shown.
+    Calls `ready` once the app runs. Where callers need a key and there is none yet, one is made (`first_key.py`).
     Raises `StoreError` if the database, or the file of keys, cannot be used, also if that is found while it runs.
     """
     settings = replace(settings, port=listener.getsockname()[1])  # the one that was found, if any would do
@@ -102,9 +102,7 @@ def serve(app: App, settings: Settings, listener: socket.socket, ready: Callable
     def announce() -> None:
         set_aside()
         ready()
-        key = first_key(settings)
-        if key is not None:
-            click.echo(welcome(key, url(listener)), err=True)
+        give_first_key(settings, url(listener))
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(api, _Server(config), listener, announce))
@@ -146,22 +144,6 @@ def banner(path: Path, app: App, settings: Settings, url: str) -> str:
         where = "in the database" if settings.on_server else keys_path(settings.db)
         lines.append(f"  keys:          every caller needs one ({where})")
     return "\n".join(lines)
-
-
-def first_key(settings: Settings) -> str | None:
-    """The text of the first key, if callers need one and there was none. Raises `StoreError`."""
-    return None if is_open(settings) else key_ring(settings).ensure_first(SystemClock().now())
-
-
-def welcome(key: str, url: str) -> str:
-    """A new key, and how to use it."""
-    return f"""\
-
-The first key is made: it is named admin, may do everything, and is not shown again. In another terminal:
-  export BIDE_KEY={key}
-  curl -H "x-functions-key: $BIDE_KEY" {url}/runtime/webhooks/durabletask/instances
-Keys for others: bide keys create NAME --role viewer|operator|admin
-"""
 
 
 async def _serve(
