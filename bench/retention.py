@@ -27,7 +27,10 @@ from bide.engine.worker import Worker, WorkerOptions
 from bide.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.links import SignedLinks
 from bide.metrics import Metrics
+from bide.sealing import SealingKeys
 from bide.store.sqlite import SqliteStore
+
+SEALER = SealingKeys([bytes(32)])
 
 FACTS = b'[{"type":"TaskCompleted","id":1,"result":"0042"},{"type":"TimerCreated","id":2,"fire_at":1}]'
 
@@ -67,9 +70,11 @@ async def measure(n: int, directory: Path) -> dict[str, float]:
     await store.open()
     await fill(store, n, clock.now() - 2 * 86_400 * SECOND)
     metrics = Metrics(clock.now())
-    runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+    runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
     options = WorkerOptions(retention=86_400 * SECOND)
-    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), metrics, options)
+    worker = Worker(
+        store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), SEALER, metrics, options
+    )
     pauses: list[float] = []
     beating = asyncio.create_task(heartbeat(pauses))
     cpu, begun = time.process_time(), time.perf_counter()

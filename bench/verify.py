@@ -33,7 +33,10 @@ from bide.engine.memory import search_less_often
 from bide.engine.worker import Worker
 from bide.links import SignedLinks
 from bide.metrics import Metrics
+from bide.sealing import SealingKeys
 from bide.store.sqlite import SqliteStore
+
+SEALER = SealingKeys([bytes(32)])
 
 app = App()
 phones: dict[str, asyncio.Future[str]] = {}
@@ -97,8 +100,8 @@ async def measure(options: argparse.Namespace, directory: Path) -> tuple[float, 
     await store.open()
     clock = SystemClock()
     metrics = Metrics(clock.now())
-    runner = ActivityRunner(app.registry, b"bench" * 8, clock, metrics)
-    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), metrics)
+    runner = ActivityRunner(app.registry, b"bench" * 8, SEALER, clock, metrics)
+    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), SEALER, metrics)
     client = Client(worker, store, app.registry, clock)
     turning = asyncio.create_task(worker.run())
     await load(client, max(200, options.n // 20), options.in_flight)  # warm up

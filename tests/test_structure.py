@@ -31,6 +31,7 @@ FLOORS = [
         "errors",
         "clock",
         "payload",
+        "sealing",
         "tokens",
         "links",
         "interrupts",

@@ -34,6 +34,7 @@ from bide.errors import StoreReplacedError
 from bide.links import LinksToNowhere, SignedLinks
 from bide.metrics import Metrics
 from bide.presence import Presence
+from bide.sealing import SealingKeys
 from bide.store.address import require_driver
 from bide.store.memory import MemoryStore
 from bide.store.protocol import Store
@@ -179,14 +180,15 @@ class App:
         people reach; without it, an instance that asks for one is held. Raises `StoreError` if the database cannot
         be used.
         """
-        async with run(self, settings or Settings(), clock or self.clock, options, address_known=False) as hub:
-            yield hub.client
+        async with run(self, settings or Settings(), clock or self.clock, options, address_known=False):
+            yield self.client
 
 
 class Hub(NamedTuple):
     """A running app, as the edges see it."""
 
     client: Client
+    """Shows no secrets: for what callers are told."""
     store: Store
     worker: Worker
     secret: bytes
@@ -214,10 +216,11 @@ async def run(
         say_if_behind(clock, await store.workers())
         metrics = Metrics(clock.now())
         options = options or _worker_options(settings)
-        runner = ActivityRunner(app.registry, secret, clock, metrics, max_payload=options.max_payload)
+        sealer = SealingKeys([secret])
+        runner = ActivityRunner(app.registry, secret, sealer, clock, metrics, max_payload=options.max_payload)
         links = _links(secret, settings, address_known)
         version = code_version(app.registry)
-        worker = Worker(store, app.registry, clock, runner, owner, links, metrics, options, version)
+        worker = Worker(store, app.registry, clock, runner, owner, links, sealer, metrics, options, version)
         presence = presence_of(owner, app.registry, version, clock)
         heartbeat = Heartbeat(store, clock, presence, partial(_load, worker, runner), worker.renew_now)
         lost: asyncio.Future[StoreReplacedError] = asyncio.get_running_loop().create_future()
@@ -229,9 +232,9 @@ async def run(
         beating = asyncio.create_task(heartbeat.run())
         watching = asyncio.create_task(ClockWatch(clock, worker.clock_changed).run())
         awaiting = asyncio.create_task(supervisor.watch())
-        client = app.running_client = Client(worker, store, app.registry, clock)
+        client = app.running_client = Client(worker, store, app.registry, clock, opens=True)
         try:
-            yield Hub(client, store, worker, secret, clock, lost)
+            yield Hub(Client(worker, store, app.registry, clock), store, worker, secret, clock, lost)
         finally:
             if app.running_client is client:
                 app.running_client = None

@@ -283,6 +283,10 @@ class RunawayStep(HeldStep):
     """Raised into an orchestrator that has run for seconds without awaiting anything."""
 
 
+class SealedStep(HeldStep):
+    """What the step needs is sealed, and cannot be opened here."""
+
+
 class UnknownAddressStep(HeldStep):
     """Raised into an orchestrator that wants a link, where nobody knows the address under which people come."""
 

@@ -183,10 +183,11 @@ class TimerCancelled(_Fact, frozen=True):
 
 
 class EventAwaited(_Fact, frozen=True):
-    """A wait for the named event was opened. Names compare case-insensitively."""
+    """A wait for the named event was opened. Names compare case-insensitively. `secret`: so is its answer."""
 
     id: int
     name: str
+    secret: bool = False
 
 
 class EventRaised(_Fact, frozen=True):

@@ -27,15 +27,16 @@ from bide.arguments import kind_of
 from bide.errors import MisfitError, PayloadError
 from bide.history import NULL
 from bide.interrupts import from_outside, own_suppressed
+from bide.sealing import is_sealed
 
 Decode = Callable[[Raw], Any]
 T = TypeVar("T")
 
 Secret = Annotated[T, Meta(extra_json_schema={"writeOnly": True, "format": "password"})]
-"""A value that screens do not show: `Secret[str]`.
+"""A value for the code only: `Secret[str]`.
 
-The dashboard and the pages for people show dots in its place. It is no encryption: the value travels and is stored
-as any other, and whoever may read the API can read it.
+A payload whose type has a secret anywhere in it is sealed where it is stored, and shown to nobody: neither by the
+API, nor by the dashboard, the command line, or the log. The code gets it as any other value.
 """
 
 OneTimeCode: TypeAlias = Annotated[
@@ -43,7 +44,7 @@ OneTimeCode: TypeAlias = Annotated[
 ]
 """A code that was sent to a person, as the person types it.
 
-Screens do not show it, as with `Secret`. The page that asks for it has one input for digits, which telephones fill
+It is sealed and hidden as a `Secret` is. The page that asks for it has one input for digits, which telephones fill
 in by themselves. Codes that begin with 0 come as text.
 """
 
@@ -323,6 +324,8 @@ def decoder(wanted: Any) -> Decode:
     """
     _check_type(wanted)
     read = cast("Decode", msgspec.json.Decoder(wanted, dec_hook=_read_other).decode)
+    if _is_raw(wanted):
+        read = _read_raw
 
     def decode_as(text: Raw) -> Any:
         try:
@@ -341,6 +344,20 @@ def decoder(wanted: Any) -> Decode:
             raise MisfitError(f"The code of its type raised {type(error).__qualname__}.", "$") from None
 
     return decode_as
+
+
+def _is_raw(wanted: Any) -> bool:
+    """Whether the code takes the JSON text itself."""
+    inspected = msgspec.inspect.type_info(wanted)
+    while isinstance(inspected, msgspec.inspect.Metadata):
+        inspected = inspected.type
+    return isinstance(inspected, msgspec.inspect.RawType)
+
+
+def _read_raw(text: Raw) -> Raw:
+    if is_sealed(text):  # every other type fails by itself
+        raise MisfitError("It is sealed.", "$")
+    return text
 
 
 # --- types that cannot travel
@@ -407,6 +424,70 @@ def _shown(wanted: Any) -> str:
     with own_suppressed():
         return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
     return f"A {kind_of(wanted)}"
+
+
+# --- secrets
+
+
+@lru_cache(maxsize=4096)
+def has_secret(wanted: Any) -> bool:
+    """Whether the type has a `Secret` in it, at any depth; also if that cannot be known, because a Pydantic model
+    refers to a class that is not there yet."""
+    found: list[object] = [_inspected(wanted)]
+    seen: dict[int, object] = {}  # what is in it lives on, so no other has its id
+    while found:
+        each = found.pop()
+        if id(each) in seen:
+            continue
+        seen[id(each)] = each
+        if isinstance(each, msgspec.inspect.Metadata) and _is_marked(each.extra_json_schema):
+            return True
+        if isinstance(each, msgspec.inspect.CustomType) and _is_model(each.cls) and id(each.cls) not in seen:
+            model: Any = each.cls
+            seen[id(model)] = model
+            with own_suppressed():
+                model.model_rebuild()
+            fields = getattr(model, "model_fields", {}).values()
+            if not getattr(model, "__pydantic_complete__", True) or any(map(_is_marked_field, fields)):
+                return True
+            if b'"writeOnly":true' in bytes(schema(model)):
+                return True
+            found += [_inspected(field.annotation) for field in fields]
+        found += _parts(each)
+    return False
+
+
+def _inspected(wanted: Any) -> object:
+    with own_suppressed():
+        return msgspec.inspect.type_info(wanted)
+    return None  # no value of such a type can travel
+
+
+def _is_marked(extra: dict[str, Any] | None) -> bool:
+    return extra is not None and extra.get("writeOnly") is True
+
+
+def _is_marked_field(field: Any) -> bool:
+    """Whether the whole field of a Pydantic model is a secret."""
+    return any(isinstance(mark, Meta) and _is_marked(mark.extra_json_schema) for mark in field.metadata)
+
+
+_SIMPLE = (str, int, float, bool, bytes, type(None))
+_PLAIN = (dict, list, tuple, set, frozenset)
+
+
+def holds_secret(value: object) -> bool:
+    """Whether a value has one whose class has a `Secret` in it: for values of which no type was declared."""
+    if isinstance(value, _SIMPLE):
+        return False
+    kind = cast("type", type(value))
+    if isinstance(value, dict):
+        parts: Collection[object] = cast("dict[object, object]", value).values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = cast("Collection[object]", value)
+    else:
+        return has_secret(kind)
+    return any(map(holds_secret, parts)) or (kind not in _PLAIN and has_secret(kind))
 
 
 @lru_cache(maxsize=4096)

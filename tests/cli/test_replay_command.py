@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from bide import App, OrchestrationContext
+from bide import App, OrchestrationContext, Secret
 from bide.cli.replay import replay
 from bide.testing.harness import Durable
 
@@ -46,6 +46,28 @@ async def hello(ctx: OrchestrationContext) -> str:
 """
 NEW = OLD.replace('"Name", str)', '"Name", str)\n    await ctx.call_activity(greet, name.upper())')
 GONE = OLD.replace("def hello", "def goodbye")
+
+
+@app.orchestrator
+async def guarded(ctx: OrchestrationContext) -> str:
+    name = await ctx.wait_for_external_event("Name", str)
+    await ctx.wait_for_external_event("Pin", Secret[str])
+    return await ctx.call_activity(greet, name)
+
+
+GUARDED = """
+from bide import App, OrchestrationContext, Secret
+app = App()
+
+@app.activity
+async def greet(name: str) -> str: ...
+
+@app.orchestrator
+async def guarded(ctx: OrchestrationContext) -> str:
+    name = await ctx.wait_for_external_event("Name", str)
+    await ctx.wait_for_external_event("Pin", Secret[str])
+    return await ctx.call_activity(greet, name)
+"""
 
 
 @pytest.fixture
@@ -102,6 +124,33 @@ def test_code_that_differs(directory: Path, histories: list[dict[str, Any]]) -> 
     assert "TaskScheduled" in reason
     assert "new.py:" in reason
     assert result.stderr == "1 of 2 fit.\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "exit_code", "said"),
+    [
+        (("", ""), 0, "What follows depends on its event, which is a secret."),
+        (('"Pin"', '"Code"'), 1, "no longer fits"),
+        (("str)\n    return", "str)\n    await ctx.call_activity(greet, 'x')\n    return"), 0, "a secret"),
+    ],
+)
+def test_code_is_judged_as_far_as_it_needs_no_secret(
+    directory: Path, change: tuple[str, str], exit_code: int, said: str
+) -> None:
+    with Durable(app) as durable:
+        durable.start(guarded, instance_id="i")
+        durable.raise_event("i", "Name", "Ada")
+        durable.raise_event("i", "Pin", "0702")
+        assert durable.output("i") == "Hello, Ada!"
+        steps = json.loads(msgspec.json.encode(durable.history("i")))
+        durable.replay_all()
+    assert "0702" not in json.dumps(steps)
+    Path("history.json").write_text(
+        json.dumps({"name": "guarded", "instanceId": "i", "generation": 0, "steps": steps})
+    )
+    Path("guarded.py").write_text(GUARDED.replace(*change))
+    result = run("history.json", "--app", "guarded.py")
+    assert (result.exit_code, said in result.stdout) == (exit_code, True), result.output
 
 
 def test_one_can_look_around_where_code_differs(

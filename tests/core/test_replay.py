@@ -33,14 +33,16 @@ from bide.history import (
     TimerFired,
 )
 from bide.links import SignedLinks
+from bide.sealing import SealingKeys
 
+SEALER = SealingKeys([bytes(32)])
 LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")
 
 
 def execution(function: Callable[..., Any], *, strict: bool = False) -> Execution:
     app = App()
     app.orchestrator(name="o")(function)
-    return Execution(app.registry, app.registry.orchestrator("o"), "i", 0, LINKS, strict)
+    return Execution(app.registry, app.registry.orchestrator("o"), "i", 0, LINKS, SEALER, strict)
 
 
 def drive(function: Callable[..., Any], *facts: Fact, input: bytes = b"null") -> list[Step]:
@@ -80,7 +82,7 @@ def test_what_an_execution_has_in_it_is_not_shown() -> None:
     links = SignedLinks(b"the hub's secret", "http://127.0.0.1:7071")
     app = App()
     app.orchestrator(name="o")(one)
-    code = Execution(app.registry, app.registry.orchestrator("o"), "i", 0, links)
+    code = Execution(app.registry, app.registry.orchestrator("o"), "i", 0, links, SEALER)
     code.advance(ExecutionStarted("o", Raw(b'"+14255550100"')), 0)
     code.advance(EventRaised("y", Raw(b'"0042"')), 1)
     shown = repr((code, code.work, links))

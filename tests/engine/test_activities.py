@@ -35,8 +35,11 @@ from bide.engine.activities import ActivityRunner
 from bide.errors import BideError, CommitUnknownError, LeaseLostError
 from bide.history import NULL, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated
 from bide.metrics import Metrics
+from bide.sealing import SealingKeys
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
+
+SEALER = SealingKeys([bytes(32)])
 
 
 class CardError(Exception):
@@ -47,7 +50,7 @@ def activity_runner(
     registry: Registry, max_concurrent: int = 1000, max_threads: int = 32, clock: Clock | None = None
 ) -> ActivityRunner:
     clock = clock or SystemClock()
-    return ActivityRunner(registry, b"", clock, Metrics(clock.now()), max_concurrent, max_threads)
+    return ActivityRunner(registry, b"", SEALER, clock, Metrics(clock.now()), max_concurrent, max_threads)
 
 
 def attempts(durable: Durable, instance_id: str) -> list[int]:

@@ -35,9 +35,12 @@ from bide.history import (
 )
 from bide.instance import ALL_PARTITIONS, Reuse
 from bide.links import SignedLinks
+from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.store.protocol import BEFORE_ALL, Store
 from bide.store.sqlite import SqliteStore
+
+SEALER = SealingKeys([bytes(32)])
 
 T = TypeVar("T")
 
@@ -77,7 +80,7 @@ class Hub:
     """A partition and a store, stepped by hand: messages arrive when and as the test says."""
 
     def __init__(self, app: App, store: Store | None = None) -> None:
-        self.partition = Partition(app.registry, LINKS)
+        self.partition = Partition(app.registry, LINKS, SEALER)
         self.store = store or MemoryStore()
         self.now = 0
         run(self.store.open())

@@ -19,17 +19,20 @@ from bide.history import ExecutionStarted
 from bide.instance import PARTITIONS, partition_of
 from bide.links import SignedLinks
 from bide.metrics import Metrics
+from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.store.protocol import LONGEST_LEASE, Store
 from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore
 from tests.engine.test_store_away import Outage
 
+SEALER = SealingKeys([bytes(32)])
+
 
 def worker_of(app: App, store: Store, clock: ManualClock, name: str = "w") -> Worker:
     metrics = Metrics(clock.now())
-    runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-    return Worker(store, app.registry, clock, runner, name, SignedLinks(bytes(32), "http://x"), metrics)
+    runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+    return Worker(store, app.registry, clock, runner, name, SignedLinks(bytes(32), "http://x"), SEALER, metrics)
 
 
 async def go_on(worker: Worker) -> None:
@@ -135,8 +138,10 @@ def test_what_is_owned_again_was_another_s_meanwhile(app: App) -> None:
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+        worker = Worker(
+            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
+        )
         name = next(str(number) for number in range(1_000) if partition_of(str(number)) == 1)
         await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, 1)
         worker.submit(Message(name, ExecutionStarted("wait")), lambda error: None)

@@ -15,9 +15,12 @@ from bide.history import EventRaised, ExecutionStarted, Fact, TimerFired
 from bide.instance import PARTITIONS
 from bide.links import SignedLinks
 from bide.metrics import Metrics
+from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
+
+SEALER = SealingKeys([bytes(32)])
 
 
 async def work(name: str) -> str:
@@ -230,10 +233,10 @@ class Machine:
 
     def process(self, code: str) -> Worker:
         registry, clock, metrics = self.app.registry, self.clock, Metrics(self.clock.now())
-        runner = ActivityRunner(registry, b"", clock, metrics)
+        runner = ActivityRunner(registry, b"", SEALER, clock, metrics)
         links = SignedLinks(b"", "http://localhost")
         asyncio.run(self.store.open())
-        return Worker(self.store, registry, clock, runner, "worker", links, metrics, None, code)
+        return Worker(self.store, registry, clock, runner, "worker", links, SEALER, metrics, None, code)
 
     def let_live(self, worker: Worker) -> bool:
         """Whether it did what there was to do and lives on."""

@@ -15,9 +15,12 @@ from bide.errors import CommitUnknownError, StoreUnavailableError
 from bide.history import TaskCompleted
 from bide.links import SignedLinks
 from bide.metrics import Metrics
+from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore, InjectedError, Moment
+
+SEALER = SealingKeys([bytes(32)])
 
 
 class Outage:
@@ -43,8 +46,10 @@ def test_each_caller_is_told_while_the_store_is_away(app: App) -> None:
         clock, outage = ManualClock(), Outage()
         store = FaultyStore(MemoryStore(), outage)
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+        worker = Worker(
+            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
+        )
         client = Client(worker, store, app.registry, clock)
 
         async def later(*starts: "asyncio.Task[str]") -> list[BaseException | str | None]:
@@ -86,8 +91,10 @@ def test_who_waits_while_a_commit_fails_is_told_at_once(app: App) -> None:
         clock, outage = ManualClock(), Outage()
         store = FaultyStore(MemoryStore(), outage)
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+        worker = Worker(
+            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
+        )
         client = Client(worker, store, app.registry, clock)
         await worker.turn()
         outage.lasts = True
@@ -128,8 +135,10 @@ def test_a_result_outlives_the_store_s_absence(app: App, away: str, once: bool) 
     async def story() -> None:
         store = FaultyStore(MemoryStore(), outage)
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+        worker = Worker(
+            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
+        )
         client = Client(worker, store, app.registry, clock)
 
         async def go_on() -> None:
@@ -172,9 +181,9 @@ def test_a_worker_stops_even_if_its_last_work_cannot_be_done(app: App, verb: str
         clock, outage = ManualClock(), Never()
         store = FaultyStore(MemoryStore(), outage)
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
         links, options = SignedLinks(bytes(32), "http://x"), WorkerOptions(retry=0, max_retry=0)
-        worker = Worker(store, app.registry, clock, runner, "w", links, metrics, options)
+        worker = Worker(store, app.registry, clock, runner, "w", links, SEALER, metrics, options)
         client = Client(worker, store, app.registry, clock)
         running = asyncio.create_task(worker.run())
         await client.start(echo, 1)
@@ -207,8 +216,10 @@ def test_nobody_waits_for_a_commit_that_does_not_come_back(app: App) -> None:
     async def story() -> None:
         clock, store = ManualClock(), NoAnswer()
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+        worker = Worker(
+            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
+        )
         client = Client(worker, store, app.registry, clock)
         supervisor = Supervisor(worker, lambda: None, lambda error: None)
         await worker.turn()
@@ -246,8 +257,10 @@ def test_what_fails_for_long_is_said_at_growing_intervals(app: App, caplog: pyte
         clock, outage = ManualClock(), Outage()
         store = FaultyStore(MemoryStore(), outage)
         metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
-        worker = Worker(store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), metrics)
+        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
+        worker = Worker(
+            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
+        )
         await worker.turn()
         outage.lasts = True
         for _ in range(600):

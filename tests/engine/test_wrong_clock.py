@@ -28,12 +28,15 @@ from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.presence import SILENCE, Presence
 from bide.query import InstanceFilter
+from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.store.protocol import LONGEST_LEASE
 from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore, Moment
 from bide.testing.harness import Durable
 from tests.machine import ManualMachine
+
+SEALER = SealingKeys([bytes(32)])
 
 HOUR = 3_600 * SECOND
 YEAR = 365 * 24 * HOUR
@@ -292,9 +295,9 @@ def new_worker(
     app: App, clock: ManualClock, store: MemoryStore | FaultyStore, options: WorkerOptions | None = None
 ) -> Worker:
     metrics = Metrics(clock.now())
-    runner = ActivityRunner(app.registry, bytes(32), clock, metrics)
+    runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
     links = SignedLinks(bytes(32), "http://x")
-    return Worker(store, app.registry, clock, runner, "w", links, metrics, options)
+    return Worker(store, app.registry, clock, runner, "w", links, SEALER, metrics, options)
 
 
 class Outage:
@@ -427,9 +430,9 @@ def test_leases_are_not_taken_right_after_the_clock_was_set(functions: App) -> N
         hear(0)
         held = await store.acquire("slow", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS - 1)
         metrics = Metrics(0)
-        runner = ActivityRunner(functions.registry, bytes(32), clock, metrics)
+        runner = ActivityRunner(functions.registry, bytes(32), SEALER, clock, metrics)
         links = SignedLinks(bytes(32), "http://x")
-        worker = Worker(store, functions.registry, clock, runner, "w", links, metrics)
+        worker = Worker(store, functions.registry, clock, runner, "w", links, SEALER, metrics)
         await worker.turn()
         assert len(worker.partition.epochs) == 1
         for _ in range(5):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.json import encode
 
 from bide import RuntimeStatus
 from bide.config import Settings, using
@@ -69,6 +70,19 @@ def test_codes_are_taken_as_people_and_programs_write_them(
     verification = durable.start(START, NUMBER)
     durable.raise_event(verification, ANSWER, form(code_sent(sample)))
     assert durable.output(verification) is True
+
+
+def test_the_code_is_nowhere_but_in_the_message(durable: Durable, sample: dict[str, Any]) -> None:
+    """Who starts a verification, and sees all of it, cannot answer for the person."""
+    verification = durable.start(START, NUMBER)
+    code = code_sent(sample)
+    durable.raise_event(verification, ANSWER, wrong(code))
+    durable.raise_event(verification, ANSWER, code)
+    assert durable.output(verification) is True
+    shown = encode(durable.history(verification)).decode()
+    assert shown.count('{"$hidden":"secret"}') == 3
+    assert f'"{code}"' not in shown
+    assert f'"{wrong(code)}"' not in shown
 
 
 def test_nobody_answers_within_90_seconds(durable: Durable) -> None:

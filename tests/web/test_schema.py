@@ -165,3 +165,7 @@ def test_only_what_is_marked_is_secret(decision: Any, office: Office) -> None:
 def test_secrets_are_dots_in_what_is_copied(decision: Any) -> None:
     value = {"approved": True, "pin": "1234", "notes": ["a"]}
     assert call("schema", "withoutSecrets", value, decision) == {"approved": True, "pin": "••••••", "notes": ["a"]}
+    hidden = {"$hidden": "secret"}
+    assert call("schema", "withoutSecrets", hidden, decision) == hidden, "bide replay reads it"
+    assert call("schema", "isHidden", hidden)
+    assert not any(call("schema", "isHidden", each) for each in (None, "a", {"hidden": 1}, [hidden]))

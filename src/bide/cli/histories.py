@@ -9,11 +9,14 @@ from types import FrameType
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from bide.core.registry import Registry
 from bide.core.replay import check_replay
-from bide.errors import FunctionNotFoundError, NonDeterminismError
-from bide.history import Step
+from bide.core.showing import payload_of, with_payload
+from bide.errors import FunctionNotFoundError, NonDeterminismError, SealedStep
+from bide.history import Fact, Step
+from bide.sealing import HIDDEN, WithoutKeys
 
 
 class History(Struct, rename="camel"):
@@ -31,12 +34,22 @@ def read(text: bytes) -> list[History]:
     Raises `ValueError` for what is none, or if there is none.
     """
     try:
-        found = [msgspec.json.decode(_as_stored(each), type=History) for each in _split(text)]
+        found = [_sealed_again(msgspec.json.decode(_as_stored(each), type=History)) for each in _split(text)]
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
     if not found:
         raise ValueError("there is none in it")
     return found
+
+
+def _sealed_again(history: History) -> History:
+    """Where a history shows that there is a secret, is the secret, which cannot be read here."""
+    steps = [replace(step, facts=tuple(map(_sealed_fact, step.facts))) for step in history.steps]
+    return replace(history, steps=tuple(steps))
+
+
+def _sealed_fact(fact: Fact) -> Fact:
+    return with_payload(fact, WithoutKeys.SEALED) if payload_of(fact) == HIDDEN else fact
 
 
 def _as_stored(text: Raw) -> bytes:
@@ -60,6 +73,8 @@ class Judgement:
 
     misfit: str = ""
     """Why it does not. Empty: it does."""
+    unseen: str = ""
+    """Why only the beginning was judged: what follows depends on a secret. Empty: all of it was."""
     differences: tuple[str, ...] = ()
     """What it asks for in other words than history has, which is taken from history then."""
 
@@ -78,3 +93,5 @@ def judge(
         )
     except (NonDeterminismError, FunctionNotFoundError) as error:
         return Judgement(misfit=str(error))
+    except SealedStep as step:
+        return Judgement(unseen=str(step))

@@ -14,6 +14,8 @@ from bide.cli.options import columns
 
 T = TypeVar("T")
 
+_HIDDEN = '{"$hidden":"secret"}'
+"""What the server shows in place of a secret."""
 _COLORS = {
     "Running": "blue",
     "Pending": "blue",
@@ -75,10 +77,12 @@ def when(at: datetime, now: datetime) -> str:
 
 
 def short(value: object, width: int = 60) -> str:
-    """A payload in one line."""
+    """A payload in one line; dots for a secret."""
     import msgspec
 
     text = msgspec.json.encode(value).decode()
+    if text == _HIDDEN:
+        return "••••••"
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

@@ -26,6 +26,8 @@ def replay(files: tuple[IO[bytes], ...], target: str, strict: bool, inspect: boo
     HISTORY is a file with what `bide history ID -o json` gives, or GET .../instances/ID/history; with an array
     of such; or with several, one on each line. A dash is stdin. Exits with 1 if a history does not fit.
 
+    A secret is not in what the API gives. Code that needs one is judged up to there.
+
     What the code asks for in other words (another input, a longer timeout) is shown and fits: instances that wait
     go on, with what is in their histories.
 
@@ -71,6 +73,8 @@ def _look_around(frame: FrameType) -> None:
 def _in_words(shown: str, found: Judgement) -> str:
     if found.misfit:
         return f"differs  {shown}\n         {found.misfit}"
+    if found.unseen:
+        return f"fits     {shown}, as far as it can be seen\n         {found.unseen}"
     if not found.differences:
         return f"fits     {shown}"
     count = len(found.differences)

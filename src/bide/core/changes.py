@@ -47,6 +47,7 @@ from bide.history import (
     TimerFired,
 )
 from bide.instance import Instance, Wait, birth_of_child, partition_of
+from bide.sealing import Sealer, sealed_event
 
 encode_facts = msgspec.json.Encoder().encode
 
@@ -54,11 +55,12 @@ encode_facts = msgspec.json.Encoder().encode
 class Changes:
     """Fills one batch."""
 
-    __slots__ = ("_epochs", "batch")
+    __slots__ = ("_epochs", "_sealer", "batch")
 
-    def __init__(self, at: Timestamp, epochs: Mapping[int, int]) -> None:
+    def __init__(self, at: Timestamp, epochs: Mapping[int, int], sealer: Sealer) -> None:
         self.batch = Batch(at)
         self._epochs = epochs
+        self._sealer = sealer
 
     def fence(self, partition: int) -> None:
         """The batch is valid only while this partition is owned under the present epoch (G6)."""
@@ -206,7 +208,9 @@ class Changes:
         self.end_child(instance, fact, ExecutionTerminated(fact.reason, recurse=True))
 
     def _send_event(self, instance: Instance, fact: EventSent) -> None:
-        self.send(fact.instance_id, EventRaised(fact.name, fact.input))
+        nonce = f"{instance.birth}-{instance.generation}-{fact.id}"
+        event = EventRaised(fact.name, fact.input)
+        self.send(fact.instance_id, sealed_event(self._sealer, fact.instance_id, event, nonce))
 
     def note_late(self, instance_id: str) -> None:
         """An answer that was accepted found its wait closed."""

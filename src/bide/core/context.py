@@ -24,8 +24,9 @@ from bide.errors import ContinueAsNew, PayloadError
 from bide.history import NULL, Parent
 from bide.instance import check_event_name, check_instance_id
 from bide.interrupts import from_outside
-from bide.payload import check_text, decoder, encode
+from bide.payload import check_text, decoder, encode, has_secret, holds_secret
 from bide.retry import RetryPolicy
+from bide.sealing import is_sealed
 from bide.tokens import ResponseGrant
 
 P = ParamSpec("P")
@@ -68,16 +69,19 @@ class Execution(Protocol):
 
     @property
     def name(self) -> str: ...
-    def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]: ...
+    def call_activity(
+        self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
+    ) -> Task[Any]: ...
     def call_child(
-        self, name: str, input_json: Raw, result: Any, options: CallOptions
+        self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
     ) -> SubOrchestration[Any]: ...
     def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer: ...
     def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]: ...
-    def send_event(self, instance_id: str, name: str, input_json: Raw) -> None: ...
+    def send_event(self, instance_id: str, name: str, input_json: Raw, secret: bool) -> None: ...
     def response_url(self, event: str | ExternalEvent[Any], expires_at: Timestamp | None) -> str: ...
-    def set_custom_status(self, status_json: Raw) -> None: ...
-    def next_input(self, text: Raw) -> Raw: ...
+    def set_custom_status(self, status_json: Raw, secret: bool) -> None: ...
+    def next_input(self, text: Raw, secret: bool) -> Raw: ...
+    def open_input(self, text: Raw) -> Raw: ...
 
 
 class Calls:
@@ -114,14 +118,13 @@ class Calls:
             activity = check_text(activity, "An activity's name")
             known = self._execution.registry.activity_if_known(activity)
             name, result = (known.name, known.signature.result) if known else (activity, Any)
-            return self._execution.call_activity(
-                name, _one_input(known.signature if known else None, name, args, kwargs), result, self._options
-            )
+            given = _one_input(known.signature if known else None, name, args, kwargs)
+            return self._execution.call_activity(name, *given, result, self._options)
         definition = self._execution.registry.activity(activity)
-        input_json = definition.signature.encode(args, kwargs)
-        return self._execution.call_activity(
-            definition.name, input_json, definition.signature.result, self._options
-        )
+        signature = definition.signature
+        input_json = signature.encode(args, kwargs)
+        secret = signature.perhaps_secret_input and signature.is_secret_input(args, kwargs)
+        return self._execution.call_activity(definition.name, input_json, secret, signature.result, self._options)
 
     @overload
     def call_sub_orchestrator(self, orchestrator: str, input: object = UNSET, /) -> SubOrchestration[Any]: ...
@@ -157,16 +160,22 @@ class Calls:
             orchestrator = check_text(orchestrator, "An orchestrator's name")
             known = self._execution.registry.orchestrator_if_known(orchestrator)
             name, result = (known.name, known.signature.result) if known else (orchestrator, Any)
-            return self._execution.call_child(
-                name, _one_input(known.signature if known else None, name, args, kwargs), result, self._options
-            )
+            given = _one_input(known.signature if known else None, name, args, kwargs)
+            return self._execution.call_child(name, *given, result, self._options)
         definition = self._execution.registry.orchestrator(orchestrator)
-        input_json = definition.signature.encode(args, kwargs)
-        return self._execution.call_child(definition.name, input_json, definition.signature.result, self._options)
+        signature = definition.signature
+        input_json = signature.encode(args, kwargs)
+        secret = signature.perhaps_secret_input and signature.is_secret_input(args, kwargs)
+        return self._execution.call_child(definition.name, input_json, secret, signature.result, self._options)
 
 
-def _one_input(known: Signature | None, called: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Raw:
-    """The input of a call by name. Raises `TypeError` for several, `PayloadError` for what is no JSON."""
+def _one_input(
+    known: Signature | None, called: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[Raw, bool]:
+    """The input of a call by name, and whether it is a secret.
+
+    Raises `TypeError` for several, `PayloadError` for what is no JSON.
+    """
     if len(args) > 1 or kwargs:
         raise TypeError(
             f"{called!a} is called by its name, and so with one input, not with {len(args)} and those named "
@@ -174,8 +183,8 @@ def _one_input(known: Signature | None, called: str, args: tuple[object, ...], k
         )
     input = args[0] if args else UNSET
     if known is not None:
-        return known.encode_input(input)
-    return NULL if input is UNSET else encode(input)
+        return known.encode_input(input), known.is_secret_input(input)
+    return (NULL, False) if input is UNSET else (encode(input), holds_secret(input))
 
 
 Logger: TypeAlias = "logging.LoggerAdapter[logging.Logger]"
@@ -228,6 +237,8 @@ class OrchestrationContext(Calls):
     @property
     def input(self) -> Any:
         """The input, read as the declared type of the orchestrator's parameter (several: as a tuple)."""
+        if is_sealed(self._input_json):
+            self._input_json = self._execution.open_input(self._input_json)
         arguments = self._signature.decode(self._input_json)
         return arguments[0] if len(arguments) == 1 else arguments or decoder(Any)(self._input_json)
 
@@ -342,9 +353,14 @@ class OrchestrationContext(Calls):
 
     # --- telling others
 
-    def send_event(self, instance_id: str, name: str, data: object = None) -> None:
-        """Raise an event of another instance, exactly once. One that does not exist, or has ended, ignores it."""
-        self._execution.send_event(check_instance_id(instance_id), check_event_name(name), encode(data))
+    def send_event(self, instance_id: str, name: str, data: object = None, type: object = Any) -> None:
+        """Raise an event of another instance, exactly once. One that does not exist, or has ended, ignores it.
+
+        With a `type` that has a `Secret` in it, this instance's history does not show the data either.
+        """
+        _check_hashable(type)
+        secret = has_secret(type) or holds_secret(data)
+        self._execution.send_event(check_instance_id(instance_id), check_event_name(name), encode(data), secret)
 
     def set_custom_status(self, status: object) -> None:
         """Show `status` to whoever asks for this instance's status: up to 16 KiB of JSON.
@@ -359,7 +375,7 @@ class OrchestrationContext(Calls):
                 f"This custom status has {size:,} bytes of JSON; up to {MAX_CUSTOM_STATUS:,} are possible, because "
                 "every later step writes it anew. Show a summary, and keep the rest where an activity can put it."
             )
-        self._execution.set_custom_status(text)
+        self._execution.set_custom_status(text, holds_secret(status))
 
     def continue_as_new(self, input: object = UNSET, *, keep_events: bool = True) -> NoReturn:
         """End this run, and start again with a new input and an empty history.
@@ -372,7 +388,8 @@ class OrchestrationContext(Calls):
         input that is no JSON.
         """
         check_flag("keep_events", keep_events)
-        raise ContinueAsNew(self._execution.next_input(self._signature.encode_input(input)), keep_events)
+        text, secret = self._signature.encode_input(input), self._signature.is_secret_input(input)
+        raise ContinueAsNew(self._execution.next_input(text, secret), keep_events)
 
     def _after(self, span: timedelta) -> Timestamp:
         return _last_checked(self._execution.at + max(0, to_micros(span)), span)

@@ -81,6 +81,7 @@ from bide.instance import (
 )
 from bide.interrupts import from_outside
 from bide.payload import MAX_PAYLOAD, encode
+from bide.sealing import Sealer, input_place, is_sealed, sealed_event
 
 _NOT_HELD: dict[str, Any] = {"held": None, "held_by": ""}
 
@@ -126,6 +127,7 @@ class Partition:
         self,
         registry: Registry,
         links: ResponseLinks,
+        sealer: Sealer,
         max_live: int = 10_000,
         long_history: int = 10_000,
         apart: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -133,7 +135,8 @@ class Partition:
         code: str = "",
         max_payload: int = MAX_PAYLOAD,
     ) -> None:
-        """`max_live` bounds how many instances keep their code in memory; the rest is replayed when needed.
+        """`sealer` is for what only the code may read. `max_live` bounds how many instances keep their code in
+        memory; the rest is replayed when needed.
 
         A history of `long_history` steps is told of. All of the users' code runs within `apart()`.
         With `strict_replay`, code must ask for what history has in all its parts. `code` is the version of the
@@ -143,6 +146,7 @@ class Partition:
         self.epochs: dict[int, int] = {}
         self._registry = registry
         self._links = links
+        self._sealer = sealer
         self._max_live = max_live
         self._long_history = long_history
         self._apart = apart
@@ -153,7 +157,7 @@ class Partition:
         self._held: dict[str, set[int]] = {}
         """The instances that this code is not to try again, each with the waits for which an answer is parked."""
         self._stepping: tuple[Execution] | None = None
-        self._changes = Changes(0, self.epochs)
+        self._changes = Changes(0, self.epochs, sealer)
         self._requests: dict[tuple[str, str], RequestKey] = {}
         self._accused: Mapping[str, str] = {}
 
@@ -188,7 +192,7 @@ class Partition:
         the messages' requests that took effect earlier; `accused` the instances whose code is not to run, and why:
         they are held.
         """
-        self._changes = Changes(now, self.epochs)
+        self._changes = Changes(now, self.epochs, self._sealer)
         self._changes.start(starting)
         self._requests = dict(remembered or {})
         self._accused = accused or {}
@@ -220,7 +224,7 @@ class Partition:
 
     def refuse(self, message: Message, refusal: BideError, now: Timestamp) -> Batch:
         """Refuse a message without a look at its instance, which is not in memory."""
-        self._changes = Changes(now, self.epochs)
+        self._changes = Changes(now, self.epochs, self._sealer)
         self._drop(message)
         return self._only(message, refusal)
 
@@ -230,7 +234,7 @@ class Partition:
         It is not in memory. Without an instance, or after its end, there is nobody to keep the message for.
         """
 
-        self._changes = Changes(now, self.epochs)
+        self._changes = Changes(now, self.epochs, self._sealer)
         if snapshot is None or snapshot.instance.status.finished:
             verdict = self._drop(message)
             fact = message.fact
@@ -258,7 +262,7 @@ class Partition:
 
     def purge(self, instance_ids: Iterable[str], now: Timestamp) -> Batch:
         """Delete instances that have ended, as the store told just now: between two steps, none of them is here."""
-        self._changes = Changes(now, self.epochs)
+        self._changes = Changes(now, self.epochs, self._sealer)
         for instance_id in instance_ids:
             self._changes.fence(partition_of(instance_id))
             self._changes.batch.purged.append(instance_id)
@@ -268,7 +272,7 @@ class Partition:
         self, loaded: Mapping[str, Snapshot], reasons: Mapping[str, str], now: Timestamp, by: str = ""
     ) -> Batch:
         """Hold instances that are not in memory: `by` an operator, or (empty) this code."""
-        self._changes = Changes(now, self.epochs)
+        self._changes = Changes(now, self.epochs, self._sealer)
         for instance_id, snapshot in loaded.items():
             self._keep(self._loaded(snapshot), reasons[instance_id], by or self._code)
         return self._changes.batch
@@ -449,12 +453,24 @@ class Partition:
             return self._replace(message, fact, live)
         if message.reuse == "never":
             return self._drop(message, InstanceExistsError(message.instance_id, ""))
-        same = _same_start(live.instance, fact)
+        same = self._same_start(live.instance, fact)
         return self._drop(message, ACCEPTED if same else InstanceExistsError(message.instance_id))
 
     def _drop(self, message: Message, refusal: Verdict = ACCEPTED) -> Verdict:
         self._changes.close_source(message, partition_of(message.instance_id))
         return refusal
+
+    def _same_start(self, instance: Instance, fact: ExecutionStarted) -> bool:
+        """Whether a repeated start asks for what is there already."""
+        if instance.parent is not None or instance.name != fact.name:
+            return False
+        if instance.generation:  # the input of its first run is not kept
+            return True
+        mine, theirs = instance.input_json, fact.input
+        if is_sealed(mine) or is_sealed(theirs):
+            mine = self._sealer.open(mine, input_place(instance.id, instance.birth))
+            theirs = self._sealer.open(theirs, input_place(instance.id, fact.birth))
+        return mine == theirs or decode(mine) == decode(theirs)
 
     # --- beginning
 
@@ -549,6 +565,7 @@ class Partition:
             instance.id,
             instance.generation,
             self._links,
+            self._sealer,
             self._strict,
             self._max_payload,
         )
@@ -562,8 +579,9 @@ class Partition:
             live.at = fact.fire_at  # it hears of a timer when that was due, even if the clock was set back since
         self._stepping = (execution,)
         try:
+            kept = execution.as_kept(fact, live.history_length) if type(fact) is EventRaised else fact
             asked = execution.advance(fact, live.at)
-            facts_json = encode_facts((fact, *asked))
+            facts_json = encode_facts((kept, *asked))
             waits = execution.take_wait_changes() if execution.has_wait_changes else ()
         except (Exception, HeldStep) as error:  # contained: it must not stop the other instances
             self._drop_code(live, execution)
@@ -682,8 +700,9 @@ class Partition:
         live.history_length = 0
         self._changes.batch.forgotten[instance.id] = live.instance.generation
         self._changes.put_back(instance, start, live.instance.generation)
-        for event in kept:
-            self._changes.put_back(instance, event)
+        for number, event in enumerate(kept):
+            nonce = f"{instance.birth}-{instance.generation}-kept-{number}"
+            self._changes.put_back(instance, sealed_event(self._sealer, instance.id, event, nonce))
 
     def _leave(self, live: _Live) -> None:
         """Let go of a generation: its code, and everything it waited for."""
@@ -772,6 +791,8 @@ class Partition:
         """Hold an instance for which there is a message that cannot be read, and leave that as it is."""
         if live.instance.status.finished:
             return self._drop(message)
+        if live.execution is not None:
+            self._drop_code(live, live.execution)
         self._keep(live, fact.reason, "")
         return ACCEPTED
 
@@ -808,19 +829,23 @@ class Partition:
     def _park(self, message: Message, live: _Live) -> Verdict:
         """Keep a message in the inbox: until the next worker starts if the instance is held, else until the next
         step, when the generation that it must not overtake has begun."""
-        instance, generation = live.instance, message.generation
-        if isinstance(message.fact, ExecutionStarted):
+        instance, generation, fact = live.instance, message.generation, message.fact
+        batch = self._changes.batch
+        if isinstance(fact, ExecutionStarted):
             generation = instance.generation
+        elif isinstance(fact, EventRaised):
+            nonce = f"{batch.at}-{len(batch.parked)}-{len(batch.returned)}"
+            fact = sealed_event(self._sealer, instance.id, fact, nonce)
         if instance.held is None:
-            self._changes.put_back(instance, message.fact, generation)
+            self._changes.put_back(instance, fact, generation)
             return self._drop(message)
-        if type(message.fact) is EventRaised and message.fact.id:
-            self._held.setdefault(instance.id, set()).add(message.fact.id)
-        judged = Message(instance.id, message.fact, generation, message.inbox_id, birth=instance.birth)
+        if type(fact) is EventRaised and fact.id:
+            self._held.setdefault(instance.id, set()).add(fact.id)
+        judged = Message(instance.id, fact, generation, message.inbox_id, birth=instance.birth)
         if message.inbox_id:
             self._changes.keep(message, judged)
             return ACCEPTED
-        self._changes.batch.parked.append(judged)
+        batch.parked.append(judged)
         return self._drop(message)
 
     # --- memory
@@ -892,16 +917,3 @@ def _taken(child: Instance, parent: Parent) -> str:
         f"Instance '{child.id}' already exists: {whose}, and it is {child.status}. "
         "An id can be used again when its instance has ended."
     )
-
-
-def _same_start(instance: Instance, fact: ExecutionStarted) -> bool:
-    """Whether a repeated start asks for what is there already."""
-    return instance.parent is None and _same_code_and_input(instance, fact)
-
-
-def _same_code_and_input(instance: Instance, fact: ExecutionStarted) -> bool:
-    if instance.name != fact.name:
-        return False
-    if instance.generation:  # the input of its first run is not kept
-        return True
-    return instance.input_json == fact.input or instance.input == decode(fact.input)

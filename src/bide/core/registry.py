@@ -23,7 +23,7 @@ from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
 from bide.history import NULL
 from bide.instance import MAX_NAME, can_name
 from bide.interrupts import from_outside, own_suppressed
-from bide.payload import decoder, encode, plain_text, schema
+from bide.payload import decoder, encode, has_secret, holds_secret, plain_text, schema
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -43,8 +43,18 @@ class Signature:
         "_read",
         "_signature",
         "no_input",
+        "perhaps_secret_input",
+        "perhaps_secret_result",
         "result",
+        "secret_input",
+        "secret_result",
     )
+    secret_input: bool
+    """Whether the type of a parameter has a `Secret` in it: then the payload is sealed."""
+    secret_result: bool
+    perhaps_secret_input: bool
+    """Whether it is at least possible that arguments are to be sealed (`is_secret_input`)."""
+    perhaps_secret_result: bool
 
     def __init__(self, function: Function, skip: int) -> None:
         """`skip` leading parameters are not part of the payload (the orchestrator's context)."""
@@ -61,7 +71,8 @@ class Signature:
         self._names = [parameter.name for parameter in parameters]
         self._keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         self._defaults = [parameter.default is not parameter.empty for parameter in parameters]
-        self._payload = self._payload_type(function, [hints.get(name, Any) for name in self._names], parameters)
+        types = [hints.get(name, Any) for name in self._names]
+        self._payload = self._payload_type(function, types, parameters)
         self.result = _result_type(function, hints.get("return", Any))
         try:
             self._read = decoder(self._payload)
@@ -71,6 +82,9 @@ class Signature:
             decoder(self.result)
         except TypeError as error:
             raise TypeError(f"The result of {function.__qualname__}: {error}") from error
+        self.secret_input, self.secret_result = has_secret(self._payload), has_secret(self.result)
+        self.perhaps_secret_input = self.secret_input or Any in types
+        self.perhaps_secret_result = self.secret_result or self.result is Any
         self._null_is_default = len(parameters) == 1 and self._defaults[0] and not self._reads(NULL)
         self.no_input = self._without_arguments(function, parameters)
 
@@ -91,6 +105,14 @@ class Signature:
     def result_schema(self) -> Raw:
         """JSON Schema of what the function returns."""
         return schema(self.result)
+
+    def is_secret_input(self, *values: object) -> bool:
+        """Whether arguments are to be sealed: by their declared types; where there are none, by their classes."""
+        return self.perhaps_secret_input and (self.secret_input or holds_secret(values))
+
+    def is_secret_result(self, value: object) -> bool:
+        """The same of what the function returned."""
+        return self.perhaps_secret_result and (self.secret_result or holds_secret(value))
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
         """The arguments as JSON. Raises `TypeError` as a call would, `PayloadError` for what is no JSON."""

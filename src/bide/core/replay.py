@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias, TypeGuard, TypeVar, cast
 from uuid import UUID, uuid5
 
 from msgspec import Raw, field
+from msgspec.structs import replace
 
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
@@ -76,10 +77,22 @@ from bide.history import (
     Unreadable,
     describe,
 )
-from bide.instance import Wait
+from bide.instance import Wait, birth_of_child
 from bide.interrupts import from_outside
-from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, schema, too_large
+from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, schema, too_large
 from bide.retry import RetryPolicy
+from bide.sealing import (
+    Sealer,
+    WithoutKeys,
+    arguments_place,
+    event_place,
+    input_place,
+    is_sealed,
+    output_place,
+    result_place,
+    sealed_event,
+    status_place,
+)
 from bide.tokens import ResponseGrant
 
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
@@ -128,6 +141,8 @@ class _OpenWait(Record):
     event: ExternalEvent[Any]
     wanted: Any
     decode: Decode
+    secret: bool
+    """Whether nobody but the code is shown the answer."""
     since: Timestamp
     timer_id: int = 0
     timeout_at: Timestamp | None = None
@@ -146,6 +161,7 @@ class Execution(Record):
     instance_id: str
     generation: int
     links: ResponseLinks
+    sealer: Sealer
     strict: bool = False
     """On replay: what is asked for must be the same in all its parts, and not only in kind, id and name."""
     max_payload: int = MAX_PAYLOAD
@@ -177,6 +193,8 @@ class Execution(Record):
     _refusals: int = 0
     """How often the code asked for something while it was dropped."""
     _wall: Wall | None = None
+    _judge: _OpenWait | None = None
+    """The wait that was last found to take an event."""
 
     @property
     def name(self) -> str:
@@ -209,13 +227,26 @@ class Execution(Record):
         for one wait only, which is over."""
         wait = self._open.get(self.work.taker(event) or 0)
         if isinstance(wait, _OpenWait) and not (event.id and self._is_over(wait, event)):
-            return _misfit(wait, event)
+            return self._misfit(wait, event)
         return WaitClosedError() if event.id else None
 
     def _is_over(self, wait: _OpenWait, event: EventRaised) -> bool:
         """Whether an open wait has been answered, or has timed out, while the instance was suspended."""
         timed_out = any(isinstance(fact, TimerFired) and fact.id == wait.timer_id for fact in self.work.parked)
         return timed_out or not self.work.expects(event)
+
+    def as_kept(self, event: EventRaised, seq: int) -> EventRaised:
+        """The event as step `seq` of the history has it: in clear only if a wait takes it that has no secret."""
+        wait, self._judge = self._judge, None
+        if wait is None or wait.judged is not event:
+            taker = self._open.get(self.work.taker(event) or 0)
+            wait = taker if type(taker) is _OpenWait else None
+        if self.suspended:  # the code may give the wait up before it hears of the event
+            wait = None
+        if wait is not None and not wait.secret:
+            return event
+        nonce = f"{self.birth}-{self.generation}-{seq}"
+        return sealed_event(self.sealer, self.instance_id, event, nonce, declared=wait is not None)
 
     def expect(self, recorded: Sequence[Fact]) -> None:
         """On replay: what the next fact was answered with.
@@ -273,7 +304,7 @@ class Execution(Record):
         for target in self._open.values():  # no cycle is left: what goes out of memory goes at once
             _task_of(target).watchers_ = None
         self._open.clear()
-        self._awaited = None
+        self._awaited = self._judge = None
         if code is not None:
             self._close(code)
         self._wall = None
@@ -319,7 +350,13 @@ class Execution(Record):
 
     def _called(self, context: OrchestrationContext, text: Raw) -> object:
         definition = self.definition
-        call, arguments = definition.signature.call, definition.signature.decode(text)
+        call, decode = definition.signature.call, definition.signature.decode
+        try:
+            arguments = decode(text)
+        except PayloadError:
+            if not is_sealed(text):
+                raise
+            arguments = decode(self.open_input(text))
         if definition.makes_coroutine:
             return call(definition.function, arguments, context)
         return self._behind_wall.run(partial(call, definition.function), arguments, context)
@@ -441,6 +478,9 @@ class Execution(Record):
             except MisfitError as error:
                 refusal = f"The result of {self.name} does not fit its declared type: {error}"
                 raise MisfitError(refusal, error.path) from None
+        signature = self.definition.signature
+        if signature.perhaps_secret_result and signature.is_secret_result(result):
+            return self.sealer.seal(text, output_place(self.instance_id, self.birth))
         return text
 
     def _unawaited(self) -> tuple[str, ...]:
@@ -538,12 +578,33 @@ class Execution(Record):
         try:
             value = target.decode(text)
         except MisfitError as error:
+            if is_sealed(text):
+                self._settle_decoded(target, self.sealer.open(text, self._place_of_answer(target)))
+                return
             refusal = f"{_called(target)} gave what does not fit its declared type: {error}"
             self._fail(target, MisfitError(refusal, error.path))
         except PayloadError as error:
             self._fail(target, error)
         else:
             settle(_task_of(target), value)
+
+    def _misfit(self, wait: _OpenWait, event: EventRaised) -> MisfitError | None:
+        """Why an event is none for this wait."""
+        if wait.judged is event:
+            return None
+        try:
+            try:
+                wait.value = wait.decode(event.input)
+            except PayloadError:
+                if not is_sealed(event.input):
+                    raise
+                wait.value = wait.decode(self.sealer.open(event.input, self._place_of_answer(wait)))
+            wait.judged = event
+            self._judge = wait
+        except PayloadError as error:
+            path = error.path if isinstance(error, MisfitError) else "$"
+            return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
+        return None
 
     def _fail(self, target: _Call | _OpenWait, error: Exception) -> None:
         task = _task_of(target)
@@ -571,12 +632,18 @@ class Execution(Record):
 
     # --- what the context asks for (see context.Execution)
 
-    def call_activity(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> Task[Any]:
+    def call_activity(
+        self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
+    ) -> Task[Any]:
         self._check_sent_on()
         request = self._fitting(TaskScheduled(self._next_id(), name, input_json), "The input of the activity")
+        if secret or self._recorded:
+            request = self._sealed(request, secret)
         return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
 
-    def call_child(self, name: str, input_json: Raw, result: Any, options: CallOptions) -> SubOrchestration[Any]:
+    def call_child(
+        self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
+    ) -> SubOrchestration[Any]:
         self._check_sent_on()
         task_id = self._next_id()
         child_id = options.instance_id or self._child_id(task_id)
@@ -584,6 +651,8 @@ class Execution(Record):
             SubOrchestrationInstanceCreated(task_id, child_id, name, input_json),
             "The input of the sub-orchestration",
         )
+        if secret or self._recorded:
+            request = self._sealed(request, secret)
         child: SubOrchestration[Any] = SubOrchestration(self)
         self._schedule(_Call(request, child, decoder(result), options.retry, self.at, options.instance_id))
         return child
@@ -599,11 +668,11 @@ class Execution(Record):
         self._check_sent_on()
         wait_id = self._next_id()
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
-        wait = _OpenWait(wait_id, event, wanted, decoder(wanted), self.at)
+        wait = _OpenWait(wait_id, event, wanted, decoder(wanted), has_secret(wanted), self.at)
         self.definition.note_event(name, wanted)
         while (early := self.work.next_kept(name)) is not None and self._discards_for(wait, early):
             self.work.take_kept(name)
-        request = EventAwaited(wait_id, name)
+        request = EventAwaited(wait_id, name, wait.secret)
         self._asked.append(request)
         kept = self.work.open_wait(request)
         if kept is not None:
@@ -628,14 +697,16 @@ class Execution(Record):
                 return False
             self._asked.append(self._discards.pop(0))
             return True
-        misfit = _misfit(wait, event)
+        misfit = self._misfit(wait, event)
         if misfit is not None:
             self._asked.append(EventDiscarded(wait.id, event.name, str(misfit)))
         return misfit is not None
 
-    def send_event(self, instance_id: str, name: str, input_json: Raw) -> None:
+    def send_event(self, instance_id: str, name: str, input_json: Raw, secret: bool) -> None:
         self._check_sent_on()
         event = self._fitting(EventSent(self._next_id(), instance_id, name, input_json), "The data of the event")
+        if secret or self._recorded:
+            event = self._sealed(event, secret)
         self._asked.append(self._as_recorded(event))
 
     def response_url(self, event: str | ExternalEvent[Any], expires_at: Timestamp | None) -> str:
@@ -671,8 +742,10 @@ class Execution(Record):
             raise ValueError(f"This wait for '{event.name}' is one of another instance, or of another run.")
         return event.name, event.id_
 
-    def set_custom_status(self, status_json: Raw) -> None:
+    def set_custom_status(self, status_json: Raw, secret: bool) -> None:
         self._check_sent_on()
+        if secret:
+            status_json = self.sealer.seal(status_json, status_place(self.instance_id, self.birth))
         self.custom_status_json = status_json
 
     def cancel(self, task_id: int) -> None:
@@ -720,9 +793,10 @@ class Execution(Record):
             call.request = TaskScheduled(task_id, failed.name, failed.input, attempt, call_id)
         else:
             child_id = call.child_id or self._child_id(task_id)
-            call.request = SubOrchestrationInstanceCreated(
-                task_id, child_id, failed.name, failed.input, attempt, call_id
-            )
+            secret = is_sealed(failed.input)
+            text = self.sealer.open(failed.input, self._place_of(failed)) if secret else failed.input
+            again = SubOrchestrationInstanceCreated(task_id, child_id, failed.name, text, attempt, call_id)
+            call.request = self._sealed(again, secret)
         self._schedule(call)
 
     def _fitting(self, asked: Carrying, what: str) -> Carrying:
@@ -732,11 +806,46 @@ class Execution(Record):
             raise too_large(asked.input, self.max_payload, f"{what} '{asked.name}'")
         return asked
 
-    def next_input(self, text: Raw) -> Raw:
-        """The input of the next generation itself. Raises `PayloadError` if it is too large."""
+    def next_input(self, text: Raw, secret: bool) -> Raw:
+        """The input of the next generation, as it is kept. Raises `PayloadError` if it is too large."""
         if len(text) > self.max_payload:
             raise too_large(text, self.max_payload, f"The next input of {self.name}")
-        return text
+        return self.sealer.seal(text, input_place(self.instance_id, self.birth)) if secret else text
+
+    def open_input(self, text: Raw) -> Raw:
+        """The input of this generation, which is sealed."""
+        return self.sealer.open(text, input_place(self.instance_id, self.birth))
+
+    def _sealed(self, asked: Carrying, secret: bool) -> Carrying:
+        """What is asked for, sealed if it is secret. On replay it is sealed if it was then, and under the same key,
+        whatever its type says by now: so it is seen whether it is the same."""
+        recorded = cast("Carrying | None", self._recorded.get((type(asked), asked.id)))
+        like = None if recorded is None else recorded.input
+        if secret if like is None else is_sealed(like):
+            return replace(asked, input=self.sealer.seal(asked.input, self._place_of(asked), like=like))
+        return asked
+
+    def _place_of(self, asked: TaskScheduled | SubOrchestrationInstanceCreated | EventSent) -> str:
+        """For where the payload of what is asked for is sealed."""
+        match asked:
+            case TaskScheduled():
+                return arguments_place(self.instance_id, self.birth, self.generation, asked.call_id or asked.id)
+            case SubOrchestrationInstanceCreated():
+                return input_place(asked.instance_id, self._birth_of_child(asked))
+            case EventSent():
+                return event_place(asked.instance_id, asked.name)
+
+    def _place_of_answer(self, target: _Call | _OpenWait) -> str:
+        """For where what answers it is sealed."""
+        if isinstance(target, _OpenWait):
+            return event_place(self.instance_id, target.event.name)
+        request = target.request
+        if isinstance(request, SubOrchestrationInstanceCreated):
+            return output_place(request.instance_id, self._birth_of_child(request))
+        return result_place(self.instance_id, self.birth, self.generation, request.id)
+
+    def _birth_of_child(self, request: SubOrchestrationInstanceCreated) -> str:
+        return birth_of_child(Parent(self.instance_id, self.generation, request.id, self.birth))
 
     def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
@@ -799,16 +908,21 @@ def check_replay(
     history: Sequence[Step],
     *,
     strict: bool = True,
+    sealer: Sealer | None = None,
     on_misfit: Callable[[FrameType], None] | None = None,
 ) -> list[str]:
     """See whether an orchestrator's code fits a history; nothing is changed.
+
+    `sealer` opens what is sealed in it. Without one, the code is driven to the first secret that it needs: then
+    `SealedStep` is raised.
 
     `on_misfit` is called with the frame of code that does not fit, where it stands then, unless it has ended.
 
     Returns, unless `strict`, what the code asks for in other words than history has (see `replay`). Raises
     `NonDeterminismError` with both sides if it does not fit, `FunctionNotFoundError` if there is no such code.
     """
-    execution = Execution(registry, registry.orchestrator(name), instance_id, generation, _NoLinks(), strict)
+    definition, sealer = registry.orchestrator(name), sealer or WithoutKeys()
+    execution = Execution(registry, definition, instance_id, generation, _NoLinks(), sealer, strict)
     if history and isinstance(history[-1].facts[0], ExecutionTerminated):
         history = history[:-1]  # the code did not hear of it
     with OwnGenerators():
@@ -849,19 +963,6 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     execution.answered.clear()
 
 
-def _misfit(wait: _OpenWait, event: EventRaised) -> MisfitError | None:
-    """Why an event is none for this wait."""
-    if wait.judged is event:
-        return None
-    try:
-        wait.value = wait.decode(event.input)
-        wait.judged = event
-    except PayloadError as error:
-        path = error.path if isinstance(error, MisfitError) else "$"
-        return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
-    return None
-
-
 def _name_in(fact: Fact) -> str:
     """The name of a function or an event, as names compare."""
     return str(getattr(fact, "name", "")).casefold()
@@ -875,6 +976,9 @@ def _fits(execution: Execution, asked: Fact, recorded: Fact) -> bool:
             same = (mine.type, mine.message) == (theirs.type, theirs.message)  # a stack names lines, and lines move
         case ExecutionCompleted(failure=None), ExecutionCompleted(failure=None):
             same = asked.result == recorded.result
+        case EventAwaited(), EventAwaited():
+            same = (asked.id, asked.name) == (recorded.id, recorded.name)
+            return same  # whether it is a secret is as history has it
         case ContinuedAsNew(), ContinuedAsNew():
             same = (asked.input, asked.keep_events) == (recorded.input, recorded.keep_events)
         case _:

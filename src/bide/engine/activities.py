@@ -16,6 +16,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from bide.batch import Message, ScheduledActivity, TaskKey
@@ -32,11 +33,13 @@ from bide.errors import (
     LeaseLostError,
     OutcomeUnknownError,
     PayloadError,
+    SealedStep,
 )
-from bide.history import TaskCompleted, TaskFailed
+from bide.history import TaskCompleted, TaskFailed, Unreadable
 from bide.interrupts import raised_by_code
 from bide.metrics import Metrics
 from bide.payload import MAX_PAYLOAD, encode, too_large
+from bide.sealing import Sealer, arguments_place, is_sealed, result_place
 
 log = logging.getLogger("bide.activity")
 
@@ -100,6 +103,7 @@ class ActivityRunner:
         self,
         registry: Registry,
         secret: bytes,
+        sealer: Sealer,
         clock: Clock,
         metrics: Metrics,
         max_concurrent: int = MAX_ACTIVITIES,
@@ -110,6 +114,7 @@ class ActivityRunner:
         `max_payload` bytes as JSON."""
         self._registry = registry
         self._secret = secret
+        self._sealer = sealer
         self._clock = clock
         self._metrics = metrics
         self._max_payload = max_payload
@@ -176,11 +181,13 @@ class ActivityRunner:
         assert self._post is not None, "connect() comes first"
         activity = run.activity
         try:
-            self._post(_result(activity, await self._in_turn(run)))
+            self._post(_message(activity, await self._in_turn(run)))
         except FunctionNotFoundError as error:
-            self._post(_result(activity, TaskFailed(activity.task_id, failure_of(error))))
+            self._post(_message(activity, TaskFailed(activity.task_id, failure_of(error))))
         except LeaseLostError:
             pass  # it is another worker's now
+        except SealedStep as error:  # the instance is held; who has the key, runs it
+            self._post(_message(activity, Unreadable(str(error))))
         except Exception:
             log.exception("Activity %s of instance %s could not be run", activity.name, activity.instance_id)
         finally:
@@ -291,6 +298,13 @@ class ActivityRunner:
             text = encode(result)
             if len(text) > self._max_payload:
                 raise too_large(text, self._max_payload, f"The result of the activity '{definition.name}'")
+            signature = definition.signature
+            if signature.perhaps_secret_result and signature.is_secret_result(result):
+                activity = run.activity
+                text = self._sealer.seal(
+                    text,
+                    result_place(activity.instance_id, activity.birth, activity.generation, activity.task_id),
+                )
             return TaskCompleted(run.activity.task_id, text, run.began)
         except PayloadError as error:
             if definition.once:
@@ -334,9 +348,16 @@ class ActivityRunner:
             return Unknown()
 
     def _call_of(self, definition: ActivityDefinition, activity: ScheduledActivity) -> ActivityCall:
+        """Raises `PayloadError` for arguments that do not fit, `SealedStep` for those that cannot be opened."""
+        try:
+            arguments = definition.signature.decode(activity.input_json)
+        except PayloadError:
+            if not is_sealed(activity.input_json):
+                raise
+            arguments = definition.signature.decode(self._opened_input(activity))
         return ActivityCall(
             activity.name,
-            definition.signature.decode(activity.input_json),
+            arguments,
             activity.instance_id,
             activity.attempt,
             activity.idempotency_key,
@@ -344,8 +365,12 @@ class ActivityRunner:
             self._secret,
         )
 
+    def _opened_input(self, activity: ScheduledActivity) -> Raw:
+        place = arguments_place(activity.instance_id, activity.birth, activity.generation, activity.call_id)
+        return self._sealer.open(activity.input_json, place)
 
-def _result(activity: ScheduledActivity, fact: TaskCompleted | TaskFailed) -> Message:
+
+def _message(activity: ScheduledActivity, fact: TaskCompleted | TaskFailed | Unreadable) -> Message:
     return Message(activity.instance_id, fact, activity.generation, birth=activity.birth)
 
 

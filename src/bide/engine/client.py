@@ -22,8 +22,9 @@ from bide.arguments import check_collection, check_count, check_flag, check_func
 from bide.batch import Audit, AuditEntry, Message, RequestKey, Timer
 from bide.clock import SECOND, Clock, Timestamp, check_span, to_micros
 from bide.core.registry import Function, Registry, check_input
+from bide.core.showing import opened_instance, shown_instance, shown_steps
 from bide.engine.worker import Worker
-from bide.errors import BideError, InstanceNotFoundError, NotAllowedError
+from bide.errors import BideError, InstanceNotFoundError, NotAllowedError, SealedStep
 from bide.history import (
     EventRaised,
     ExecutionPurged,
@@ -64,6 +65,7 @@ from bide.query import (
     check_filter,
     instance_cursor,
 )
+from bide.sealing import input_place, is_sealed
 from bide.store.protocol import Store
 
 _REMEMBERED: Timestamp = 24 * 3_600 * SECOND
@@ -97,12 +99,18 @@ class Client:
         caller: str | None = None,
         address: str = "",
         birth: str = "",
+        opens: bool = False,
         new_id: Callable[[], str] | None = None,
         new_birth: Callable[[], str] | None = None,
     ) -> None:
-        """With a `birth`, it knows only that instance: for whoever has a link or a token that was made for it."""
+        """With a `birth`, it knows only that instance: for whoever has a link or a token that was made for it.
+
+        If it `opens` secrets, `get` and `wait` give an instance with them: for code in this process only.
+        """
         self._parts = (worker, store, registry, clock)
         self._worker = worker
+        self._sealer = worker.sealer
+        self._seen = partial(opened_instance, worker.sealer) if opens else shown_instance
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -205,21 +213,28 @@ class Client:
             raise too_large(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
         check_input(definition, input_json)
         name, shown = definition.name, {} if tags is None else check_tags(tags)
+        signature = definition.signature
+        secret = signature.perhaps_secret_input and signature.is_secret_input(input)
         if instance_id is None and idempotency_key is None:
-            return self._fresh(name, input_json, shown)
+            return self._fresh(name, input_json, secret, shown)
         request = self._request("start", idempotency_key, f"{name}\0{reuse or ''}", input_json)
         started_id = (
             self._id_of(request)
             if instance_id is None and request
             else check_instance_id("" if instance_id is None else instance_id)
         )
-        fact = ExecutionStarted(name, input_json, tags=shown, birth=self._new_birth())
+        birth = self._new_birth()
+        if secret:
+            input_json = self._sealer.seal(input_json, input_place(started_id, birth))
+        fact = ExecutionStarted(name, input_json, tags=shown, birth=birth)
         return Message(started_id, fact, request=request, reuse=reuse)
 
-    def _fresh(self, name: str, input_json: Raw, tags: dict[str, str]) -> Message:
+    def _fresh(self, name: str, input_json: Raw, secret: bool, tags: dict[str, str]) -> Message:
         """The start of an instance with a new id. No other has it, so a part of it will do for the birth."""
         started_id = self._own_id()
         birth = started_id[-BIRTH_LENGTH:]
+        if secret:
+            input_json = self._sealer.seal(input_json, input_place(started_id, birth))
         return Message(started_id, ExecutionStarted(name, input_json, tags=tags, birth=birth), fresh=True)
 
     async def raise_event(
@@ -297,17 +312,27 @@ class Client:
     async def begin_again(self, instance_id: str, *, new_instance_id: bool = True) -> Begun:
         """`restart`, for who wants to know which of all instances of that id it is."""
         check_flag("new_instance_id", new_instance_id)
-        instance = await self.get(instance_id)
+        instance = await self._row(instance_id)
         if instance.held_by == UNREADABLE:
             raise NotAllowedError(f"Instance '{instance_id}' cannot be restarted. {instance.held}")
         if not new_instance_id:
             fact = ExecutionStarted(instance.name, instance.input_json, instance.parent, instance.tags)
             await self._send(Message(instance_id, fact, restart=True, birth=instance.birth), "restart")
             return Begun(instance_id, instance.birth)
-        check_input(self._registry.orchestrator(instance.name), instance.input_json)
-        message = self._fresh(instance.name, instance.input_json, instance.tags)
+        definition = self._registry.orchestrator(instance.name)
+        input_json = self._input_of(instance)
+        check_input(definition, input_json)
+        secret = definition.signature.secret_input or is_sealed(instance.input_json)
+        message = self._fresh(instance.name, input_json, secret, instance.tags)
         await self._send(message, "restart", f"again as {instance_id}")
         return _begun(message)
+
+    def _input_of(self, instance: Instance) -> Raw:
+        """The input in clear text. Raises `NotAllowedError` if it cannot be had."""
+        try:
+            return self._sealer.open(instance.input_json, input_place(instance.id, instance.birth))
+        except SealedStep as error:
+            raise NotAllowedError(f"Instance '{instance.id}' cannot be restarted. {error}") from None
 
     async def purge(self, instance_id: str) -> None:
         """Delete an ended instance with its history and its audit; that it was purged is kept.
@@ -346,7 +371,18 @@ class Client:
     # --- watching
 
     async def get(self, instance_id: str) -> Instance:
-        """The instance as it is now. Raises `InstanceNotFoundError`."""
+        """The instance as it is now. Raises `InstanceNotFoundError`.
+
+        What its types say is a `Secret` is there for the app's own client (`App.client`), and hidden from others.
+        """
+        instance_id = _id(instance_id)
+        instance = await self._store.instance(instance_id)
+        if instance is None or self._is_foreign(instance):
+            raise InstanceNotFoundError(instance_id)
+        return self._seen(instance)
+
+    async def _row(self, instance_id: str) -> Instance:
+        """The instance, with what is sealed. Raises `InstanceNotFoundError`."""
         instance_id = _id(instance_id)
         instance = await self._store.instance(instance_id)
         if instance is None or self._is_foreign(instance):
@@ -360,7 +396,7 @@ class Client:
         """Which events the instance waits for, since when and until when (G9). Raises `InstanceNotFoundError`."""
         instance_id = _id(instance_id)
         found = await self._store.waits(instance_id)
-        await self.get(instance_id)  # afterwards: a birth that is there still was there before
+        await self._row(instance_id)  # afterwards: a birth that is there still was there before
         return found
 
     async def names_waited_for(self, instance_id: str) -> list[str]:
@@ -371,17 +407,17 @@ class Client:
         return sorted({wait.name for wait in await self._store.waits(_id(instance_id))})
 
     async def history(self, instance_id: str) -> list[Step]:
-        """What happened in the instance's present generation. Raises `InstanceNotFoundError`."""
+        """What happened in the instance's present generation, but for secrets. Raises `InstanceNotFoundError`."""
         instance_id = _id(instance_id)
         found = await self._store.history(instance_id)
-        await self.get(instance_id)  # afterwards, as above
-        return found
+        await self._row(instance_id)  # afterwards, as above
+        return shown_steps(instance_id, found, self._sealer)
 
     async def histories(self, instance_ids: Collection[str]) -> dict[str, list[Step]]:
         """The histories of several instances; those that do not exist are absent."""
         wanted = [_id(each) for each in check_collection("instance_ids", instance_ids)]
         snapshots = await self._store.load(wanted)
-        return {instance_id: snapshot.history for instance_id, snapshot in snapshots.items()}
+        return {each: shown_steps(each, snapshot.history, self._sealer) for each, snapshot in snapshots.items()}
 
     async def wait(self, instance_id: str, timeout: timedelta | None = None) -> Instance:  # noqa: ASYNC109
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
@@ -398,12 +434,12 @@ class Client:
             if instance.birth != birth:  # the one that was waited for is gone
                 ended.set_exception(InstanceNotFoundError(instance_id))
             elif instance.status.finished:
-                ended.set_result(instance)
+                ended.set_result(self._seen(instance))
 
         forget = self._worker.watch(instance_id, look)
         try:
             if not self._worker.runs(instance_id):
-                look(await self.get(instance_id))
+                look(await self._row(instance_id))
             if seconds is None or ended.done():
                 return await ended
             async with asyncio.timeout(seconds):
@@ -418,7 +454,8 @@ class Client:
         Once it raises, it is called no more, and the log says why.
         """
         watched = None if instance_id is None else _id(instance_id)
-        forget = self._worker.watch(watched, check_function("changed", changed))
+        changed = check_function("changed", changed)
+        forget = self._worker.watch(watched, lambda instance: changed(shown_instance(instance)))
         try:
             yield
         finally:
@@ -441,10 +478,14 @@ class Client:
     async def instances(
         self, where: InstanceFilter | None = None, *, after: InstanceCursor | None = None, limit: int = 100
     ) -> list[Instance]:
-        """Up to `limit` instances, newest first, beginning after the cursor (`instance_cursor` of the last one)."""
-        return await self._store.instances(
+        """Up to `limit` instances, newest first, beginning after the cursor (`instance_cursor` of the last one).
+
+        Lists show no secrets.
+        """
+        found = await self._store.instances(
             check_filter(where), check_cursor(after, InstanceCursor), check_count("limit", limit)
         )
+        return list(map(shown_instance, found))
 
     async def counts(self, where: InstanceFilter | None = None) -> dict[RuntimeStatus, int]:
         """How many instances there are of each status that occurs."""
@@ -478,7 +519,9 @@ class Client:
     ) -> list[Instance]:
         """Up to `limit` instances that failed within that time until now, the last one first."""
         begin = max(0, self._clock.now() - to_micros(check_span("since", since)))
-        return await self._store.failures(begin, check_cursor(after, FailureCursor), check_count("limit", limit))
+        after = check_cursor(after, FailureCursor)
+        found = await self._store.failures(begin, after, check_count("limit", limit))
+        return list(map(shown_instance, found))
 
     async def open_timers(
         self, *, overdue: bool = False, after: TimerCursor | None = None, limit: int = 100
@@ -525,7 +568,7 @@ class Client:
             return None
         key = check_key(key)
         expires_at = self._clock.now() + _REMEMBERED
-        digest, outlives = _digest(name.encode(), text), kind == "start"
+        digest, outlives = self._sealer.digest(name.encode(), text), kind == "start"
         return RequestKey(f"{kind}:{self._caller or ''}:{key}", digest, expires_at, outlives)
 
     def _event_data(self, data: object) -> Raw:
@@ -547,10 +590,6 @@ class Client:
     def _id_of(request: RequestKey) -> str:
         """The id of an instance whose start was named by a key: each repetition finds it."""
         return blake2b(request.key.encode(), digest_size=16, person=b"start").hexdigest()
-
-
-def _digest(*parts: bytes | Raw) -> bytes:
-    return blake2b(b"\0".join(bytes(part) for part in parts), digest_size=16).digest()
 
 
 def _count_purged(results: Iterable[BaseException | None]) -> int:

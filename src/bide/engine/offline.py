@@ -19,6 +19,7 @@ from bide.errors import InstanceFinishedError, InstanceNotFoundError, StoreInUse
 from bide.history import ExecutionPurged, ExecutionTerminated
 from bide.instance import OPERATOR, PARTITIONS, check_reason, partition_of
 from bide.links import LinksToNowhere
+from bide.sealing import WithoutKeys
 from bide.store.protocol import Store
 
 _OWNER = "bide db"
@@ -76,7 +77,7 @@ async def _tell(
 
 
 async def _change(store: Store, clock: Clock, instance_id: str, step: _Step) -> None:
-    partition = Partition(Registry(), LinksToNowhere())
+    partition = Partition(Registry(), LinksToNowhere(), WithoutKeys())
     async with _owning(store, clock, partition_of(instance_id)) as partition.epochs:
         found = await store.load([instance_id])
         if instance_id not in found:

@@ -40,12 +40,13 @@ from bide.errors import (
     StoreReplacedError,
     StoreUnavailableError,
 )
-from bide.history import TaskCompleted, TaskFailed, TimerFired
+from bide.history import EventRaised, TaskCompleted, TaskFailed, TimerFired, Unreadable
 from bide.instance import PARTITIONS, Instance, partition_of
 from bide.metrics import Metrics
 from bide.payload import MAX_PAYLOAD
 from bide.presence import Presence
 from bide.query import NEVER, InstanceCursor
+from bide.sealing import Sealer, sealed_event
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE, Store
 
 log = logging.getLogger("bide.worker")
@@ -125,6 +126,7 @@ class Worker:
         activities: Activities,
         owner: str,
         links: ResponseLinks,
+        sealer: Sealer,
         metrics: Metrics,
         options: WorkerOptions | None = None,
         code: str = "",
@@ -134,6 +136,7 @@ class Worker:
         self.partition = Partition(
             registry,
             links,
+            sealer,
             self.options.max_live,
             self.options.long_history,
             WithoutLoop,
@@ -142,6 +145,7 @@ class Worker:
             self.options.max_payload,
         )
         self.ready = False
+        self.sealer = sealer
         self._store = store
         self._bulkheads = Bulkheads(store, self.partition, self._step_together, self._release)
         self._clock = clock
@@ -427,6 +431,7 @@ class Worker:
             entry
             for entry in entries
             if partition_of(entry[0].instance_id) not in epochs and not entry[0].inbox_id  # else it lies there
+            if not isinstance(entry[0].fact, Unreadable)  # its owner sees for itself
         ]
         if foreign:
             await self._send(foreign)
@@ -441,7 +446,7 @@ class Worker:
     async def _send(self, foreign: Sequence[Entry]) -> None:
         """Put messages into the inbox. What the database does not take is found as in a step: in parts."""
         try:
-            ids = await self._store.send([self._addressed(*entry) for entry in foreign])
+            ids = await self._store.send([self._addressed(*entry, nth) for nth, entry in enumerate(foreign)])
         except DataRefusedError as refusal:
             if len(foreign) == 1:
                 ((message, reply),) = foreign
@@ -459,7 +464,11 @@ class Worker:
             (inbox_id, reply) for inbox_id, (_, reply) in zip(ids, foreign, strict=True) if reply is not None
         )
 
-    def _addressed(self, message: Message, reply: Reply | None) -> Message:
+    def _addressed(self, message: Message, reply: Reply | None, nth: int) -> Message:
+        """The message as it lies in the inbox, where nobody is to read an event of which nobody knows the type."""
+        if isinstance(message.fact, EventRaised):
+            nonce = f"{self._now}-{nth}"
+            message = replace(message, fact=sealed_event(self.sealer, message.instance_id, message.fact, nonce))
         return message if reply is None else replace(message, reply_to=self._owner)
 
     def _take(self, now: Timestamp) -> list[Entry]:

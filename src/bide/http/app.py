@@ -86,8 +86,7 @@ class DurableApi(Starlette):
         """
         if not hasattr(self.state, "services"):
             raise RuntimeError(_NOT_ENTERED)
-        services: Services = self.state.services
-        return services.client
+        return self._durable.client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self

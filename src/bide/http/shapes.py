@@ -25,6 +25,10 @@ LAST_EVENT_ID = "Last-Event-ID"
 
 Action: TypeAlias = Literal["raiseEvent", "suspend", "resume", "terminate", "rewind", "restart", "purge"]
 
+_FACTS = (
+    "The message first. Each has a `type` and its own members. In place of an `input` or `result` that is a secret "
+    'stands `{"$hidden": "secret"}`.'
+)
 _LIVE: tuple[Action, ...] = ("raiseEvent", "suspend", "terminate", "restart")
 _ACTIONS: dict[RuntimeStatus, tuple[Action, ...]] = {
     RuntimeStatus.PENDING: ("raiseEvent", "terminate", "restart"),
@@ -35,6 +39,9 @@ _ACTIONS: dict[RuntimeStatus, tuple[Action, ...]] = {
     RuntimeStatus.TERMINATED: ("restart", "purge"),
 }
 """What may be done to an instance in each state."""
+
+
+Payload: TypeAlias = Annotated[Raw, Meta(description='Any JSON; `{"$hidden": "secret"}` in place of a secret.')]
 
 
 class _Shape(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -87,9 +94,9 @@ class StatusObject(_Shape, frozen=True, kw_only=True):
     name: str
     instance_id: str
     runtime_status: RuntimeStatus
-    input: Raw
-    custom_status: Raw
-    output: Raw
+    input: Payload
+    custom_status: Payload
+    output: Payload
     """The result; of a failed instance the error's text, of a terminated one the reason."""
     created_time: datetime
     last_updated_time: datetime
@@ -120,7 +127,7 @@ class StepObject(_Shape, frozen=True, kw_only=True):
 
     seq: int
     at: Annotated[int, Meta(description="Microseconds since 1970, UTC.")]
-    facts: Annotated[tuple[Raw, ...], Meta(description="The message first. Each has a `type` and its own members.")]
+    facts: Annotated[tuple[Raw, ...], Meta(description=_FACTS)]
 
 
 class HistoryObject(_Shape, frozen=True, kw_only=True):

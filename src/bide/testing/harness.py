@@ -34,6 +34,7 @@ from bide.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.payload import decoder, encode
+from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 
@@ -44,6 +45,7 @@ Span: TypeAlias = str | float | timedelta
 
 _ALL = range(PARTITIONS)
 _SECRET = bytes(32)
+_SEALER = SealingKeys([_SECRET])
 _LINKS = SignedLinks(_SECRET, "http://127.0.0.1:7071")
 
 
@@ -423,8 +425,9 @@ class Durable:
         history, or it was changed in a way that would hold the instances that are there.
         """
         for instance_id in self._store.ids:
-            instance, history = self.status(instance_id), self.history(instance_id)
-            check_replay(self._app.registry, instance.name, instance.id, instance.generation, history)
+            instance, history = self.status(instance_id), self.run(self._store.history(instance_id))
+            place = (instance.name, instance.id, instance.generation)
+            check_replay(self._app.registry, *place, history, sealer=_SEALER)
 
     def _describe(self, instance: Instance) -> str:
         """An instance in words, for the message of a failed assertion."""
@@ -446,14 +449,16 @@ class Durable:
         self._workers += 1
         registry = self._app.registry
         metrics = Metrics(self.clock.now())
-        self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET, self.clock, metrics)
+        self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET, _SEALER, self.clock, metrics)
         owner = f"worker {self._workers}"
         code = code_version(registry, files=False)
         self._worker = _Worker(
-            self._store, registry, self.clock, self._runner, owner, _LINKS, metrics, self._options, code
+            self._store, registry, self.clock, self._runner, owner, _LINKS, _SEALER, metrics, self._options, code
         )
         self._worker.changed = self.changed
-        self._client = self._app.running_client = Client(self._worker, self._store, registry, self.clock)
+        self._client = self._app.running_client = Client(
+            self._worker, self._store, registry, self.clock, opens=True
+        )
         self.settle()
 
     async def _kill(self) -> None:

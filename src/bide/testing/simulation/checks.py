@@ -12,7 +12,7 @@ from bide.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated
 from bide.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.simulation.clients import Client, code_for_instance
-from bide.testing.simulation.ledger import FOR_ONE, Past, Sent
+from bide.testing.simulation.ledger import FOR_ONE, SEALER, Past, Sent
 from bide.testing.simulation.rogues import ends_as
 from bide.testing.simulation.workload import registry
 from bide.testing.simulation.world import World
@@ -59,7 +59,7 @@ async def _check_instance(world: World, instance_id: str) -> None:
 def _check_replay(world: World, instance: Instance, history: list[Step]) -> None:
     try:
         with WithoutLoop():
-            check_replay(registry(), instance.name, instance.id, instance.generation, history)
+            check_replay(registry(), instance.name, instance.id, instance.generation, history, sealer=SEALER)
     except Exception as error:  # a history that was damaged may break replay in any way
         world.report.broken("replay", f"{instance.id}: {error!r}")
     world.report.checks["replay"] += 1

@@ -35,10 +35,13 @@ from bide.history import (
     TimerFired,
 )
 from bide.instance import Instance, partition_of
+from bide.sealing import SealingKeys, event_place
 from bide.store.protocol import Store
 from bide.testing.faults import Faults, FaultyStore, Pause
 from bide.testing.simulation.report import Report
 
+SEALER = SealingKeys([bytes(32)])
+"""Of all the processes of a world: they share its secret."""
 FOR_ONE = "for one: "
 """How the payload of an event begins that is for one wait. Then it says which: birth, generation and id."""
 
@@ -152,7 +155,7 @@ class Ledger:
     def queued(self, messages: Sequence[Message], *, relayed: bool = False) -> None:
         for message in messages:
             if isinstance(message.fact, EventRaised):
-                payload = text_of(message.fact)
+                payload = text_of(message.instance_id, message.fact)
                 self.in_transit.add((message.instance_id, payload))
                 if relayed and payload in self.sent:
                     self.sent[payload].relayed = True
@@ -240,7 +243,7 @@ class Ledger:
                 pass
 
     def _event(self, row: HistoryRow, past: Past, fact: EventRaised) -> None:
-        payload = text_of(fact)
+        payload = text_of(row.instance_id, fact)
         others = [other for other in self.lives[row.instance_id] if other is not past and payload in other.raised]
         text = f"event {payload} was taken by two instances that had the id {row.instance_id}"
         self.report.check("births", not others, text)
@@ -384,6 +387,6 @@ class WatchedStore(FaultyStore):
         return ids
 
 
-def text_of(event: EventRaised) -> str:
+def text_of(instance_id: str, event: EventRaised) -> str:
     """The payload of an event of the simulation: always a string, always unique."""
-    return str(msgspec.json.decode(event.input))
+    return str(msgspec.json.decode(SEALER.open(event.input, event_place(instance_id, event.name))))

@@ -29,7 +29,7 @@ from bide.testing.faults import InjectedError, Moment
 from bide.testing.simulation.activities import SimulatedActivities
 from bide.testing.simulation.actors import Actor
 from bide.testing.simulation.clocks import ProcessClock, WallClock
-from bide.testing.simulation.ledger import Ledger, WatchedStore
+from bide.testing.simulation.ledger import SEALER, Ledger, WatchedStore
 from bide.testing.simulation.report import Report
 from bide.testing.simulation.rogues import REFUSED, UNREAD
 from bide.testing.simulation.workload import UNFIT, registry
@@ -137,6 +137,7 @@ class Process:
             self.activities,
             name,
             _LINKS,
+            SEALER,
             Metrics(clock.now()),
             options,
             f"v{version}",

@@ -138,9 +138,12 @@ function number({ type, minimum = -Infinity, maximum = Infinity, exclusiveMinimu
   return found === undefined ? undefined : String(found);
 }
 
+/** Whether the server shows this in place of a secret. */
+export const isHidden = (value) => value?.$hidden !== undefined;
+
 /** The value with dots in place of each secret. */
 export function withoutSecrets(value, schema, top = schema) {
-  if (value === null || value === undefined) return value;
+  if (value === null || value === undefined || isHidden(value)) return value;
   if (isSecret(schema, top)) return "••••••";
   if (typeof value !== "object") return value;
   if (Array.isArray(value)) return value.map((each, place) => withoutSecrets(each, partOf(schema, top, place), top));

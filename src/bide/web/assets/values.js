@@ -1,6 +1,6 @@
 // JSON as people read it: folded where it is large, dots where its type says that it is secret.
 
-import { isSecret, partOf, withoutSecrets } from "./schema.js";
+import { isHidden, isSecret, partOf, withoutSecrets } from "./schema.js";
 import { Copy, html, useState } from "./ui.js";
 
 const LONG = 300;
@@ -10,6 +10,7 @@ const MANY = 30;
 /** A value with its type's JSON Schema, where that is known. `hidden`: it is not, so nothing is shown unasked. */
 export function Value({ value, schema = {}, hidden = false, name }) {
   const [show, set] = useState(false);
+  if (isHidden(value)) return html`<span class="value"><${Dots} /></span>`;
   if (hidden && !show && value !== null) {
     return html`<span class="value"><${Dots} /> <button class="quiet" onClick=${() => set(true)}>Show</button></span>`;
   }
