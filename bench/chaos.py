@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from cluster import HOST_BASED
@@ -46,7 +47,10 @@ from hosts import Host, Hosts
 
 from bide import Settings
 from bide.clock import SECOND, SystemClock
+from bide.history import EventRaised, Fact
 from bide.keys import Role, key_ring
+from bide.sealing import SealingKeys, event_place
+from bide.sealing_keys import hub_key
 from tests.postgres.server import PostgresServer
 
 APP = """
@@ -331,22 +335,28 @@ def judge(world: World) -> list[str]:
         " WHERE h.instance_id = i.id) FROM bide.instances i"
     )
     rows = {row[0]: row for row in (line.split("|", 5) for line in world.primary.query(query, "hub").splitlines())}
+    secret = bytes.fromhex(world.primary.query("SELECT encode(secret, 'hex') FROM bide.secrets", "hub").strip())
+    sealer = SealingKeys([hub_key(secret)])
     sent = Counter(line.split()[0] for line in world.log.read_text().splitlines())
     broken = [f"{name}: {count} messages were sent" for name, count in sent.items() if count > 1]
     for tale in world.tales:
-        broken += judge_one(tale, rows.get(tale.id), sent)
+        broken += judge_one(tale, rows.get(tale.id), sent, sealer)
     return broken
 
 
-def judge_one(tale: Tale, row: list[str] | None, sent: Counter[str]) -> list[str]:
+def judge_one(tale: Tale, row: list[str] | None, sent: Counter[str], sealer: SealingKeys) -> list[str]:
     if row is None:
         return [f"{tale.id}: acknowledged, and not there"]
     _, status, output, created_at, updated_at, history = row
     broken: list[str] = []
     if status != "Completed" or not sent[tale.id]:
         broken.append(f"{tale.id}: {status}, {sent[tale.id]} messages sent")
-    facts = json.loads(f"[{history.replace('] [', ',')[1:-1]}]")
-    raised = [fact["input"] for fact in facts if fact["type"] == "EventRaised"]
+    facts = msgspec.json.decode(f"[{history.replace('] [', ',')[1:-1]}]", type=list[Fact])
+    raised = [  # what came by another worker is sealed
+        msgspec.json.decode(sealer.open(fact.input, event_place(tale.id, fact.name)))
+        for fact in facts
+        if isinstance(fact, EventRaised)
+    ]
     late = output == "false" and len(raised) < len(tale.answers)  # it came when the time was over
     if raised != tale.answers[: len(raised)] or (len(raised) < len(tale.answers) and not late):
         broken.append(f"{tale.id}: acknowledged {tale.answers}, recorded {raised}")

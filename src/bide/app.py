@@ -34,7 +34,7 @@ from bide.errors import StoreReplacedError
 from bide.links import LinksToNowhere, SignedLinks
 from bide.metrics import Metrics
 from bide.presence import Presence
-from bide.sealing import SealingKeys
+from bide.sealing_keys import sealing_keys
 from bide.store.address import require_driver
 from bide.store.memory import MemoryStore
 from bide.store.protocol import Store
@@ -216,7 +216,7 @@ async def run(
         say_if_behind(clock, await store.workers())
         metrics = Metrics(clock.now())
         options = options or _worker_options(settings)
-        sealer = SealingKeys([secret])
+        sealer = sealing_keys(settings, secret)
         runner = ActivityRunner(app.registry, secret, sealer, clock, metrics, max_payload=options.max_payload)
         links = _links(secret, settings, address_known)
         version = code_version(app.registry)

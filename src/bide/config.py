@@ -77,6 +77,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     one, every caller needs a key."""
     public_url: str = ""
     """The address under which people reach the server, for links sent to them. Empty: the one it listens on."""
+    sealing_keys: str = ""
+    """A file with the keys that seal secrets (`bide sealing add` makes it), outside the database. Empty: a key that
+    comes from the hub's secret."""
     require_key: bool = False
     """Demand a key from every caller, even if only this machine can reach the server."""
     token_verbs: tuple[TokenVerb, ...] = ("waits", "raiseEvent", "terminate")

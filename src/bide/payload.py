@@ -440,7 +440,7 @@ def has_secret(wanted: Any) -> bool:
         if id(each) in seen:
             continue
         seen[id(each)] = each
-        if isinstance(each, msgspec.inspect.Metadata) and _is_marked(each.extra_json_schema):
+        if isinstance(each, msgspec.inspect.Metadata) and _is_marked(each):
             return True
         if isinstance(each, msgspec.inspect.CustomType) and _is_model(each.cls) and id(each.cls) not in seen:
             model: Any = each.cls
@@ -463,13 +463,14 @@ def _inspected(wanted: Any) -> object:
     return None  # no value of such a type can travel
 
 
-def _is_marked(extra: dict[str, Any] | None) -> bool:
+def _is_marked(mark: object) -> bool:
+    extra: dict[str, Any] | None = getattr(mark, "extra_json_schema", None)
     return extra is not None and extra.get("writeOnly") is True
 
 
 def _is_marked_field(field: Any) -> bool:
     """Whether the whole field of a Pydantic model is a secret."""
-    return any(isinstance(mark, Meta) and _is_marked(mark.extra_json_schema) for mark in field.metadata)
+    return any(isinstance(mark, Meta) and _is_marked(mark) for mark in field.metadata)
 
 
 _SIMPLE = (str, int, float, bool, bytes, type(None))

@@ -150,18 +150,18 @@ def _split(text: Raw) -> _Sealed:
 
 
 class SealingKeys:
-    """Implements `Sealer`. The first key seals, all of them open.
+    """Implements `Sealer`. The first key seals, all of them open."""
 
-    Requests are told apart by the last key: it stays the same while new ones are put before it.
-    """
-
-    def __init__(self, keys: Sequence[bytes], where: str = "") -> None:
-        """Each key is 32 bytes of chance. `where` they are kept, for the text of errors."""
+    def __init__(
+        self, keys: Sequence[bytes], where: str = "the hub's secret", digests: bytes | None = None
+    ) -> None:
+        """Each key is 32 bytes of chance. `where` they are kept, for the text of errors. `digests` is the key by
+        which requests are told apart, if that is not the first one."""
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"A sealing key has {KEY_BYTES} bytes, and there is at least one.")
-        self._where = where or "the hub's secret"
+        self._where = where
         self._keys = tuple(map(_Key, keys))
-        self._digest_key = blake2b(keys[-1], digest_size=32, person=b"bide digest").digest()
+        self._digest_key = blake2b(digests or keys[0], digest_size=32, person=b"bide digest").digest()
 
     def __repr__(self) -> str:
         return f"<SealingKeys {', '.join(key.id for key in self._keys)}>"
@@ -212,6 +212,11 @@ class SealingKeys:
 
     def _find(self, key_id: str) -> _Key | None:
         return next((key for key in self._keys if key.id == key_id), None)
+
+
+def key_id(key: bytes) -> str:
+    """What a key is called: 8 hex digits that tell nothing of the key itself."""
+    return _Key(key).id
 
 
 class _Key:

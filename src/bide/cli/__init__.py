@@ -41,6 +41,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Keeping house": {
         "workers": ("showing", "Show who works, and how much of the hub each has."),
         "keys": ("keys", "Keys of callers: list, make, replace, revoke."),
+        "sealing": ("sealing", "Keys that seal secrets: list, add, change over."),
         "db": ("db", "The database: status, migrate, backup."),
         "replay": ("replay", "Does the code still fit old histories? For CI."),
         "doctor": ("doctor", "Look for what could be wrong."),

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 from msgspec import Struct
 
-from bide import __version__
+from bide import __version__, sealing_keys
 from bide.cli.first_key import first_key_path
 from bide.cli.loading import load_app, split_target
 from bide.clock import SECOND, SystemClock, to_timestamp
@@ -175,6 +175,28 @@ def secrets(settings: Settings) -> Iterator[Finding]:
             "files", "wrong", f"{settings.db}.secret is missing", "Restore it: links and URIs given out need it."
         )
     yield _keys(settings, keys)
+
+
+def sealing(settings: Settings) -> Iterator[Finding]:
+    """The keys that seal secrets, if they are in a file of their own."""
+    if not settings.sealing_keys:
+        if settings.on_server:
+            found = "secrets are sealed under a key that the database has, too"
+            yield Finding("sealing", "note", found, "Keep one elsewhere: docs/security.md, Keys that seal.")
+        return
+    try:
+        kept = sealing_keys.read(Path(settings.sealing_keys))
+    except StoreError as error:
+        yield Finding("sealing", "wrong", str(error))
+        return
+    seals = sealing_keys.sealing(kept)
+    waiting = [each.id for each in kept if each.next]
+    found = f"{'the hub' if seals is None else seals.id} seals; {len(kept)} keys of {settings.sealing_keys} open"
+    if waiting:
+        todo = "Once every worker was started with it: bide sealing use"
+        yield Finding("sealing", "note", f"{found}; {', '.join(waiting)} is next", todo)
+    else:
+        yield Finding("sealing", "ok", found)
 
 
 def _readers(path: Path) -> Finding:

@@ -62,10 +62,10 @@ def examine(target: str | None, flags: dict[str, object], url: str | None) -> li
     if settings.on_server:
         from bide.cli.server_checks import database_server
 
-        found += database_server(settings.db)
+        found += [*database_server(settings.db), *checks.sealing(settings)]
     else:
         status, about_database = checks.database(settings)
-        found += [*about_database, *checks.secrets(settings)]
+        found += [*about_database, *checks.secrets(settings), *checks.sealing(settings)]
     found += checks.server(url or server_url(settings.host, settings.port), status, expected=url is not None)
     if target is not None:
         found.append(checks.app_file(target, settings))
