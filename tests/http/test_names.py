@@ -352,3 +352,33 @@ def test_the_client_knows_no_function_of_an_impossible_name(client: Client, name
         client.start(name)
     with pytest.raises(FunctionNotFoundError):
         client.start(name, instance_id="x")
+
+
+def test_bytes_that_are_no_text_are_refused_also_where_a_server_lets_them_through() -> None:
+    api = create_app(asking(), Settings(db=":memory:"))
+    raw = b"/orchestrators/ask/\xb7%2F"
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": raw.replace(b"%2F", b"/").decode(errors="replace"),
+        "raw_path": raw,
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:7071")],
+        "client": HERE,
+        "server": ("127.0.0.1", 7071),
+    }
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    async def play() -> None:
+        async with api.lifespan():
+            await api(scope, receive, send)
+
+    asyncio.run(play())
+    assert answers[0]["status"] == 400

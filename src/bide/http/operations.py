@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
@@ -103,7 +103,7 @@ def _split(scope: Scope) -> list[str]:
     root: str = scope.get("root_path", "")
     raw: bytes = scope.get("raw_path") or b""
     if b"%2f" in raw.lower():
-        whole = [unquote(part) for part in raw.decode("ascii").split("/")]
+        whole = [unquote_to_bytes(part).decode(errors="replace") for part in raw.split(b"/")]
         if "/".join(whole) == path:  # otherwise, who rewrote the path on the way left the raw one as it was
             return whole[root.count("/") + 1 :]
     return path.removeprefix(root).split("/")[1:]
