@@ -23,6 +23,7 @@ FLOORS = [
     {
         "history",
         "instance",
+        "rules",
         "batch",
         "query",
         "presence",

@@ -1,8 +1,4 @@
-"""What one instance is, and the one table of what may happen to it.
-
-Every change of an instance's status goes through `TRANSITIONS`. A (status, fact) pair that is not in the table
-is refused: there is no other rule, and no code for illegal transitions.
-"""
+"""What one instance is, and what may name one. How it moves from one status to the next is in `rules`."""
 
 from __future__ import annotations
 
@@ -22,24 +18,7 @@ from msgspec.json import decode
 from bide.arguments import kind_of
 from bide.clock import Timestamp, to_datetime
 from bide.errors import PayloadError
-from bide.history import (
-    NULL,
-    ContinuedAsNew,
-    EventRaised,
-    ExecutionCompleted,
-    ExecutionResumed,
-    ExecutionRewound,
-    ExecutionStarted,
-    ExecutionSuspended,
-    ExecutionTerminated,
-    Fact,
-    Parent,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TimerFired,
-)
+from bide.history import NULL, Parent
 from bide.payload import check_text, plain_text
 
 BIRTH_LENGTH = 8
@@ -78,40 +57,6 @@ class RuntimeStatus(StrEnum):
 
 
 _FINISHED = frozenset({RuntimeStatus.COMPLETED, RuntimeStatus.FAILED, RuntimeStatus.TERMINATED})
-
-_PENDING, _RUNNING, _SUSPENDED = RuntimeStatus.PENDING, RuntimeStatus.RUNNING, RuntimeStatus.SUSPENDED
-
-WORK: frozenset[type[Fact]] = frozenset(
-    (
-        EventRaised,
-        TaskCompleted,
-        TaskFailed,
-        TimerFired,
-        SubOrchestrationInstanceCompleted,
-        SubOrchestrationInstanceFailed,
-    )
-)
-"""What code waits for. It changes no status."""
-
-TRANSITIONS: dict[tuple[RuntimeStatus, type[Fact]], RuntimeStatus] = {
-    (_PENDING, ExecutionStarted): _RUNNING,
-    (_PENDING, ExecutionTerminated): RuntimeStatus.TERMINATED,
-    **{(_RUNNING, fact): _RUNNING for fact in WORK},
-    (_RUNNING, ExecutionSuspended): _SUSPENDED,
-    (_RUNNING, ExecutionTerminated): RuntimeStatus.TERMINATED,
-    (_RUNNING, ContinuedAsNew): _PENDING,  # the next generation's ExecutionStarted follows in the same commit
-    **{(_SUSPENDED, fact): _SUSPENDED for fact in WORK},
-    (_SUSPENDED, ExecutionResumed): _RUNNING,
-    (_SUSPENDED, ExecutionTerminated): RuntimeStatus.TERMINATED,
-    (RuntimeStatus.FAILED, ExecutionRewound): _RUNNING,
-}
-"""(status, message or ending) -> status. `ExecutionCompleted` is in `ended`: it has two outcomes."""
-
-
-def ended(fact: ExecutionCompleted) -> RuntimeStatus:
-    """The status in which `ExecutionCompleted` leaves an instance."""
-    return RuntimeStatus.COMPLETED if fact.failure is None else RuntimeStatus.FAILED
-
 
 Reuse: TypeAlias = Literal["never", "ended", "replace"]
 """When a start may have an id that has an instance already: never; if that one has ended; always, by ending it."""

@@ -32,13 +32,17 @@ from bide.history import (
     EventDiscarded,
     EventRaised,
     EventSent,
+    EventWaitCancelled,
     ExecutionStarted,
     ExecutionTerminated,
     Fact,
     Parent,
     Request,
+    ResponseLinkCreated,
     SubOrchestrationInstanceCancelled,
+    SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
@@ -47,6 +51,7 @@ from bide.history import (
     TimerFired,
 )
 from bide.instance import Instance, Wait, birth_of_child, partition_of
+from bide.rules import Role, check_covers
 from bide.sealing import Sealer, sealed_event
 
 encode_facts = msgspec.json.Encoder().encode
@@ -264,6 +269,13 @@ class Changes:
         EventSent: _send_event,
         EventDiscarded: _note_discarded,
     }
+    check_covers(
+        _rows,
+        Role.REQUEST,
+        Role.GIVING_UP,
+        Role.NOTICE,
+        without=(EventAwaited, EventWaitCancelled, ResponseLinkCreated),
+    )
     """What an orchestrator asks for -> the rows that say so."""
 
     _sources: ClassVar[dict[type[Fact], Callable[[Changes, Message, Any], None]]] = {
@@ -271,4 +283,9 @@ class Changes:
         TaskFailed: _close_task,
         TimerFired: _close_fired,
     }
+    check_covers(
+        _sources,
+        Role.ANSWER,
+        without=(EventRaised, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
+    )
     """A message -> the row that it came from, where that is not in the inbox."""

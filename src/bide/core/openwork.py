@@ -17,11 +17,13 @@ from bide.history import (
     EventAwaited,
     EventDiscarded,
     EventRaised,
+    EventSent,
     EventWaitCancelled,
     ExecutionResumed,
     ExecutionSuspended,
     Fact,
     Request,
+    ResponseLinkCreated,
     Step,
     SubOrchestrationInstanceCancelled,
     SubOrchestrationInstanceCompleted,
@@ -34,6 +36,7 @@ from bide.history import (
     TimerCreated,
     TimerFired,
 )
+from bide.rules import SETTLES, Role, check_covers
 
 _Answer: TypeAlias = (
     TaskCompleted
@@ -43,16 +46,6 @@ _Answer: TypeAlias = (
     | SubOrchestrationInstanceFailed
     | EventRaised
 )
-
-_SETTLES: dict[type[Fact], type[Request]] = {
-    TaskCompleted: TaskScheduled,
-    TaskFailed: TaskScheduled,
-    TimerFired: TimerCreated,
-    SubOrchestrationInstanceCompleted: SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceFailed: SubOrchestrationInstanceCreated,
-    EventRaised: EventAwaited,
-}
-"""Answer -> the kind of request that it settles."""
 
 
 class OpenWork(Record):
@@ -96,7 +89,7 @@ class OpenWork(Record):
 
     def expects(self, fact: Fact) -> bool:
         """False for an answer whose request is not open (any more): a duplicate, or one that came too late."""
-        wanted = _SETTLES.get(type(fact))
+        wanted = SETTLES.get(type(fact))
         if wanted is None:
             return True
         task_id = cast("_Answer", fact).id
@@ -110,7 +103,7 @@ class OpenWork(Record):
         """Take a message. Returns the id of the request it settles, or None."""
         if type(fact) is EventRaised:
             return self._give(fact)
-        if type(fact) not in _SETTLES:
+        if type(fact) not in SETTLES:
             return None
         task_id = cast("_Answer", fact).id
         del self.requests[task_id]
@@ -165,6 +158,7 @@ class OpenWork(Record):
         EventWaitCancelled: give_up,
         SubOrchestrationInstanceCancelled: give_up,
     }
+    check_covers(_takes, Role.REQUEST, Role.GIVING_UP, Role.NOTICE, without=(EventSent, ResponseLinkCreated))
 
     def next_wait(self, name: str) -> int | None:
         """The id of the wait that the next event of that name will settle, or None."""

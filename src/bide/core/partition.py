@@ -71,16 +71,14 @@ from bide.history import (
 from bide.instance import (
     ALL_PARTITIONS,
     OPERATOR,
-    TRANSITIONS,
     UNREADABLE,
-    WORK,
     Instance,
     RuntimeStatus,
-    ended,
     partition_of,
 )
 from bide.interrupts import from_outside
 from bide.payload import MAX_PAYLOAD, encode
+from bide.rules import ANSWERS, moved, next_status, status_after
 from bide.sealing import Sealer, input_place, is_sealed, sealed_event
 
 _NOT_HELD: dict[str, Any] = {"held": None, "held_by": ""}
@@ -352,7 +350,7 @@ class Partition:
             return self._without_instance(message)
         if message.generation is not None and message.generation != live.instance.generation:
             return self._come_late(message)
-        if live.execution is not None and type(fact) in WORK and message.instance_id not in self._accused:
+        if live.execution is not None and type(fact) in ANSWERS and message.instance_id not in self._accused:
             return self._tell(message, live, live.execution, live.instance.status)
         return self._manage(message, live)
 
@@ -372,7 +370,7 @@ class Partition:
             return self._rewind(message, fact, live)
         if isinstance(fact, ExecutionResumed) and instance.held is not None:
             return self._drop(message) if instance.held_by == UNREADABLE else self._let_go(message, live)
-        status = TRANSITIONS.get((instance.status, type(fact)))
+        status = next_status(instance.status, fact)
         if status is RuntimeStatus.TERMINATED:
             return self._terminate(message, live)
         if instance.status.finished:
@@ -441,7 +439,8 @@ class Partition:
         if live is None:
             return self._bear(message, fact)
         if message.generation is not None:  # the start of a further generation, or one that was held
-            due = live.instance.status is RuntimeStatus.PENDING and message.generation == live.instance.generation
+            begins = next_status(live.instance.status, fact) is RuntimeStatus.RUNNING
+            due = begins and message.generation == live.instance.generation
             if due and self._is_held(live):
                 return self._park(message, live)
             return self._begin(message, fact, live) if due else self._drop(message)
@@ -508,27 +507,28 @@ class Partition:
         except FunctionNotFoundError as error:
             return self._hold(message, live, str(error))
         execution = self._execution(definition, instance)
-        return self._advance(message, live, execution, RuntimeStatus.RUNNING)
+        return self._advance(message, live, execution, moved(instance.status, fact))
 
     def _restart(self, message: Message, fact: ExecutionStarted, live: _Live) -> Verdict:
         instance = live.instance
-        if not instance.status.finished:
+        status = next_status(instance.status, fact)
+        if status is not RuntimeStatus.PENDING:
             refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be restarted."
             return self._drop(message, NotAllowedError(refusal))
-        self._next_generation(live, replace(fact, birth=instance.birth), [])
+        self._next_generation(live, status, replace(fact, birth=instance.birth), [])
         return self._drop(message)
 
     def _take_child(self, message: Message, fact: ExecutionStarted, parent: Parent, live: _Live) -> Verdict:
         """A child's id is taken: by this very child, whose parent was rewound and asks once more; or by another
         instance, which makes way if it has ended."""
-        child = live.instance
+        child, rewound = live.instance, ExecutionRewound("Its parent was rewound.")
         if fact.birth != child.birth:
             if child.status.finished:
                 return self._replace(message, fact, live)
             failure = failure_as(InstanceExistsError, _taken(child, parent))
             self._changes.answer(parent, SubOrchestrationInstanceFailed(parent.task_id, failure))
-        elif child.status is RuntimeStatus.FAILED:
-            refusal = self._set_back(live, ExecutionRewound("Its parent was rewound."))
+        elif next_status(child.status, rewound) is not None:
+            refusal = self._set_back(live, rewound)
             if refusal is not ACCEPTED:
                 self._answer_parent(child, Failure("Failed", str(refusal)))
         elif child.status.finished:
@@ -599,9 +599,9 @@ class Partition:
             execution.answered.clear()
         ending = asked[-1] if asked else None
         if type(ending) is ExecutionCompleted:
-            self._complete(live, ending, execution.custom_status_json)
+            self._complete(live, moved(status, ending), ending, execution.custom_status_json)
         elif type(ending) is ContinuedAsNew:
-            self._continue(live, ending)
+            self._continue(live, moved(status, ending), ending)
         else:
             self._change(live, status=status, custom_status_json=execution.custom_status_json, **_NOT_HELD)
         return ACCEPTED
@@ -635,18 +635,18 @@ class Partition:
 
     # --- ending
 
-    def _complete(self, live: _Live, end: ExecutionCompleted, custom_status: Raw) -> None:
+    def _complete(self, live: _Live, status: RuntimeStatus, end: ExecutionCompleted, custom_status: Raw) -> None:
         if end.unawaited:
             self._changes.batch.unawaited[live.instance.id] = end.unawaited
         output = end.result if end.failure is None else encode(end.failure.message)
-        self._finish(live, ended(end), output, end.failure, custom_status)
+        self._finish(live, status, output, end.failure, custom_status)
 
-    def _continue(self, live: _Live, again: ContinuedAsNew) -> None:
+    def _continue(self, live: _Live, status: RuntimeStatus, again: ContinuedAsNew) -> None:
         if again.unawaited:
             self._changes.batch.unawaited[live.instance.id] = again.unawaited
         instance = live.instance
         start = ExecutionStarted(instance.name, again.input, instance.parent, birth=instance.birth)
-        self._next_generation(live, start, live.work.kept_events() if again.keep_events else [])
+        self._next_generation(live, status, start, live.work.kept_events() if again.keep_events else [])
 
     def _terminate(self, message: Message, live: _Live) -> Verdict:
         fact = message.fact
@@ -663,7 +663,8 @@ class Partition:
         self._reach(live)
         self._record(live, encode_facts((fact,)))
         failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
-        self._finish(live, RuntimeStatus.TERMINATED, encode(fact.reason), failure, live.instance.custom_status_json)
+        status = moved(live.instance.status, fact)
+        self._finish(live, status, encode(fact.reason), failure, live.instance.custom_status_json)
 
     def _finish(
         self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw
@@ -684,13 +685,15 @@ class Partition:
             )
             self._changes.answer(parent, answer)
 
-    def _next_generation(self, live: _Live, start: ExecutionStarted, kept: Iterable[EventRaised]) -> None:
+    def _next_generation(
+        self, live: _Live, status: RuntimeStatus, start: ExecutionStarted, kept: Iterable[EventRaised]
+    ) -> None:
         """Begin again with an empty history, by a message: no step ever runs two generations."""
         self._leave(live)
         instance = live.instance
         self._change(
             live,
-            status=RuntimeStatus.PENDING,
+            status=status,
             generation=instance.generation + 1,
             name=start.name,
             input_json=start.input,
@@ -718,7 +721,7 @@ class Partition:
 
     def _purge(self, message: Message, live: _Live) -> Verdict:
         instance = live.instance
-        if not instance.status.finished:
+        if next_status(instance.status, message.fact) is None:
             refusal = f"Instance '{instance.id}' is {instance.status}; only one that has ended can be purged."
             return self._drop(message, NotAllowedError(refusal))
         if instance.id in self._changes.batch.instances:
@@ -738,7 +741,7 @@ class Partition:
 
     def _rewind(self, message: Message, fact: ExecutionRewound, live: _Live) -> Verdict:
         instance = live.instance
-        if (instance.status, ExecutionRewound) in TRANSITIONS:
+        if next_status(instance.status, fact) is not None:
             return self._drop(message, self._set_back(live, fact))
         if instance.status.finished:
             return self._drop(message, InstanceFinishedError(instance.id, instance.status))
@@ -758,11 +761,12 @@ class Partition:
         except (Exception, HeldStep) as error:
             return NotAllowedError(f"Instance '{instance.id}' cannot be rewound: {_reason(error)}")
         again = told_again(history[cut:])
+        status = status_after(history[:cut], moved(instance.status, fact))
         self._changes.batch.undone[instance.id] = (instance.generation, history[cut].seq)
         live.history_length = cut
         if cut == 0:
             live.run_by(None, OpenWork())
-            self._change(live, status=RuntimeStatus.PENDING, output_json=NULL, custom_status_json=NULL)
+            self._change(live, status=status, output_json=NULL, custom_status_json=NULL)
         else:
             live.run_by(execution, execution.work)
             self._reach(live)
@@ -770,7 +774,6 @@ class Partition:
             self._record(live, encode_facts((fact,)))
             again = self._wanted_again(instance, execution.work, again)
             self._changes.reopen(instance, to_reopen(execution.work, again), execution.waits())
-            status = RuntimeStatus.SUSPENDED if execution.suspended else RuntimeStatus.RUNNING
             self._change(live, status=status, output_json=NULL, custom_status_json=execution.custom_status_json)
         for message in again:
             generation = None if type(message) is EventRaised and not message.id else instance.generation
@@ -822,9 +825,8 @@ class Partition:
         """Somebody says that the instance is to go on: whatever it was kept from is tried again."""
         self._change(live, **_NOT_HELD)
         self._changes.batch.let_go.append(live.instance.id)
-        if live.instance.status is RuntimeStatus.SUSPENDED:
-            return self._apply(message, live, RuntimeStatus.RUNNING)
-        return self._drop(message)
+        status = next_status(live.instance.status, message.fact)
+        return self._drop(message) if status is None else self._apply(message, live, status)
 
     def _park(self, message: Message, live: _Live) -> Verdict:
         """Keep a message in the inbox: until the next worker starts if the instance is held, else until the next

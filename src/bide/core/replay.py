@@ -53,6 +53,7 @@ from bide.history import (
     EventSent,
     EventWaitCancelled,
     ExecutionCompleted,
+    ExecutionPurged,
     ExecutionResumed,
     ExecutionRewound,
     ExecutionStarted,
@@ -81,6 +82,7 @@ from bide.instance import Wait, birth_of_child
 from bide.interrupts import from_outside
 from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, schema, too_large
 from bide.retry import RetryPolicy
+from bide.rules import Role, check_covers
 from bide.sealing import (
     Sealer,
     WithoutKeys,
@@ -367,6 +369,7 @@ class Execution(Record):
         ExecutionResumed: _resume,
         ExecutionRewound: _go_on,
     }
+    check_covers(_controls, Role.CONTROL, without=(ExecutionTerminated, ExecutionPurged))
     """What the engine hears, and the code does not."""
 
     def _catch_up(self) -> None:

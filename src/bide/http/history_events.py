@@ -35,7 +35,8 @@ from bide.history import (
     TimerFired,
     Unreadable,
 )
-from bide.instance import ended
+from bide.instance import RuntimeStatus
+from bide.rules import moved
 
 Event: TypeAlias = dict[str, Any]
 
@@ -95,7 +96,7 @@ class _Folding:
             ):
                 return {"Reason": fact.reason}
             case ExecutionCompleted():
-                shown = {"OrchestrationStatus": ended(fact).value}
+                shown = {"OrchestrationStatus": moved(RuntimeStatus.RUNNING, fact).value}
                 return {**shown, **(self._result(fact) if fact.failure is None else _failure(fact.failure))}
             case ContinuedAsNew():
                 return self._input(fact)

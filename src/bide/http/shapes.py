@@ -6,17 +6,29 @@ The handlers answer with these, and the OpenAPI document is made from them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from functools import cache
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.json import encode
 
 from bide.batch import AuditEntry, Timer
 from bide.clock import to_datetime
-from bide.history import Parent, Step
+from bide.history import (
+    EventRaised,
+    ExecutionPurged,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    Fact,
+    Parent,
+    Step,
+)
 from bide.instance import RuntimeStatus, Wait
 from bide.keys import Role
 from bide.presence import Presence
+from bide.rules import can_happen
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 CONTINUATION = "x-ms-continuation-token"
@@ -29,16 +41,15 @@ _FACTS = (
     "The message first. Each has a `type` and its own members. In place of an `input` or `result` that is a secret "
     'stands `{"$hidden": "secret"}`.'
 )
-_LIVE: tuple[Action, ...] = ("raiseEvent", "suspend", "terminate", "restart")
-_ACTIONS: dict[RuntimeStatus, tuple[Action, ...]] = {
-    RuntimeStatus.PENDING: ("raiseEvent", "terminate", "restart"),
-    RuntimeStatus.RUNNING: _LIVE,
-    RuntimeStatus.SUSPENDED: ("raiseEvent", "resume", "terminate", "restart"),
-    RuntimeStatus.COMPLETED: ("restart", "purge"),
-    RuntimeStatus.FAILED: ("rewind", "restart", "purge"),
-    RuntimeStatus.TERMINATED: ("restart", "purge"),
+_ASKED_BY: dict[Action, type[Fact]] = {
+    "raiseEvent": EventRaised,
+    "suspend": ExecutionSuspended,
+    "resume": ExecutionResumed,
+    "terminate": ExecutionTerminated,
+    "rewind": ExecutionRewound,
+    "purge": ExecutionPurged,
 }
-"""What may be done to an instance in each state."""
+"""What an action asks the engine to let happen. `restart` can always be: as another instance."""
 
 
 Payload: TypeAlias = Annotated[Raw, Meta(description='Any JSON; `{"$hidden": "secret"}` in place of a secret.')]
@@ -317,7 +328,14 @@ def parent_object(parent: Parent) -> ParentObject:
 
 def actions(status: RuntimeStatus, *, held: bool = False) -> tuple[Action, ...]:
     """What may be done to an instance in that state."""
-    return (*_ACTIONS[status], "resume") if held and "resume" not in _ACTIONS[status] else _ACTIONS[status]
+    found = _actions(status)
+    return (*found, "resume") if held and "resume" not in found else found
+
+
+@cache
+def _actions(status: RuntimeStatus) -> tuple[Action, ...]:
+    known: tuple[Action, ...] = get_args(Action)
+    return tuple(each for each in known if each not in _ASKED_BY or can_happen(status, _ASKED_BY[each]))
 
 
 def step_object(step: Step) -> StepObject:
