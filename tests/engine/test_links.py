@@ -20,6 +20,7 @@ from bide import (
     MisfitError,
     OrchestrationContext,
     PayloadError,
+    Secret,
     Settings,
     Wait,
     when_all,
@@ -434,6 +435,32 @@ def test_an_answer_that_was_kept_for_a_held_instance_is_for_its_wait_only(app: A
     assert durable.run(durable.client.audit(instance_id))[0].result == "discarded"
     durable.raise_event(instance_id, "Answer", "right")
     assert durable.output(instance_id) == ["right"]
+
+
+@pytest.mark.parametrize("stands", ["running", "suspended", "held"])
+def test_a_secret_that_comes_by_a_link_is_kept_sealed(app: App, durable: Durable, stands: str) -> None:
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext) -> int:
+        pins = [ctx.wait_for_external_event("Pin", Secret[str]) for _ in range(2)]
+        ctx.set_custom_status(ctx.response_url(pins[1]))
+        return len(await pins[1])
+
+    instance_id = durable.start(ask)
+    link = link_of(durable, instance_id)
+    if stands == "suspended":
+        durable.suspend(instance_id)
+    elif stands == "held":
+        durable.deploy(App())
+    assert come(durable, link, b'"4711"') == TAKEN
+    if stands == "suspended":
+        durable.crash()
+        durable.resume(instance_id)
+    elif stands == "held":
+        durable.deploy(app)
+    assert durable.output(instance_id) == 4
+    facts = [fact for step in durable.history(instance_id) for fact in step.facts if isinstance(fact, EventRaised)]
+    assert [(fact.id, bytes(fact.input)) for fact in facts] == [(2, b'{"$hidden":"secret"}')]
+    durable.replay_all()
 
 
 # --- a rewind
