@@ -14,12 +14,16 @@ from bide import (
     Failure,
     OrchestrationContext,
     RetryPolicy,
+    RuntimeStatus,
     Settings,
     SubOrchestrationFailedError,
 )
 from bide.client import Client
-from bide.history import ExecutionCompleted, TaskFailed
+from bide.core.failures import MAX_CAUSES, MAX_ERRORS, failure_of, task_error
+from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated, TaskFailed
 from bide.http.app import create_app
+from bide.http.history_events import history_events
+from bide.payload import encode
 from bide.testing.harness import Durable
 from tests.http.conftest import BASE
 
@@ -194,3 +198,81 @@ def test_a_group_that_nests_very_deep_is_kept_in_part(app: App, durable: Durable
     assert isinstance(ending, ExecutionCompleted)
     assert ending.failure is not None
     assert _count(ending.failure) == 9
+
+
+# --- failures that came through many sub-orchestrations
+
+
+def fallen(levels: int) -> Failure:
+    """What is kept of an error at the end of a chain of sub-orchestrations, by the first one of them."""
+    request = SubOrchestrationInstanceCreated(1, "chain", "id")
+    failure = failure_of(ValueError("the end"))
+    for _ in range(levels):
+        failure = failure_of(task_error(request, failure))
+    return failure
+
+
+def all_of(failure: Failure) -> int:
+    return 1 + sum(all_of(each) for each in (*failure.members, *([failure.cause] if failure.cause else [])))
+
+
+def depth_of(failure: Failure) -> int:
+    return 1 + max(
+        (depth_of(each) for each in (*failure.members, *([failure.cause] if failure.cause else []))), default=0
+    )
+
+
+def test_of_a_failure_that_came_from_far_the_first_causes_and_the_last_are_kept() -> None:
+    few = fallen(3)
+    assert (depth_of(few), few.cause and few.cause.type) == (4, "bide.errors.SubOrchestrationFailedError")
+    for levels in (20, 1_000):
+        many = fallen(levels)
+        assert depth_of(many) <= MAX_CAUSES + 3
+        assert many.message.endswith("ValueError: the end")
+        last = many
+        while last.cause is not None:
+            last = last.cause
+        assert (last.type, last.message) == ("ValueError", "the end")
+        assert len(encode(many)) < 60_000
+
+
+def test_groups_within_groups_of_sub_orchestrations_are_kept_in_part() -> None:
+    """Each level has three failed children: whoever kept all of them would keep 3 ** 12 errors."""
+    request = SubOrchestrationInstanceCreated(1, "fan", "id")
+    failure = failure_of(ValueError("the end"))
+    for _ in range(12):
+        failure = failure_of(ExceptionGroup("several", [task_error(request, failure) for _ in range(3)]))
+    assert all_of(failure) <= 3 * MAX_ERRORS
+    assert depth_of(failure) <= MAX_CAUSES + 3
+
+
+def test_a_failure_that_nests_deeper_than_any_that_is_kept_now_is_shown() -> None:
+    failure = Failure("ValueError", "the end")
+    for number in range(2_000):
+        failure = Failure("KeyError", f"{number}", cause=failure)
+    steps = [Step(0, 0, (ExecutionCompleted(failure=failure),))]
+    (event,) = history_events(steps, show_input=True, show_output=True)
+    assert "Caused by KeyError: 1998" in event["Details"]
+    assert len(event["Details"]) < 10_000
+
+
+def test_a_chain_that_failed_is_rewound_where_it_began(app: App, durable: Durable) -> None:
+    levels, broken = MAX_CAUSES + 5, True
+
+    @app.orchestrator
+    async def chain(ctx: OrchestrationContext, left: int) -> int:
+        if left:
+            return 1 + await ctx.with_options(instance_id=f"c{left - 1}").call_sub_orchestrator(chain, left - 1)
+        if broken:
+            raise ValueError("the end")
+        return 0
+
+    durable.start(chain, levels, instance_id="first")
+    assert durable.status("first").status is RuntimeStatus.FAILED
+    broken = False
+    durable.crash()
+    durable.rewind("first")
+    durable.settle()
+    for left in range(levels - 1, -1, -1):  # whoever rewinds a parent runs its child again
+        assert durable.status(f"c{left}").status is RuntimeStatus.COMPLETED
+    assert durable.output("first") == levels

@@ -18,8 +18,13 @@ from bide import (
     RuntimeStatus,
     when_any,
 )
+from bide.batch import Message
+from bide.core.partition import Partition
 from bide.engine.worker import WorkerOptions
+from bide.history import NULL, ExecutionStarted, ExecutionTerminated
 from bide.instance import PARTITIONS
+from bide.links import LinksToNowhere
+from bide.sealing import WithoutKeys
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.harness import Durable
 
@@ -366,6 +371,82 @@ def test_children_are_terminated_on_request_only(app: App, durable: Durable, rec
     for child in ("middle", "leaf"):
         wanted = RuntimeStatus.TERMINATED if recurse else RuntimeStatus.RUNNING
         assert durable.status(child).status is wanted
+
+
+@pytest.fixture
+def orphans(app: App) -> App:
+    """`top` fails because `middle` does, which leaves `leaf` and `late`; `fire` leaves `leaf` and completes."""
+
+    @app.orchestrator
+    async def leaf(ctx: OrchestrationContext) -> None:
+        await ctx.wait_for_external_event("Never")
+
+    @app.orchestrator
+    async def middle(ctx: OrchestrationContext) -> None:
+        ctx.with_options(instance_id="leaf").call_sub_orchestrator(leaf)
+        ctx.with_options(instance_id="late").call_sub_orchestrator(leaf)
+        raise ValueError("it cannot be")
+
+    @app.orchestrator
+    async def top(ctx: OrchestrationContext) -> None:
+        await ctx.with_options(instance_id="middle").call_sub_orchestrator(middle)
+
+    @app.orchestrator
+    async def fire(ctx: OrchestrationContext) -> None:
+        ctx.with_options(instance_id="leaf").call_sub_orchestrator(leaf)
+
+    return app
+
+
+@pytest.mark.parametrize("crash", [True, False])
+@pytest.mark.parametrize(
+    ("name", "status", "left"),
+    [("top", RuntimeStatus.FAILED, ["leaf", "late"]), ("fire", RuntimeStatus.COMPLETED, ["leaf"])],
+)
+def test_what_an_ended_instance_has_left_can_be_ended(
+    orphans: App, durable: Durable, name: str, status: RuntimeStatus, left: list[str], crash: bool
+) -> None:
+    durable.start(name, instance_id="a")
+    durable.settle()
+    before = durable.history("a")
+    with pytest.raises(InstanceFinishedError):
+        durable.terminate("a", "enough")
+    if crash:
+        durable.crash()
+    assert [durable.status(each).status for each in left] == [RuntimeStatus.RUNNING] * len(left)
+    durable.terminate("a", "enough", recurse=True)
+    durable.settle()
+    assert [durable.status(each).status for each in left] == [RuntimeStatus.TERMINATED] * len(left)
+    assert (durable.status("a").status, durable.history("a")) == (status, before)
+    durable.terminate("a", "once more", recurse=True)
+    assert [durable.status(each).output for each in left] == ["enough"] * len(left)
+    durable.replay_all()
+
+
+def test_an_ended_instance_without_children_has_left_nothing(orphans: App, durable: Durable) -> None:
+    durable.start("fire", instance_id="a")
+    durable.terminate("leaf", "", recurse=True)
+    with pytest.raises(InstanceFinishedError):
+        durable.terminate("leaf", "", recurse=True)
+
+
+def test_another_instance_with_the_id_of_a_child_goes_on(orphans: App, durable: Durable) -> None:
+    durable.start("fire", instance_id="a")
+    durable.start("leaf", instance_id="leaf", reuse="replace")
+    durable.terminate("a", "enough", recurse=True)
+    durable.settle()
+    assert durable.status("leaf").status is RuntimeStatus.RUNNING
+
+
+def test_what_an_instance_leaves_in_this_very_step_is_ended(orphans: App) -> None:
+    """It fails, and is to be ended with all below it, in one batch."""
+    partition = Partition(orphans.registry, LinksToNowhere(), WithoutKeys())
+    partition.epochs = dict.fromkeys(range(256), 1)
+    start = Message("a", ExecutionStarted("fire", NULL, birth="b"), fresh=True)
+    end = Message("a", ExecutionTerminated("enough", recurse=True))
+    batch = partition.step([start, end], 0, {})
+    assert batch.verdicts == [None, None]
+    assert (batch.inbox[-1].instance_id, batch.inbox[-1].fact, batch.inbox[-1].birth) == ("a", end.fact, "b")
 
 
 # --- restarting

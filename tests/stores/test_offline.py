@@ -76,6 +76,18 @@ def test_a_terminated_instance_has_ended_and_its_children_end_with_the_next_work
     asyncio.run(look())
 
 
+def test_what_an_ended_instance_has_left_ends_with_the_next_worker(settings: Settings) -> None:
+    start(settings, "parent")
+    change(settings, lambda store, clock: offline.terminate(store, clock, "parent", "", recurse=False))
+    change(settings, lambda store, clock: offline.terminate(store, clock, "parent", "too much", recurse=True))
+
+    async def look() -> None:
+        async with run(app, settings, SystemClock()) as hub:
+            assert (await hub.client.wait("child")).output == "too much"
+
+    asyncio.run(look())
+
+
 def test_a_held_instance_waits_until_it_is_resumed(settings: Settings) -> None:
     start(settings, "a")
     change(settings, lambda store, clock: offline.hold(store, clock, "a", "it is looked at"))

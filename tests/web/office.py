@@ -84,6 +84,12 @@ async def letter(ctx: OrchestrationContext, number: int) -> int:
     return await ctx.with_options(retry=patient).call_activity(print_letter, number)
 
 
+@app.orchestrator(name="Leaves")
+async def leaves(ctx: OrchestrationContext) -> None:
+    ctx.with_options(instance_id=f"left-by-{ctx.instance_id}").call_sub_orchestrator("Approval", "Ann")
+    raise ValueError("it cannot go on")
+
+
 @app.orchestrator(name="Letters")
 async def letters(ctx: OrchestrationContext, count: int) -> int:
     for number in range(count):

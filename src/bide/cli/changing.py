@@ -81,14 +81,19 @@ def resume(ids: tuple[str, ...], reason: str, **options: Any) -> None:
 def terminate(ids: tuple[str, ...], reason: str, recurse: bool, **options: Any) -> None:
     """End instances now. They cannot go on afterwards.
 
+    With --recurse, those that have ended can be meant, too, by their ids or --status: what they have left running
+    is ended.
+
     \b
     Example:
       bide terminate --name order --created-before 30d --reason "too old" --yes
+      bide terminate my-order --recurse
     """
+    ended = ("Failed", "Completed", "Terminated") if recurse and options["statuses"] else ()
     _change(
         "terminate",
         ids,
-        ("Pending", "Running", "Suspended"),
+        ("Pending", "Running", "Suspended", *ended),
         lambda client, each: client.terminate(each, reason, recurse=recurse),
         **options,
     )

@@ -15,6 +15,7 @@ from bide.cli.faults import OrchestrationFault, plain_errors
 from bide.cli.filters import filter_of, filter_options, limit_option, name_option, only_tag_option
 from bide.cli.options import output_option, to_span
 from bide.cli.output import first, print_json, print_rows, short, status_text, when
+from bide.cli.tree import show_tree
 from bide.cli.values import wanted
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def show(
     with plain_errors(debug), connect(url, key) as client:
         instance_id = whole_id(client, instance_id)
         if tree:
-            _show_tree(client, instance_id, output)
+            show_tree(client, instance_id, output)
         elif follow:
             _follow(client, instance_id, output)
         elif output == "json":
@@ -277,46 +278,6 @@ def _follow(client: Client, instance_id: str, output: str) -> None:
         else:
             click.echo()
             _print_status(decode(event.data_json, type=StatusObject))
-
-
-def _show_tree(client: Client, instance_id: str, output: str) -> None:
-    found = _family(client, instance_id)
-    if output == "json":
-        print_json(found)
-    else:
-        for line in _branches(found, "", ""):
-            click.echo(line)
-
-
-def _family(client: Client, instance_id: str) -> dict[str, Any]:
-    from bide.errors import InstanceNotFoundError
-    from bide.history import SubOrchestrationInstanceCreated
-
-    shown = client.status(instance_id)
-    children: list[dict[str, Any]] = []
-    for step in client.history(instance_id):
-        for fact in step.facts:
-            if isinstance(fact, SubOrchestrationInstanceCreated):
-                try:
-                    children.append(_family(client, fact.instance_id))
-                except InstanceNotFoundError:
-                    children.append(
-                        {"instanceId": fact.instance_id, "name": fact.name, "runtimeStatus": "not there"}
-                    )
-    return {
-        "instanceId": shown.instance_id,
-        "name": shown.name,
-        "runtimeStatus": shown.runtime_status.value,
-        "children": children,
-    }
-
-
-def _branches(family: dict[str, Any], before: str, below: str) -> Iterator[str]:
-    yield f"{before}{family['instanceId']}  {family['name']}  {status_text(family['runtimeStatus'])}"
-    children: list[dict[str, Any]] = family.get("children", [])
-    for number, child in enumerate(children, 1):
-        last = number == len(children)
-        yield from _branches(child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
 
 
 # --- histories

@@ -102,7 +102,7 @@ class AsyncClient:
         await self._send(wire.raise_event(instance_id, name, data, idempotency_key))
 
     async def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
-        """End an instance now; with `recurse`, its running sub-orchestrations too."""
+        """End an instance now; with `recurse`, its running sub-orchestrations too, also if it has ended itself."""
         await self._send(wire.change(instance_id, "terminate", reason=reason, recurse=recurse))
 
     async def suspend(self, instance_id: str, reason: str = "") -> None:

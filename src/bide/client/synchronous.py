@@ -102,7 +102,7 @@ class Client:
         self._send(wire.raise_event(instance_id, name, data, idempotency_key))
 
     def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
-        """End an instance now; with `recurse`, its running sub-orchestrations too."""
+        """End an instance now; with `recurse`, its running sub-orchestrations too, also if it has ended itself."""
         self._send(wire.change(instance_id, "terminate", reason=reason, recurse=recurse))
 
     def suspend(self, instance_id: str, reason: str = "") -> None:

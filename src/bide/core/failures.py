@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import Literal, cast
 
+from msgspec.structs import replace
+
 from bide.errors import (
     ActivityFailedError,
     OutcomeUnknownError,
@@ -20,6 +22,7 @@ MAX_ERRORS = 100
 _BASES_MAX = 20
 _ORDINARY = ("Exception", "BaseException")
 _SHOWN, _SHOWN_CHARS = 5, 200
+_QUOTED_HEAD, _QUOTED_TAIL = 1_000, 3_000
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -50,16 +53,30 @@ class _Keeping:
 
     def _cause(self, error: BaseException, depth: int) -> Failure | None:
         if isinstance(error, TaskFailedError):
-            return error.failure
-        if error.__cause__ is None or depth >= MAX_CAUSES or not self._room:
+            return self._adopt(error.failure, depth + 1)
+        if error.__cause__ is None or depth >= MAX_CAUSES or self._room <= 0:
             return None
         return self.keep(error.__cause__, depth + 1)
+
+    def _adopt(self, failure: Failure, depth: int) -> Failure:
+        """A failure that is kept already. Where it goes on below what there is room for, the last cause is kept: it
+        is where all of it began, however many sub-orchestrations are between."""
+        self._room -= 1
+        if depth < MAX_CAUSES:
+            cause = failure.cause if failure.cause is None else self._adopt(failure.cause, depth + 1)
+            members = tuple(self._adopt(each, depth + 1) for each in failure.members if self._room > 0)
+            return replace(failure, cause=cause, members=members)
+        last = failure
+        while last.cause is not None:
+            last = last.cause
+        cause = None if last is failure else replace(last, members=())
+        return replace(failure, cause=cause, members=())
 
     def _members(self, error: BaseException, depth: int) -> tuple[Failure, ...]:
         if not isinstance(error, BaseExceptionGroup) or depth >= MAX_CAUSES:
             return ()
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return tuple(self.keep(member, depth + 1) for member in group.exceptions if self._room)
+        return tuple(self.keep(member, depth + 1) for member in group.exceptions if self._room > 0)
 
 
 def _in_short(members: tuple[Failure, ...]) -> str:
@@ -100,10 +117,16 @@ def _plain(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def _bounded(text: str) -> str:
+    """A text within another one, which may be within a third. What began all of it is at the end."""
+    left_out = len(text) - _QUOTED_HEAD - _QUOTED_TAIL
+    return text if left_out <= 0 else f"{text[:_QUOTED_HEAD]} [...] {text[-_QUOTED_TAIL:]}"
+
+
 def task_error(request: TaskScheduled | SubOrchestrationInstanceCreated, failure: Failure) -> TaskFailedError:
     """What awaiting the failed call raises."""
     after = f" (attempt {request.attempt})" if request.attempt > 1 else ""
-    text = f"'{request.name}' failed{after}: {failure.type}: {failure.message}"
+    text = f"'{request.name}' failed{after}: {failure.type}: {_bounded(failure.message)}"
     if isinstance(request, SubOrchestrationInstanceCreated):
         return SubOrchestrationFailedError(f"Sub-orchestration {text}", failure)
     if failure.kind == "outcome_unknown":

@@ -374,7 +374,7 @@ class Partition:
         if status is RuntimeStatus.TERMINATED:
             return self._terminate(message, live)
         if instance.status.finished:
-            return self._drop(message, InstanceFinishedError(instance.id, instance.status))
+            return self._end_orphans(message, live)
         if instance.status is RuntimeStatus.PENDING or self._is_held(live):
             return self._park(message, live) if self._is_open(message, live) else self._come_late(message)
         if status is None:
@@ -665,6 +665,22 @@ class Partition:
         failure = Failure("Terminated", f"Instance '{live.instance.id}' was terminated: {fact.reason}")
         status = moved(live.instance.status, fact)
         self._finish(live, status, encode(fact.reason), failure, live.instance.custom_status_json)
+
+    def _end_orphans(self, message: Message, live: _Live) -> Verdict:
+        """End what an instance has left when it ended, if that is asked for. Children that have ended do the same:
+        so it gets to all below."""
+        instance, fact = live.instance, message.fact
+        refused = self._drop(message, InstanceFinishedError(instance.id, instance.status))
+        if not isinstance(fact, ExecutionTerminated) or not fact.recurse:
+            return refused
+        if live.snapshot is None:  # it has ended in this very step
+            self._changes.send(instance.id, fact, birth=instance.birth)
+            return ACCEPTED
+        asked = [fact for step in live.snapshot.history for fact in step.facts]
+        children = [fact for fact in asked if isinstance(fact, SubOrchestrationInstanceCreated)]
+        for request in children:
+            self._changes.end_child(instance, request, fact)
+        return ACCEPTED if children else refused
 
     def _finish(
         self, live: _Live, status: RuntimeStatus, output: Raw, failure: Failure | None, custom_status: Raw

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from bide.core.openwork import OpenWork
 from bide.history import (
     ExecutionCompleted,
@@ -65,12 +67,17 @@ def _failed_at(history: Sequence[Step]) -> int:
     """The step whose message is the cause of the instance's failure, or the last one."""
     last = len(history) - 1
     ending = history[last].facts[-1]
-    causes = list(_causes(ending.failure)) if isinstance(ending, ExecutionCompleted) else []
+    causes = [_alone(each) for each in _causes(ending.failure)] if isinstance(ending, ExecutionCompleted) else []
     for index in range(last, 0, -1):
         message = history[index].facts[0]
-        if isinstance(message, _Failed) and message.failure in causes:
+        if isinstance(message, _Failed) and _alone(message.failure) in causes:
             return index
     return last
+
+
+def _alone(failure: Failure) -> Failure:
+    """Of what is below it, the instance's own failure may have less."""
+    return replace(failure, cause=None, members=())
 
 
 def _causes(failure: Failure | None) -> Iterator[Failure]:

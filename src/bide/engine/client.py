@@ -268,7 +268,8 @@ class Client:
     async def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
         """End an instance now; with `recurse`, its running sub-orchestrations too.
 
-        Raises `InstanceNotFoundError` and `InstanceFinishedError`.
+        With `recurse`, it may have ended: what it has left, and all below that, is ended. Raises
+        `InstanceNotFoundError`, and `InstanceFinishedError` if it has ended, and nothing else is to end.
         """
         fact = ExecutionTerminated(check_reason(reason), check_flag("recurse", recurse))
         await self._send(Message(instance_id, fact), "terminate", fact.reason)

@@ -45,7 +45,7 @@ async def hold(store: Store, clock: Clock, instance_id: str, reason: str) -> Non
 
 
 async def terminate(store: Store, clock: Clock, instance_id: str, reason: str, *, recurse: bool) -> None:
-    """End an instance; with `recurse` its sub-orchestrations too, as soon as a worker runs.
+    """End an instance; with `recurse` its sub-orchestrations too, as soon as a worker runs, also if it has ended.
 
     Raises `InstanceNotFoundError`, `InstanceFinishedError`, and `StoreInUseError` while a worker has it.
     """

@@ -40,6 +40,9 @@ from bide.rules import moved
 
 Event: TypeAlias = dict[str, Any]
 
+_DEEP = 20
+"""So deep are causes and members shown. Earlier versions have written more of them."""
+
 
 def history_events(steps: Iterable[Step], *, show_input: bool, show_output: bool) -> tuple[Event, ...]:
     """The events of a history, oldest first. Results only with `show_output`, inputs only with `show_input`."""
@@ -118,15 +121,14 @@ def _failure(failure: Failure) -> Event:
     return {"Reason": failure.message, "Details": _details(failure)}
 
 
-def _details(failure: Failure) -> str:
+def _details(failure: Failure, depth: int = 0) -> str:
     """Where it was raised; below it, the members of a group, and what caused it."""
     parts = [failure.stack or failure.type]
-    for number, member in enumerate(failure.members, 1):
-        parts.append(f"{number}. {_told(member)}")
-    if failure.cause is not None:
-        parts.append(f"Caused by {_told(failure.cause)}")
+    if depth < _DEEP:
+        parts += [f"{number}. {_told(member, depth)}" for number, member in enumerate(failure.members, 1)]
+        parts += [f"Caused by {_told(failure.cause, depth)}"] if failure.cause is not None else []
     return "\n".join(parts)
 
 
-def _told(failure: Failure) -> str:
-    return indent(f"{failure.type}: {failure.message}\n{_details(failure)}", "  ").lstrip()
+def _told(failure: Failure, depth: int) -> str:
+    return indent(f"{failure.type}: {failure.message}\n{_details(failure, depth + 1)}", "  ").lstrip()

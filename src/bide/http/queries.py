@@ -237,7 +237,9 @@ class ReasonQuery(Query, frozen=True, kw_only=True):
 
 
 class TerminateQuery(ReasonQuery, frozen=True, kw_only=True):
-    recurse: Annotated[bool, Meta(description="End its sub-orchestrations too.")] = False
+    recurse: Annotated[bool, Meta(description="End its sub-orchestrations too, also if it has ended itself.")] = (
+        False
+    )
 
 
 class LinkQuery(Query, frozen=True, kw_only=True):

@@ -287,7 +287,7 @@ class Durable:
         self.run(self._client.resume(instance_id, reason))
 
     def terminate(self, instance_id: str, reason: str = "", *, recurse: bool = False) -> None:
-        """End an instance now; with `recurse`, its running sub-orchestrations too."""
+        """End an instance now; with `recurse`, its running sub-orchestrations too, also if it has ended itself."""
         self.run(self._client.terminate(instance_id, reason, recurse=recurse))
 
     def rewind(self, instance_id: str, reason: str = "") -> None:

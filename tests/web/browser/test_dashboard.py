@@ -276,6 +276,19 @@ def test_children_are_reached_from_the_timeline_and_the_tree(office: Served, ope
     heading(page, "Letters")
 
 
+def test_what_a_failed_instance_has_left_is_ended(office: Served, open_page: Open) -> None:
+    office.start("Leaves", b"", "leaver")
+    page = open_page(f"{office.base}/instances/leaver")
+    expect(page.locator("header.instance .status")).to_have_text("Failed")
+    page.get_by_role("button", name="End its children…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="End its children").click()
+    expect(dialog).to_have_count(0)
+    page.goto(f"{office.base}/instances/left-by-leaver")
+    expect(page.locator("header.instance .status")).to_have_text("Terminated")
+    expect(page.get_by_role("button", name="End its children…")).to_have_count(0)
+
+
 def test_the_sequence_can_be_taken_away(office: Served, open_page: Open, tmp_path: Path) -> None:
     waiting = office.waiting("Approval", b'"Ann"')
     page = open_page(

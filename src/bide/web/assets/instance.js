@@ -162,7 +162,7 @@ function Header({ instance: { id, status, story, history, ended, reload }, types
   return html`<header class="instance">
     <div><h1><${Status} of=${status.runtimeStatus} /> ${status.name}</h1>
       <p class="id"><${Copy} text=${id}>${id}</${Copy}></p></div>
-    <${Actions} id=${id} status=${status} reload=${reload} />
+    <${Actions} ...${{ id, status, history, ended, reload }} />
     ${!ended && steps > LONG && html`<div class="banner" role="alert"><b>${steps.toLocaleString()} steps.</b> All of them are repeated whenever it comes back into
       memory. Code that goes on for ever should end a run now and then, with <code>continue_as_new</code>.</div>`}
     ${status.held && html`<div class="banner" role="alert"><b>Held.</b> ${status.held}</div>`}
@@ -203,12 +203,14 @@ const ACTIONS = {
   terminate: { label: "Terminate", text: "It ends now, for good. What it waits for is not waited for any more.", reason: true, danger: true },
   rewind: { label: "Rewind", text: "It goes back to where it went wrong, and what failed runs again.", reason: true },
   restart: { label: "Start again", text: "With the same input, as a new instance." },
+  orphans: { label: "End its children", text: "What it has called, and still runs, is terminated now, with all below that.", reason: true, danger: true },
   purge: { label: "Purge", text: "It is deleted with its history and its audit, for good.", danger: true },
 };
 
-function Actions({ id, status, reload }) {
+function Actions({ id, status, history, ended, reload }) {
   const [asked, ask] = useState(null);
-  const allowed = Object.keys(ACTIONS).filter((verb) => status.allowedActions.includes(verb));
+  const mayEnd = ended && status.allowedActions.includes("restart") && history.steps?.some((step) => step.facts.some((fact) => fact.type === "SubOrchestrationInstanceCreated"));
+  const allowed = Object.keys(ACTIONS).filter((verb) => verb === "orphans" ? mayEnd : status.allowedActions.includes(verb));
   const run = async (reason) => {
     if (asked === "purge") {
       await remove(at(id));
@@ -217,7 +219,7 @@ function Actions({ id, status, reload }) {
       const { id: started } = await post(at(id, "restart"));
       go(href(["instances", started]));
     } else {
-      await post(at(id, asked), { reason });
+      await (asked === "orphans" ? post(at(id, "terminate"), { reason, recurse: true }) : post(at(id, asked), { reason }));
       reload();
     }
   };

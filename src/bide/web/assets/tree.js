@@ -5,6 +5,7 @@ import { html, Link, Problem, Status, Time, useData, useState } from "./ui.js";
 
 const DEEP = 20;
 const MANY = 50;
+const FEW = 4; // brothers and sisters who are unfolded by themselves: each is two requests, and so is each of their children
 
 export function Tree({ instance: { id, history } }) {
   const { data, error } = useData(() => outermost(id), `root of ${id} ${history.steps?.length}`);
@@ -28,8 +29,8 @@ async function withChildren(id) {
   return { status, children: created.map((fact) => ({ id: fact.instance_id, name: fact.name })) };
 }
 
-function Node({ id, name, here, depth, version }) {
-  const [open, setOpen] = useState(depth < 3);
+function Node({ id, name, here, depth, siblings = 1, version }) {
+  const [open, setOpen] = useState(depth < 3 && siblings <= FEW);
   const [all, setAll] = useState(false);
   const { data, error } = useData(() => withChildren(id), `${id} ${id === here || depth === 0 ? version : ""}`, { live: depth < 2 });
   if (!data) return html`<li role="treeitem"><span class="muted">${name ?? id} ${error && (error.status === 404 ? "(not started yet, or purged)" : error.message)}</span></li>`;
@@ -39,7 +40,7 @@ function Node({ id, name, here, depth, version }) {
       ${children.length > 0 ? html`<button class="quiet" aria-label=${open ? "Fold" : "Unfold"} onClick=${() => setOpen(!open)}>${open ? "▾" : "▸"}</button>` : html`<span class="leaf"></span>`}
       <${Status} of=${status.runtimeStatus} /> <${Link} to=${["instances", id]} class="title">${status.name}</${Link}>
       <span class="id muted">${id}</span> <span class="muted"><${Time} at=${status.lastUpdatedTime} /></span></div>
-    ${open && children.length > 0 && html`<ul role="group">${(all ? children : children.slice(0, MANY)).map((child) => html`<${Node} key=${child.id} ...${child} here=${here} depth=${depth + 1} version=${version} />`)}
+    ${open && children.length > 0 && html`<ul role="group">${(all ? children : children.slice(0, MANY)).map((child) => html`<${Node} key=${child.id} ...${child} here=${here} depth=${depth + 1} siblings=${children.length} version=${version} />`)}
       ${!all && children.length > MANY && html`<li><button class="quiet" onClick=${() => setAll(true)}>${children.length - MANY} more</button></li>`}</ul>`}
   </li>`;
 }
