@@ -9,7 +9,12 @@ ARGS   ?=
 
 VERSIONS := 3.11 3.12 3.13 3.14
 
-.PHONY: help demo test test-all check bench pictures kills fuzz many clean
+CHECKS := ruff mypy mypy-windows mypy-macos pyright
+
+# On all cores. Tests take very different times, so whoever has nothing left takes some of another's.
+TOGETHER := --numprocesses auto --dist worksteal
+
+.PHONY: help demo test test-all check $(CHECKS:%=check-%) bench pictures kills fuzz many clean
 
 help:
 	@echo "make demo    phone verification on http://127.0.0.1:7071 (ARGS='--port 8000' to change)"
@@ -27,10 +32,10 @@ demo: $(VENV)/.installed
 	@$(BIN)/bide demo $(ARGS)
 
 test: $(VENV)/.installed-dev chromium postgresql
-	$(BIN)/pytest -m "not kill and not browser and not postgres and not package" --numprocesses auto
-	$(BIN)/pytest -m postgres --numprocesses auto
-	$(BIN)/pytest -m "kill and not postgres"
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest -m "not kill and not browser and not postgres and not package" $(TOGETHER)
+	$(BIN)/pytest -m postgres $(TOGETHER)
+	$(BIN)/pytest -m "kill and not postgres" $(TOGETHER)
+	$(BIN)/pytest -m browser $(TOGETHER)
 	$(BIN)/pytest -m package
 
 # A name on the path may be one of pyenv's that leads to no interpreter, so each is asked.
@@ -43,12 +48,24 @@ test-all:
 	echo "passed:$${passed:- none}; failed:$${failed:- none}; not on this machine:$${missing:- none}"; \
 	[ -n "$$passed" ] && [ -z "$$failed" ]
 
+# No check needs what another one finds, so they run side by side; what each says stays together.
 check: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory --jobs --output-sync=target $(CHECKS:%=check-%)
+
+check-ruff:
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+
+check-mypy:
 	$(BIN)/mypy
+
+check-mypy-windows:
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
+
+check-mypy-macos:
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src
+
+check-pyright:
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed-dev

@@ -77,16 +77,11 @@ IN_ONE_PROCESS = [
     "tests/engine/test_running.py::test_a_runaway_step_is_reported_and_held_and_the_rest_goes_on[spin]",
     "tests/engine/test_running.py::test_each_of_two_apps_stops_its_own_runaway_steps",
 ]
-IN_SEVERAL = [
-    "tests/cli/test_processes.py::test_a_database_has_one_owner[--no-reload]",
-    "tests/cli/test_processes.py::test_a_change_of_the_code_is_served",
-    "tests/cli/test_processes.py::test_what_runs_is_let_to_its_end[--no-reload-15]",
-]
-WITH_KILLS = ["tests/cli/test_processes.py", "tests/kill/test_demo.py"]
+IN_SEVERAL = [["tests/cli/test_processes.py"], ["tests/kill/test_demo.py"]]
 
 
 @pytest.mark.kill  # whole suites, in processes of their own
-@pytest.mark.parametrize("tests", [IN_ONE_PROCESS, IN_SEVERAL, WITH_KILLS])
+@pytest.mark.parametrize("tests", [IN_ONE_PROCESS, *IN_SEVERAL])
 def test_it_behaves_as_elsewhere(tests: list[str]) -> None:
     said = on_the_stand_in("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert " passed" in said

@@ -354,16 +354,19 @@ def test_the_client_knows_no_function_of_an_impossible_name(client: Client, name
         client.start(name, instance_id="x")
 
 
-def test_bytes_that_are_no_text_are_refused_also_where_a_server_lets_them_through() -> None:
+@pytest.mark.parametrize(
+    ("raw", "query"),
+    [(b"/orchestrators/ask/\xb7%2F", b""), (b"/instances/", b"a=\xa7"), (b"/healthz", b"\xc3\xa4")],
+)
+def test_bytes_that_are_no_text_are_refused_also_where_a_server_lets_them_through(raw: bytes, query: bytes) -> None:
     api = create_app(asking(), Settings(db=":memory:"))
-    raw = b"/orchestrators/ask/\xb7%2F"
     scope = {
         "type": "http",
         "method": "POST",
         "scheme": "http",
         "path": raw.replace(b"%2F", b"/").decode(errors="replace"),
         "raw_path": raw,
-        "query_string": b"",
+        "query_string": query,
         "headers": [(b"host", b"127.0.0.1:7071")],
         "client": HERE,
         "server": ("127.0.0.1", 7071),

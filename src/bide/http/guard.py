@@ -63,6 +63,9 @@ class Guard:
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if self._is_too_much(scope, headers):
             await refusal(431, "The request has more headers than are allowed.", _CLOSE)(scope, receive, send)
+        elif not scope["query_string"].isascii():
+            message = "A query has ASCII characters only. Percent-encode all others, as UTF-8."
+            await refusal(400, message)(scope, receive, send)
         elif self._open and not _SIGNS.isdisjoint(dict(headers)):
             await refusal(400, _PASSED_ON.format(_sign(headers)))(scope, receive, send)
         elif not self._knows_host(headers):
