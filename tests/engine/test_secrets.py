@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 from msgspec import Raw
 from msgspec.json import encode
 
-from bide import App, Client, OrchestrationContext, RetryPolicy, Secret, Settings
+from bide import ActivityCall, App, Client, OrchestrationContext, Outcome, RetryPolicy, Secret, Settings
 from bide.batch import Batch, Message
+from bide.core.hiding import KnownSecrets
 from bide.errors import MisfitError, NotAllowedError, PayloadError, RequestReusedError
 from bide.history import EventRaised, Step
 from bide.instance import ALL_PARTITIONS, RuntimeStatus
@@ -329,6 +331,117 @@ def test_requests_are_told_apart_though_nobody_can_see_what_they_say(app: App, d
     durable.run(client.raise_event(instance_id, "Answer", "0702", idempotency_key="link"))
     with pytest.raises(RequestReusedError):
         durable.run(client.raise_event(instance_id, "Answer", "0703", idempotency_key="link"))
+
+
+# --- texts of errors
+
+
+CODES = [271828, 5]
+QUOTED = "it's s3cr3t, \u00fc"
+
+
+@dataclass
+class Picky:
+    text: Secret[str]
+
+    def __post_init__(self) -> None:
+        if self.text.startswith("no"):
+            raise ValueError(f"{self.text} is not wanted")
+
+
+def test_errors_do_not_tell_what_the_code_was_given(
+    app: App, durable: Durable, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.activity
+    async def check(login: Login, codes: list[int]) -> None:
+        try:
+            raise KeyError(login.pin)
+        except KeyError as error:
+            error.add_note(f"of {codes[0]}")
+            both = ExceptionGroup(
+                f"{login.pin!r} and {codes}", [ValueError(f"<{login.pin}>"), TypeError("a plain one")]
+            )
+            raise both from error
+
+    @app.activity
+    async def draw() -> Secret[str]:
+        return "0702"
+
+    @app.orchestrator
+    async def fail(ctx: OrchestrationContext, how: str, note: Note) -> None:
+        code = await ctx.call_activity(draw)
+        pin = await ctx.wait_for_external_event("Pin", Secret[str])
+        if how == "raises":
+            raise ValueError(f"{code}, {pin}, {note.text} and {how}")
+        if how == "lets fail":
+            await ctx.call_activity(check, Login("u", QUOTED), CODES)
+        ctx.call_activity(check, Login("u", QUOTED), CODES)
+        await ctx.create_timer(timedelta(seconds=1))
+
+    texts = ""
+    for how in ("raises", "lets fail", "does not look"):
+        durable.start(fail, {"how": how, "note": Note("n0tes")}, instance_id=how)
+        durable.raise_event(how, "Pin", "0703")
+    durable.advance(1)
+    durable.replay_all()
+    for how in ("raises", "lets fail", "does not look"):
+        others = durable.client.on_behalf("somebody", "")
+        texts += encode([durable.history(how), durable.run(others.get(how))]).decode()
+    shown = str(durable.wait("raises").output)
+    assert shown == "••••••, ••••••, •••••• and ••••••", "all of a payload is hidden that has a secret"
+    for hidden in ("0702", "0703", "n0tes", "s3cr3t", "271828"):
+        assert hidden not in texts
+        assert hidden not in caplog.text
+    assert "a plain one" in texts
+    assert "KeyError" in texts
+
+
+def test_a_type_that_tells_what_it_refuses_tells_it_to_nobody(app: App, durable: Durable) -> None:
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext) -> None:
+        await ctx.wait_for_external_event("First")
+        await ctx.wait_for_external_event("Answer", Picky)
+
+    durable.start(ask, instance_id="i")
+    durable.raise_event("i", "Answer", {"text": "no-s3cr3t"})
+    durable.raise_event("i", "First")
+    with pytest.raises(MisfitError) as refused:
+        durable.raise_event("i", "Answer", {"text": "no-s3cr3t"})
+    assert str(refused.value).endswith("•••••• is not wanted")
+    told = encode([durable.history("i"), durable.run(durable.client.audit())]).decode()
+    assert "EventDiscarded" in told
+    assert "s3cr3t" not in told
+
+
+def test_what_could_not_be_reconciled_is_logged_without_it(
+    app: App, durable: Durable, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def reconcile(call: ActivityCall) -> Outcome:
+        raise ValueError(f"{call.arguments} cannot be found")
+
+    @app.activity(once=True, reconcile=reconcile)
+    async def send(note: Note) -> None:
+        await asyncio.Event().wait()
+
+    @app.orchestrator
+    async def call(ctx: OrchestrationContext) -> None:
+        await ctx.call_activity(send, Note(secret("argument")))
+
+    durable.hold(send)
+    durable.start(call, instance_id="i")
+    durable.crash()
+    assert durable.wait("i").status is RuntimeStatus.FAILED
+    assert "cannot be found" in caplog.text
+    assert NEEDLE not in caplog.text
+
+
+def test_of_very_many_values_none_is_told() -> None:
+    known = KnownSecrets()
+    known.add(Raw(encode(list(range(10_000, 12_000)))))
+    assert known.hide("11999") == "••••••"
+    few = KnownSecrets()
+    few.add(Raw(b'[1, true, null, "abc", {"a": -1234, "b": 1.25, "c": "long"}]'))
+    assert few.hide("1 True None abc -1234 1.25 long") == "1 True None abc •••••• •••••• ••••••"
 
 
 # --- keys that are gone

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from bide.core.failures import failure_as, failure_of, said, task_error
+from bide.core.hiding import KnownSecrets, hide_values
 from bide.core.isolation import SENT_ON, OwnGenerators, Wall
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
@@ -195,6 +196,7 @@ class Execution(Record):
     _refusals: int = 0
     """How often the code asked for something while it was dropped."""
     _wall: Wall | None = None
+    _known: KnownSecrets | None = None
     _judge: _OpenWait | None = None
     """The wait that was last found to take an event."""
 
@@ -458,17 +460,30 @@ class Execution(Record):
                 try:
                     ending: Fact = ExecutionCompleted(self._returned(result), unawaited=self._unawaited())
                 except PayloadError as error:
-                    ending = ExecutionCompleted(failure=failure_of(error))
+                    ending = ExecutionCompleted(failure=self._failure(error))
             case _ if from_outside(raised):
                 raise raised
             case _ if fault is not None:
-                ending = ExecutionCompleted(failure=failure_of(fault))
+                ending = ExecutionCompleted(failure=self._failure(fault))
             case ContinueAsNew():
                 ending = ContinuedAsNew(raised.input_json, raised.keep_events, self._unawaited())
             case _:
-                ending = ExecutionCompleted(failure=failure_of(self._explained(raised)))
+                ending = ExecutionCompleted(failure=self._failure(self._explained(raised)))
         self._code = None
         self._asked.append(ending)
+
+    def _failure(self, raised: BaseException) -> Failure:
+        """What the code raised, without the secrets that it was given."""
+        failure = failure_of(raised)
+        return failure if self._known is None else self._known.hide_failure(failure)
+
+    def _know(self, text: Raw, place: str) -> Raw:
+        """What the code is given, in clear text, of which nothing is to stand in the text of an error."""
+        plain = self.sealer.open(text, place)
+        if self._known is None:
+            self._known = KnownSecrets()
+        self._known.add(plain)
+        return plain
 
     def _returned(self, result: object) -> Raw:
         """The result as JSON. Raises `PayloadError` for what is none, and for what is not of the declared type."""
@@ -498,7 +513,7 @@ class Execution(Record):
             and (_is_wait(target, key) or not isinstance(target, _OpenWait))
             and not _is_seen(with_watchers(_task_of(target)))
         ]
-        return (*failed, *lost)
+        return (*(failed if self._known is None else map(self._known.hide, failed)), *lost)
 
     def _explained(self, raised: BaseException) -> BaseException:
         """What looked for an event loop found none. The error says what to write instead."""
@@ -582,7 +597,9 @@ class Execution(Record):
             value = target.decode(text)
         except MisfitError as error:
             if is_sealed(text):
-                self._settle_decoded(target, self.sealer.open(text, self._place_of_answer(target)))
+                place = self._place_of_answer(target)
+                secret = isinstance(target, _Call) or target.secret
+                self._settle_decoded(target, self._know(text, place) if secret else self.sealer.open(text, place))
                 return
             refusal = f"{_called(target)} gave what does not fit its declared type: {error}"
             self._fail(target, MisfitError(refusal, error.path))
@@ -595,18 +612,21 @@ class Execution(Record):
         """Why an event is none for this wait."""
         if wait.judged is event:
             return None
+        text = event.input
         try:
             try:
-                wait.value = wait.decode(event.input)
+                wait.value = wait.decode(text)
             except PayloadError:
-                if not is_sealed(event.input):
+                if not is_sealed(text):
                     raise
-                wait.value = wait.decode(self.sealer.open(event.input, self._place_of_answer(wait)))
+                text = self.sealer.open(text, self._place_of_answer(wait))
+                wait.value = wait.decode(text)
             wait.judged = event
             self._judge = wait
         except PayloadError as error:
             path = error.path if isinstance(error, MisfitError) else "$"
-            return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {error}", path)
+            why = hide_values(str(error), text) if wait.secret else str(error)
+            return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {why}", path)
         return None
 
     def _fail(self, target: _Call | _OpenWait, error: Exception) -> None:
@@ -620,6 +640,8 @@ class Execution(Record):
         self._close_row(wait)
         self.answered.append(self.at - wait.since)
         self._cancel_timeout(wait)
+        if wait.secret:
+            self._know(event.input, self._place_of_answer(wait))
         if wait.judged is event:
             settle(wait.event, wait.value)
         else:
@@ -817,7 +839,7 @@ class Execution(Record):
 
     def open_input(self, text: Raw) -> Raw:
         """The input of this generation, which is sealed."""
-        return self.sealer.open(text, input_place(self.instance_id, self.birth))
+        return self._know(text, input_place(self.instance_id, self.birth))
 
     def _sealed(self, asked: Carrying, secret: bool) -> Carrying:
         """What is asked for, sealed if it is secret. On replay it is sealed if it was then, and under the same key,

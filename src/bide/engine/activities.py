@@ -23,6 +23,7 @@ from bide.batch import Message, ScheduledActivity, TaskKey
 from bide.clock import Clock, Timestamp
 from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from bide.core.failures import failure_as, failure_of, said
+from bide.core.hiding import KnownSecrets
 from bide.core.records import Record
 from bide.core.registry import ActivityDefinition, Registry
 from bide.engine.threads import Threads
@@ -46,6 +47,7 @@ log = logging.getLogger("bide.activity")
 _CLEAN_UP_S = 1.0
 """How long bodies that were cancelled may take to put things in order."""
 
+_NOT_RECONCILED = "reconcile of activity %s, instance %s, failed"
 _OUTLIVED = (
     "The body of activity %s, instance %s, runs on in its thread although nobody waits for it any more: a thread "
     "cannot be stopped. %d bodies do so now."
@@ -218,6 +220,8 @@ class ActivityRunner:
             fact = TaskFailed(run.activity.task_id, failure_of(error))
         finally:
             self._slots.release()
+        if type(fact) is TaskFailed and is_sealed(run.activity.input_json):
+            fact = replace(fact, failure=self._known_to(run.activity).hide_failure(fact.failure))
         return fact if fact.started_at == run.began else replace(fact, started_at=run.began)
 
     async def _outcome(self, definition: ActivityDefinition, run: _Run) -> TaskCompleted | TaskFailed:
@@ -344,7 +348,11 @@ class ActivityRunner:
         except BaseException as error:
             if _from_outside(error):
                 raise
-            log.exception("reconcile of activity %s, instance %s, failed", activity.name, activity.instance_id)
+            if is_sealed(activity.input_json):
+                why = self._known_to(activity).hide(said(error))
+                log.error(_NOT_RECONCILED + ": %s", activity.name, activity.instance_id, why)
+            else:
+                log.exception(_NOT_RECONCILED, activity.name, activity.instance_id)
             return Unknown()
 
     def _call_of(self, definition: ActivityDefinition, activity: ScheduledActivity) -> ActivityCall:
@@ -364,6 +372,12 @@ class ActivityRunner:
             activity.scheduled_at,
             self._secret,
         )
+
+    def _known_to(self, activity: ScheduledActivity) -> KnownSecrets:
+        """The secrets that it was given."""
+        known = KnownSecrets()
+        known.add(self._opened_input(activity))
+        return known
 
     def _opened_input(self, activity: ScheduledActivity) -> Raw:
         place = arguments_place(activity.instance_id, activity.birth, activity.generation, activity.call_id)
