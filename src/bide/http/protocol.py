@@ -2,8 +2,8 @@
 who does not take an answer (with all others in view: `http/connections.py`).
 
 uvicorn reads the requests, and waits for a head as long as it takes. So its two protocols, one for each parser, are
-watched here (`protocol_httptools.py`, `protocol_h11.py`): what comes in is judged first (`http/framing.py`), then
-handed on to the parser. The bodies of requests have their own limits (`http/body.py`), and whose request it is, and
+watched here (`http/watched.py`): what comes in is judged first (`http/framing.py`), then handed on to the parser, so
+many requests in a turn of the event loop and no more. The bodies of requests have their own limits (`http/body.py`), and whose request it is, and
 for what, is judged where all requests are (`http/guard.py`).
 """
 
