@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from bide.config import Settings
+from bide.http import connections
 from bide.http.protocol import ServerConfig
 from tests.http.test_protocol import GET, PARSERS, Wire, protocols
 
@@ -221,3 +222,84 @@ def test_those_from_whom_nothing_comes_make_room(parser: str) -> None:
         assert [wire.aborted for wire in (idle, unread, busy, silent)] == [True, True, False, True]
 
     play(parser, script, max_connections=4)
+
+
+# --- many at the same moment
+
+SMALL = GET.replace(b"/ ", b"/small ")
+
+
+def answered(wires: list[SlowWire]) -> list[int]:
+    return [place for place, wire in enumerate(wires) if wire.answers]
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_many_requests_at_once_begin_one_after_the_other(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_AT_ONCE", 3)
+
+    async def script(server: Server) -> None:
+        wires = [server.connect() for _ in range(10)]
+        health = server.connect()
+        for wire in wires:
+            wire.protocol.data_received(SMALL)
+        health.protocol.data_received(HEALTH)
+        begun: list[int] = []
+        while len(begun) < 10:
+            await asyncio.sleep(0)
+            found = answered(wires)
+            assert found[: len(begun)] == begun, "in the order in which they came"
+            assert len(found) - len(begun) <= 3
+            begun = found
+            assert health.answers == [200] or not begun, "it does not wait for the others"
+        assert all(wire.answers == [200] for wire in wires)
+
+    play(parser, script)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_who_comes_later_begins_later(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_AT_ONCE", 1)
+
+    async def script(server: Server) -> None:
+        wires = [server.connect() for _ in range(4)]
+        for wire in wires[:2]:
+            wire.protocol.data_received(SMALL * 2)
+        wires[2].protocol.data_received(SMALL[:9])  # half a head takes nobody's turn
+        await asyncio.sleep(0)
+        wires[3].protocol.data_received(SMALL)
+        await server.rest()
+        assert [len(wire.answers) for wire in wires] == [2, 2, 0, 1]
+        wires[2].protocol.data_received(SMALL[9:])
+        await server.rest()
+        assert wires[2].answers == [200]
+
+    play(parser, script)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_who_goes_before_it_is_their_turn_is_forgotten(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_AT_ONCE", 1)
+
+    async def script(server: Server) -> None:
+        wires = [server.connect() for _ in range(4)]
+        for wire in wires:
+            wire.protocol.data_received(SMALL)
+        wires[2].abort()
+        await server.rest()
+        assert [wire.answers for wire in wires] == [[200], [200], [], [200]]
+
+    play(parser, script)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_who_waits_for_a_turn_is_not_too_slow(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_AT_ONCE", 1)
+
+    async def script(server: Server) -> None:
+        wires = [server.connect() for _ in range(9)]
+        for wire in wires:
+            wire.protocol.data_received(SMALL)
+        await server.rest()
+        assert [wire.answers for wire in wires] == [[200]] * 9
+
+    play(parser, script, header_timeout_s=1e-9)

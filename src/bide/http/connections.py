@@ -3,6 +3,10 @@
 A caller can be slow in three ways. Who sends slowly is met where requests are read (`http/protocol.py`). Who does
 not take an answer is looked at here, once a second, and cut off when nothing moves. Who is only there takes room:
 when there is none left, those go first from whom nothing has come for longest.
+
+Many callers at the same moment are no fault of any of them. So many requests begin in one turn of the event loop,
+and the others in the turns that follow, in their order: whoever asks between two turns how the server is gets an
+answer.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ _OTHERS = 160
 """Files that are no callers' connections: listeners, the database, a carrier; and room for health checks."""
 _SPARE = 32
 """Connections beyond the most, to ask for `/healthz` and `/readyz` on. A newer one takes the oldest one's place."""
+_AT_ONCE = 100
+"""So many requests begin in one turn of the loop."""
 _MADE_ROOM = 64
 """So many connections go at once when there is no room, so that not each new one looks for another."""
 
@@ -42,6 +48,10 @@ class Caller(Protocol):
     @property
     def taken(self) -> int:
         """Bytes of answers that it has taken, ever."""
+        ...
+
+    def go_on(self) -> None:
+        """Begin the next request, if it may."""
         ...
 
     def look(self) -> int:
@@ -73,6 +83,10 @@ class Connections:
         self._relief: asyncio.TimerHandle | None = None
         self._has_room = True
         """False: at the last look there was none to be made."""
+        self._begun = 0
+        """How many requests have begun in this turn."""
+        self._queue: dict[Caller, None] = {}
+        """Those whose next request begins in a later one."""
 
     def opened(self, caller: Caller, loop: asyncio.AbstractEventLoop) -> bool:
         """A caller has come. False: there is room to ask how the server is, and for nothing else."""
@@ -89,8 +103,34 @@ class Connections:
         return False
 
     def closed(self, caller: Caller) -> None:
-        for group in (self._open, self._spare, self._slow):
+        for group in (self._open, self._spare, self._slow, self._queue):
             group.pop(caller, None)
+
+    def may_begin(self, caller: Caller) -> bool:
+        """Whether one more request begins in this turn. False: the caller is told to go on when it is its turn."""
+        if self._begun < _AT_ONCE and not self._queue:
+            return True
+        self._queue[caller] = None
+        return False
+
+    def begun(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A request has begun."""
+        if not self._begun:
+            loop.call_soon(self._next_turn)
+        self._begun += 1
+
+    def is_queued(self, caller: Caller) -> bool:
+        """Whether it waits for its turn."""
+        return caller in self._queue
+
+    def _next_turn(self) -> None:
+        self._begun = 0
+        waiting, self._queue = self._queue, {}
+        for caller in waiting:
+            if self._begun < _AT_ONCE:
+                caller.go_on()
+            else:
+                self._queue[caller] = None
 
     def is_slow(self, caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
         """Much waits for this caller. If too much waits for all, whoever does not take it soon goes."""

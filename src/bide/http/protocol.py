@@ -2,8 +2,8 @@
 who does not take an answer (with all others in view: `http/connections.py`).
 
 uvicorn reads the requests, and waits for a head as long as it takes. So its two protocols, one for each parser, are
-watched here (`http/watched.py`): what comes in is judged first (`http/framing.py`), then handed on to the parser, so
-many requests in a turn of the event loop and no more. The bodies of requests have their own limits (`http/body.py`), and whose request it is, and
+watched here (`http/watched.py`): what comes in is judged first (`http/framing.py`), then handed on to the parser,
+when its turn has come. The bodies of requests have their own limits (`http/body.py`), and whose request it is, and
 for what, is judged where all requests are (`http/guard.py`).
 """
 
@@ -28,6 +28,7 @@ _CLOSE = {"Connection": "close"}
 _FULL = "The server has as many connections as it takes (max_connections)."
 _LEAST_TAKEN = 16_384
 """Bytes of an answer that a caller has to take in `Settings.answer_timeout_s`, or all that are left."""
+_HEALTH = tuple(b"GET %b " % path for path in sorted(PATHS))
 _MOST_HELD = 65_536
 """Bytes behind the present request. Whoever sends more is not listened to until it is answered."""
 
@@ -166,6 +167,8 @@ class Watch:
         """Hand on what has come, as far as it is its turn."""
         while self._framing.held and self._may_go_on:
             begins = not self._framing.in_message
+            if begins and not self._is_its_turn:
+                break
             try:
                 piece = self._framing.read()
             except RefusedError as error:
@@ -175,6 +178,7 @@ class Watch:
                 break
             if begins:
                 self._rest()
+                self._connections.begun(self._connection.loop)
                 if self._is_spare and self._framing.path not in PATHS:
                     self._refuse(503, _FULL, {"Retry-After": "5"})
                     return
@@ -255,6 +259,11 @@ class Watch:
         return self._framing.in_message or not (self._is_answering or self._connection.flow.write_paused)
 
     @property
+    def _is_its_turn(self) -> bool:
+        """Many requests at once begin one after the other; who asks how the server is does not wait for them."""
+        return self._framing.held.startswith(_HEALTH) or self._connections.may_begin(self)
+
+    @property
     def _is_answering(self) -> bool:
         cycle = self._connection.cycle
         return cycle is not None and not cycle.response_complete
@@ -271,7 +280,9 @@ class Watch:
 
     def _give_up(self) -> None:
         self._timer = None
-        if self._framing.in_message or self._is_answering:
+        if self._connections.is_queued(self):
+            self._wait()  # it is not the caller for whom we wait
+        elif self._framing.in_message or self._is_answering:
             self._connection.shutdown()
         else:
             seconds = f"{self._settings.header_timeout_s:g} s"
