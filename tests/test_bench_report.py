@@ -95,6 +95,7 @@ def test_the_page_has_what_the_results_say(report: Any) -> None:
         assert path.stem == "alone" or report.section(path.stem, found)[2] in page
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     "script", ["verify.py", "run.py", "soak.py", "waiting.py", "workloads.py", "drive.py", "http_load.py"]
 )
@@ -106,6 +107,7 @@ def test_a_directory_that_cannot_be_made_is_a_sentence(script: str, tmp_path: Pa
     assert "cannot be used as a directory: Not a directory." in done.stderr
 
 
+@pytest.mark.kill
 def test_a_directory_is_made(tmp_path: Path) -> None:
     arguments = ["--n", "20", "--in-flight", "5", "--runs", "1", "--dir", str(tmp_path / "new" / "place")]
     subprocess.run([sys.executable, str(ROOT / "bench" / "verify.py"), *arguments], check=True, capture_output=True)

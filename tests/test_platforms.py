@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.kill
 ROOT = Path(__file__).parent.parent
 STAND_IN = Path(__file__).parent / "without_posix"
 
@@ -80,7 +81,6 @@ IN_ONE_PROCESS = [
 IN_SEVERAL = [["tests/cli/test_processes.py"], ["tests/kill/test_demo.py"]]
 
 
-@pytest.mark.kill  # whole suites, in processes of their own
 @pytest.mark.parametrize("tests", [IN_ONE_PROCESS, *IN_SEVERAL])
 def test_it_behaves_as_elsewhere(tests: list[str]) -> None:
     said = on_the_stand_in("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
@@ -97,7 +97,6 @@ def test_modes_that_say_nothing_are_not_judged(tmp_path: Path) -> None:
     assert "is for whoever may read" in said
 
 
-@pytest.mark.kill  # as slow as those above
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_nothing_is_used_that_the_system_has_not(system: str) -> None:
     cache = f".mypy_cache/{system}"
