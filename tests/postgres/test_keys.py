@@ -14,7 +14,7 @@ from bide.cli.first_key import give_first_key
 from bide.clock import SystemClock
 from bide.errors import NotAllowedError
 from bide.keys import Role, key_ring
-from tests.http.conftest import serve
+from tests.http.conftest import INSTANCES, serve
 from tests.kill.conftest import eventually
 
 pytestmark = pytest.mark.postgres
@@ -75,6 +75,20 @@ def test_a_server_hears_of_new_and_revoked_keys(database_url: str) -> None:
         eventually("the key counts", lambda: answer() == 200 or None, 10)
         key_ring(settings).revoke("ci")
         eventually("the key counts no more", lambda: answer() == 401 or None, 10)
+
+
+def test_a_request_that_waits_ends_with_its_key(database_url: str) -> None:
+    settings = Settings(db=database_url, require_key=True)
+    key_ring(settings).list()
+    text = key_ring(settings).create("ci", Role.OPERATOR, NOW)
+    with serve(settings) as api, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(api.post, "/orchestrators/Approve?wait=1m", b"", headers={"x-functions-key": text})
+        counts = INSTANCES.replace("/instances", "/counts")
+        headers = {"x-functions-key": text}
+        eventually("it is started", lambda: api.get(counts, headers=headers).json().get("Running"))
+        assert not waiting.done()
+        key_ring(settings).revoke("ci")
+        assert waiting.result(20).status_code == 401
 
 
 def test_the_command_line_works_on_the_same_keys(database_url: str, tmp_path: Path) -> None:
