@@ -435,6 +435,33 @@ def test_what_could_not_be_reconciled_is_logged_without_it(
     assert NEEDLE not in caplog.text
 
 
+def test_a_rewind_finds_the_call_that_failed_though_its_error_tells_a_secret(app: App, durable: Durable) -> None:
+    """What an activity was not given as a secret stands in its error; what ended the instance is hidden."""
+    told: list[str] = []
+
+    @app.activity
+    async def guess() -> str:
+        told.append("asked")
+        if len(told) == 1:
+            raise ValueError("no luck with 0703")
+        return "done"
+
+    @app.orchestrator
+    async def ask(ctx: OrchestrationContext, pin: Secret[str]) -> str:
+        try:
+            return await ctx.call_activity(guess)
+        except Exception:
+            await ctx.wait_for_external_event("Go")
+            raise
+
+    durable.start(ask, "0703", instance_id="i")
+    durable.raise_event("i", "Go")
+    assert durable.wait("i").status is RuntimeStatus.FAILED
+    assert durable.status("i").output == "Activity 'guess' failed: ValueError: no luck with ••••••"
+    durable.rewind("i")
+    assert durable.output("i") == "done"
+
+
 def test_of_very_many_values_none_is_told() -> None:
     known = KnownSecrets()
     known.add(Raw(encode(list(range(10_000, 12_000)))))

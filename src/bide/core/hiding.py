@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import cast
 
 import msgspec
@@ -46,16 +46,19 @@ class KnownSecrets:
                 text = text.replace(form, DOTS)
         return text
 
-    def hide_failure(self, failure: Failure) -> Failure:
-        """The failure with all of its texts so, and those of its causes and members."""
-        if not self:
+    def hide_failure(self, failure: Failure, recorded: Collection[Failure] = ()) -> Failure:
+        """The failure with all of its texts so, and those of its causes and members.
+
+        What is `recorded` stays as it is: a rewind finds the call that failed by the failure itself.
+        """
+        if not self or failure in recorded:
             return failure
         return replace(
             failure,
             message=self.hide(failure.message),
             stack=self.hide(failure.stack),
-            cause=None if failure.cause is None else self.hide_failure(failure.cause),
-            members=tuple(map(self.hide_failure, failure.members)),
+            cause=None if failure.cause is None else self.hide_failure(failure.cause, recorded),
+            members=tuple(self.hide_failure(each, recorded) for each in failure.members),
         )
 
 

@@ -197,6 +197,8 @@ class Execution(Record):
     """How often the code asked for something while it was dropped."""
     _wall: Wall | None = None
     _known: KnownSecrets | None = None
+    _failures: list[Failure] = []
+    """Of calls, as history has them."""
     _judge: _OpenWait | None = None
     """The wait that was last found to take an event."""
 
@@ -475,7 +477,7 @@ class Execution(Record):
     def _failure(self, raised: BaseException) -> Failure:
         """What the code raised, without the secrets that it was given."""
         failure = failure_of(raised)
-        return failure if self._known is None else self._known.hide_failure(failure)
+        return failure if self._known is None else self._known.hide_failure(failure, self._failures)
 
     def _know(self, text: Raw, place: str) -> Raw:
         """What the code is given, in clear text, of which nothing is to stand in the text of an error."""
@@ -574,6 +576,7 @@ class Execution(Record):
 
     def _retry_later(self, call: _Call, failure: Failure) -> None:
         """Begin the pause before the next attempt, or settle the call if there is none."""
+        self._failures.append(failure)
         try:
             delay = self._retry_delay(call, failure)
         except BaseException as raised:  # `retry_if` is the author's code: it may raise anything
