@@ -29,9 +29,12 @@ def server() -> Iterator[Server]:
 
 PRINTING = [
     ["--help"],
+    ["ls"],
+]
+"""Each is a process of its own, so two are enough for every day, and the others run with the tests of kills."""
+PRINTING_TOO = [
     ["--version"],
     ["ls", "--help"],
-    ["ls"],
     ["ls", "-o", "json"],
     ["ls", "-o", "table"],
     ["show", "alpha"],
@@ -54,7 +57,9 @@ PRINTING = [
 ]
 
 
-@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [*PRINTING, *(pytest.param(each, marks=pytest.mark.kill) for each in PRINTING_TOO)], ids=" ".join
+)
 def test_a_reader_that_has_gone_ends_a_command_without_a_word(
     server: Server, tmp_path: Path, arguments: list[str]
 ) -> None:
@@ -76,7 +81,17 @@ def test_a_reader_that_has_gone_ends_a_command_without_a_word(
     assert (done.returncode, said) == (141, [])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["show", "alpha"], ["config", "show"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls"],
+        *(
+            pytest.param(each, marks=pytest.mark.kill)
+            for each in (["--help"], ["show", "alpha"], ["config", "show"])
+        ),
+    ],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
 def test_a_stream_that_is_closed_is_no_error(
     server: Server, tmp_path: Path, arguments: list[str], closed: str

@@ -44,6 +44,7 @@ def test_every_promise_holds_in_many_worlds(first: int) -> None:
     assert figures["counts"]["steps"] < STEPS * seeds, "each world comes to rest soon"
 
 
+@pytest.mark.kill
 def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
     seeds = (3, 4, 5)
     here = [simulate(seed).fingerprint for seed in seeds]
