@@ -23,6 +23,7 @@ from bide.errors import (
     OutcomeUnknownError,
     SubOrchestrationFailedError,
 )
+from bide.payload import Secret
 from bide.retry import RetryPolicy
 from bide.testing.simulation import rogues
 from bide.testing.simulation.rogues import clean
@@ -62,7 +63,7 @@ async def verify(ctx: OrchestrationContext, phone: str) -> str:
         return "refused"
     deadline = ctx.create_timer(timedelta(seconds=VERIFY_S))
     for _ in range(4):
-        answer = ctx.wait_for_external_event("Answer", str)
+        answer = ctx.wait_for_external_event("Answer", Secret[str])
         if await when_any(answer, deadline) is deadline:
             return "late"
         if answer.result.partition("#")[0] == code:
@@ -170,7 +171,7 @@ async def collect(ctx: OrchestrationContext, wanted: int) -> dict[str, list[str]
 @dataclass
 class Loop:
     wanted: int
-    got: list[str] = field(default_factory=list[str])
+    got: list[Secret[str]] = field(default_factory=list[str])
 
 
 async def loop(ctx: OrchestrationContext, state: Loop) -> list[str]:
@@ -180,7 +181,7 @@ async def loop(ctx: OrchestrationContext, state: Loop) -> list[str]:
     ctx.wait_for_external_event("Nobody", str, timeout=timedelta(seconds=30))
     ctx.call_activity(double, len(state.got))
     for _ in range(1 + len(state.got) % 2):
-        state.got.append(await ctx.wait_for_external_event("Item", str))
+        state.got.append(await ctx.wait_for_external_event("Item", Secret[str]))
     if len(state.got) >= state.wanted:
         return state.got
     ctx.continue_as_new(state)
