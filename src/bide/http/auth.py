@@ -188,7 +188,7 @@ class Gate:
         except StoreError as error:
             self._unreadable += 1
             if not self._unreadable & (self._unreadable - 1):  # once, and each time that the number has doubled
-                log.error("%s Until then every key is refused (%d times so far).", error, self._unreadable)
+                log.error("Every key is refused (%d requests so far): %s", self._unreadable, error)
             raise HTTPException(503, _NO_KEYS, {"Retry-After": "10"}) from None
         if self._unreadable:
             log.info("The keys can be read again")
