@@ -39,6 +39,14 @@ async def parent(ctx: OrchestrationContext) -> str:
     return await ctx.with_options(instance_id="child").call_sub_orchestrator(waits)
 
 
+@app.orchestrator
+async def collects(ctx: OrchestrationContext) -> list[int]:
+    return [await ctx.wait_for_external_event("Item", int) for _ in range(5)]
+
+
+STARTS = {"parent": parent, "c": collects}
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(db=str(tmp_path / "hub.db"))
@@ -56,7 +64,7 @@ def start(settings: Settings, *ids: str) -> None:
     async def main() -> None:
         async with run(app, settings, SystemClock()) as hub:
             for each in ids:
-                await hub.client.start(parent if each == "parent" else waits, instance_id=each)
+                await hub.client.start(STARTS.get(each, waits), instance_id=each)
 
     asyncio.run(main())
 
@@ -101,6 +109,22 @@ def test_a_held_instance_waits_until_it_is_resumed(settings: Settings) -> None:
         async with run(app, settings, SystemClock()) as hub:
             await hub.client.resume("a")
             assert (await hub.client.wait("a")).output == "on"
+
+    asyncio.run(look())
+
+
+def test_what_comes_as_it_is_let_go_comes_after_what_it_was_kept_from(settings: Settings) -> None:
+    start(settings, "c")
+    change(settings, lambda store, clock: offline.hold(store, clock, "c", "it is looked at"))
+
+    async def look() -> None:
+        async with run(app, settings, SystemClock()) as hub:
+            for number in (1, 2):
+                await hub.client.raise_event("c", "Item", number)
+            await asyncio.gather(
+                hub.client.resume("c"), *(hub.client.raise_event("c", "Item", number) for number in (3, 4, 5))
+            )
+            assert (await hub.client.wait("c")).output == [1, 2, 3, 4, 5]
 
     asyncio.run(look())
 

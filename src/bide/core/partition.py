@@ -154,6 +154,8 @@ class Partition:
         self._live: dict[str, _Live] = {}
         self._held: dict[str, set[int]] = {}
         """The instances that this code is not to try again, each with the waits for which an answer is parked."""
+        self._catching_up: set[str] = set()
+        """Instances that are held no longer, and have not been given yet what they were kept from: it comes first."""
         self._stepping: tuple[Execution] | None = None
         self._changes = Changes(0, self.epochs, sealer)
         self._requests: dict[tuple[str, str], RequestKey] = {}
@@ -219,6 +221,7 @@ class Partition:
                     live.execution.close()
         for instance_id in changed:
             self._held.pop(instance_id, None)
+        self._catching_up -= changed
 
     def refuse(self, message: Message, refusal: BideError, now: Timestamp) -> Batch:
         """Refuse a message without a look at its instance, which is not in memory."""
@@ -279,6 +282,10 @@ class Partition:
         """Whether what is held by that is not to be tried by this code."""
         return held_by in (OPERATOR, UNREADABLE) or (held_by != "" and held_by == self._code)
 
+    def caught_up(self, instance_ids: Iterable[str]) -> None:
+        """These are given now what they were kept from, before anything else."""
+        self._catching_up.difference_update(instance_ids)
+
     def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
         """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
         with self._apart(), OwnGenerators():
@@ -292,6 +299,7 @@ class Partition:
             for instance_id, answered in self._held.items()
             if partition_of(instance_id) not in partitions
         }
+        self._catching_up = {each for each in self._catching_up if partition_of(each) not in partitions}
 
     @property
     def stepping(self) -> tuple[Execution] | None:
@@ -350,7 +358,8 @@ class Partition:
             return self._without_instance(message)
         if message.generation is not None and message.generation != live.instance.generation:
             return self._come_late(message)
-        if live.execution is not None and type(fact) in ANSWERS and message.instance_id not in self._accused:
+        goes_on = message.instance_id not in self._accused and message.instance_id not in self._catching_up
+        if live.execution is not None and type(fact) in ANSWERS and goes_on:
             return self._tell(message, live, live.execution, live.instance.status)
         return self._manage(message, live)
 
@@ -375,7 +384,7 @@ class Partition:
             return self._terminate(message, live)
         if instance.status.finished:
             return self._end_orphans(message, live)
-        if instance.status is RuntimeStatus.PENDING or self._is_held(live):
+        if instance.status is RuntimeStatus.PENDING or self._is_held(live) or instance.id in self._catching_up:
             return self._park(message, live) if self._is_open(message, live) else self._come_late(message)
         if status is None:
             refusal = f"Instance '{instance.id}' is {instance.status}: this cannot be done now."
@@ -841,6 +850,7 @@ class Partition:
         """Somebody says that the instance is to go on: whatever it was kept from is tried again."""
         self._change(live, **_NOT_HELD)
         self._changes.batch.let_go.append(live.instance.id)
+        self._catching_up.add(live.instance.id)
         status = next_status(live.instance.status, message.fact)
         return self._drop(message) if status is None else self._apply(message, live, status)
 
@@ -854,7 +864,7 @@ class Partition:
         elif isinstance(fact, EventRaised):
             nonce = f"{batch.at}-{len(batch.parked)}-{len(batch.returned)}"
             fact = sealed_event(self._sealer, instance.id, fact, nonce)
-        if instance.held is None:
+        if instance.held is None and instance.id not in self._catching_up:
             self._changes.put_back(instance, fact, generation)
             return self._drop(message)
         if type(fact) is EventRaised and fact.id:

@@ -668,6 +668,7 @@ class Worker:
     async def _go_on(self) -> None:
         """Read again what instances that are held no longer were kept from."""
         let_go, self._let_go = self._let_go, set()
+        self.partition.caught_up(let_go)
         partitions = {partition_of(each) for each in let_go} & self.partition.epochs.keys()
         self._inbox = deque(each for each in self._inbox if partition_of(each.instance_id) not in partitions)
         self._delivered = {each: number for each, number in self._delivered.items() if number not in partitions}
