@@ -93,8 +93,9 @@ def _fitting_starts(world: World, clients: list[Client]) -> bool:
 def _settle(world: World) -> None:
     """Let what is under way end; then begin once more, so that nothing is left that a new worker would find."""
     world.run(lambda: not world.running, world.now + HEALING_LIMIT)
-    for _ in range(2):
-        pause = world.now + 2 * world.hazards.options.lease
+    set_back = world.wall.highest - world.wall.off  # what was due before is due so much later
+    for while_us in (2 * world.hazards.options.lease + set_back, 2 * world.hazards.options.lease):
+        pause = world.now + while_us
         world.run(partial(_quiet_since, world, pause), world.now + HEALING_LIMIT)
         world.crash_all()
     known_dead = world.now + SILENCE + 2 * world.hazards.options.poll  # until then the new ones leave them a share
