@@ -155,7 +155,7 @@ class Partition:
         self._held: dict[str, set[int]] = {}
         """The instances that this code is not to try again, each with the waits for which an answer is parked."""
         self._catching_up: set[str] = set()
-        """Instances that are held no longer, and have not been given yet what they were kept from: it comes first."""
+        """Instances that are held no longer, and were not given yet what they were kept from: it comes first."""
         self._stepping: tuple[Execution] | None = None
         self._changes = Changes(0, self.epochs, sealer)
         self._requests: dict[tuple[str, str], RequestKey] = {}
