@@ -389,7 +389,7 @@ def _check_part(wanted: Any, part: object) -> None:
     match part:
         case msgspec.inspect.CustomType(cls=cls) if cls is not object and not _is_model(cls):
             raise TypeError(
-                f"{_shown(wanted)} cannot travel as JSON: nothing is known of how to read a {cls.__qualname__}. "
+                f"{_shown(wanted)} cannot travel as JSON: nothing is known of how to read a {_shown(cls)}. "
                 "Use builtin types (as list[int]), dataclasses, TypedDict, msgspec Structs or Pydantic models."
             )
         case msgspec.inspect.DictType(key_type=key) if not _is_text(key):

@@ -160,6 +160,7 @@ def test_what_is_of_another_type_is_met_by_a_sentence(waiting: Durable, door: st
         lambda ctx: ctx.create_timer(timedelta(1), reminder=None),
         lambda ctx: ctx.call_activity("a", 1, 2),
         lambda ctx: ctx.wait_for_external_event("Go", [int]),
+        lambda ctx: ctx.wait_for_external_event("Go", ()),
         lambda ctx: ctx.wait_for_external_event("Go", Untellable()),
     ],
 )
