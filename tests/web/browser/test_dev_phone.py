@@ -173,7 +173,7 @@ def test_a_number_that_is_none_is_refused_in_words(demo: Demo, open_page: Open) 
     outcome(page, "Failed")
     verdict(page, "No message could be sent to this number. Is it right?")
     page.set_viewport_size({"width": 390, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")  # once it is laid out anew
     box, text = (page.locator(each).bounding_box() for each in (".engine", ".outcome p"))
     assert box is not None
     assert text is not None
