@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -474,21 +474,43 @@ def _is_marked_field(field: Any) -> bool:
 
 
 _SIMPLE = (str, int, float, bool, bytes, type(None))
-_PLAIN = (dict, list, tuple, set, frozenset)
+_Parts: TypeAlias = Callable[[Any], Iterable[object]]
+
+
+def _by(kind: Any, method: str) -> _Parts:
+    found: _Parts = getattr(kind, method)
+    return found
+
+
+_CONTAINERS: dict[type[Any], _Parts] = {
+    dict: _by(dict, "values"),
+    **{kind: _by(kind, "__iter__") for kind in (list, tuple, set, frozenset)},
+}
+"""Containers, and what gives their parts, whatever the code of a class says that derives from one of them."""
 
 
 def holds_secret(value: object) -> bool:
     """Whether a value has one whose class has a `Secret` in it: for values of which no type was declared."""
     if isinstance(value, _SIMPLE):
         return False
-    kind = cast("type", type(value))
-    if isinstance(value, dict):
-        parts: Collection[object] = cast("dict[object, object]", value).values()
-    elif isinstance(value, list | tuple | set | frozenset):
-        parts = cast("Collection[object]", value)
-    else:
-        return has_secret(kind)
-    return any(map(holds_secret, parts)) or (kind not in _PLAIN and has_secret(kind))
+    found: list[object] = [value]
+    seen: set[int] = set()  # a list may be in itself
+    while found:
+        each = found.pop()
+        if isinstance(each, _SIMPLE) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if type(each) not in _CONTAINERS and has_secret(cast("type", type(each))):
+            return True
+        found += _held_by(each)
+    return False
+
+
+def _held_by(value: object) -> Iterable[object]:
+    for kind, parts in _CONTAINERS.items():
+        if isinstance(value, kind):
+            return parts(value)
+    return ()
 
 
 @lru_cache(maxsize=4096)

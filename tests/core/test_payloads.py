@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from bide import PayloadError
+from bide import PayloadError, Secret
 from bide.core.registry import Signature
-from bide.payload import MAX_DEPTH, decoder, encode, schema
+from bide.payload import MAX_DEPTH, decoder, encode, holds_secret, schema
 
 
 class Colour(enum.Enum):
@@ -292,3 +292,21 @@ def test_what_is_too_deep_to_be_read_everywhere_is_refused_where_it_is_written()
     for deeper in (nested(MAX_DEPTH + 1), Raw(b"[" * 201 + b"]" * 201)):
         with pytest.raises(PayloadError, match="up to 200 lists and objects within each other"):
             encode(deeper)
+
+
+def test_a_value_may_be_as_deep_as_it_likes_to_be_searched_for_secrets() -> None:
+    class Hidden(msgspec.Struct):
+        code: Secret[str]
+
+    class Odd(list[object]):
+        def __iter__(self) -> Any:
+            raise KeyError("its own")
+
+    itself: list[object] = []
+    itself.append(itself)
+    deep: object = Hidden("1234")
+    for _ in range(10_000):
+        deep = [deep, {"x": 1}]
+    assert holds_secret(deep)
+    assert holds_secret({"x": Odd([Hidden("1234")])})
+    assert not holds_secret([itself, "x"])
