@@ -27,6 +27,8 @@ class Outage:
     """Implements `Faults`: nothing works for as long as it lasts."""
 
     lasts = False
+    only = ""
+    """The one verb that does not work, if others do."""
     slow = False
     """Whether others have their turn while the store works."""
 
@@ -34,7 +36,8 @@ class Outage:
         return self.slow
 
     def error(self, verb: str, moment: Moment) -> Exception | None:
-        return StoreUnavailableError(f"{verb}: no room.") if self.lasts and moment == "before" else None
+        away = self.lasts and self.only in ("", verb) and moment == "before"
+        return StoreUnavailableError(f"{verb}: no room.") if away else None
 
 
 def test_each_caller_is_told_while_the_store_is_away(app: App) -> None:
@@ -156,6 +159,8 @@ def test_a_result_outlives_the_store_s_absence(app: App, away: str, once: bool) 
             clock.advance(timedelta(minutes=1))
             await go_on()
             assert not client.ready, "the next timers could not be read"
+        else:
+            outage.only = "commit"
         paid.set()
         await go_on()
         assert not client.ready, "the result could not be written"
