@@ -15,6 +15,11 @@ MINUTE: Timestamp = 60 * SECOND
 KEPT_MINUTES = 120
 
 
+def doubled(count: int) -> bool:
+    """Whether a count is 1, or twice what it was when this was last so: for lines of the log that grow rarer."""
+    return not count & (count - 1)
+
+
 class Histogram:
     """Counts of whole numbers that are not negative, by size."""
 

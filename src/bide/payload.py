@@ -346,6 +346,20 @@ def decoder(wanted: Any) -> Decode:
     return decode_as
 
 
+def read_or_open(read: Callable[[Raw], T], text: Raw, opened: Callable[[Raw], Raw]) -> T:
+    """What is read of a text; if it is sealed, of what it is when it is opened.
+
+    No type takes a sealed text, so only one that cannot be read is searched for the mark. Raises `PayloadError`,
+    and what `opened` raises.
+    """
+    try:
+        return read(text)
+    except PayloadError:
+        if not is_sealed(text):
+            raise
+    return read(opened(text))
+
+
 def _is_raw(wanted: Any) -> bool:
     """Whether the code takes the JSON text itself."""
     inspected = msgspec.inspect.type_info(wanted)
@@ -516,9 +530,6 @@ def _held_by(value: object) -> Iterable[object]:
 @lru_cache(maxsize=4096)
 def schema(wanted: Any) -> Raw:
     """The JSON Schema of the type, with members in their declared order; `{}` (anything) where it has none."""
-    try:
+    with own_suppressed():  # user code: it may raise anything
         return Raw(msgspec.json.encode(msgspec.json.schema(wanted, schema_hook=_schema_of_other)))
-    except BaseException as error:  # user code: it may raise anything
-        if from_outside(error):
-            raise
-        return Raw(b"{}")
+    return Raw(b"{}")

@@ -176,8 +176,8 @@ def can_happen(status: RuntimeStatus, kind: type[Fact]) -> bool:
     return (status, kind) in _MOVES
 
 
-def status_after(history: Iterable[Step], status: RuntimeStatus = RuntimeStatus.PENDING) -> RuntimeStatus:
-    """The status that the messages of these steps lead to. What was a rewind then moves nothing now."""
+def status_after(history: Iterable[Step], status: RuntimeStatus) -> RuntimeStatus:
+    """The status to which these steps' messages lead from another one. What was a rewind then moves nothing now."""
     for step in history:
         status = next_status(status, step.facts[0]) or status
     return status

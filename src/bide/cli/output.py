@@ -14,8 +14,6 @@ from bide.cli.options import columns
 
 T = TypeVar("T")
 
-_HIDDEN = '{"$hidden":"secret"}'
-"""What the server shows in place of a secret."""
 _COLORS = {
     "Running": "blue",
     "Pending": "blue",
@@ -80,9 +78,13 @@ def short(value: object, width: int = 60) -> str:
     """A payload in one line; dots for a secret."""
     import msgspec
 
-    text = msgspec.json.encode(value).decode()
-    if text == _HIDDEN:
-        return "••••••"
+    from bide.core.hiding import DOTS
+    from bide.sealing import HIDDEN
+
+    encoded = msgspec.json.encode(value)
+    if encoded == bytes(HIDDEN):
+        return DOTS
+    text = encoded.decode()
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

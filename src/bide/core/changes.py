@@ -269,6 +269,7 @@ class Changes:
         EventSent: _send_event,
         EventDiscarded: _note_discarded,
     }
+    """What an orchestrator asks for -> the rows that say so."""
     check_covers(
         _rows,
         Role.REQUEST,
@@ -276,16 +277,15 @@ class Changes:
         Role.NOTICE,
         without=(EventAwaited, EventWaitCancelled, ResponseLinkCreated),
     )
-    """What an orchestrator asks for -> the rows that say so."""
 
     _sources: ClassVar[dict[type[Fact], Callable[[Changes, Message, Any], None]]] = {
         TaskCompleted: _close_task,
         TaskFailed: _close_task,
         TimerFired: _close_fired,
     }
+    """A message -> the row that it came from, where that is not in the inbox."""
     check_covers(
         _sources,
         Role.ANSWER,
         without=(EventRaised, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
     )
-    """A message -> the row that it came from, where that is not in the inbox."""

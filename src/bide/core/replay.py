@@ -81,7 +81,7 @@ from bide.history import (
 )
 from bide.instance import Wait, birth_of_child
 from bide.interrupts import from_outside
-from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, schema, too_large
+from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, read_or_open, schema, too_large
 from bide.retry import RetryPolicy
 from bide.rules import Role, check_covers
 from bide.sealing import (
@@ -356,13 +356,8 @@ class Execution(Record):
 
     def _called(self, context: OrchestrationContext, text: Raw) -> object:
         definition = self.definition
-        call, decode = definition.signature.call, definition.signature.decode
-        try:
-            arguments = decode(text)
-        except PayloadError:
-            if not is_sealed(text):
-                raise
-            arguments = decode(self.open_input(text))
+        call = definition.signature.call
+        arguments = read_or_open(definition.signature.decode, text, self.open_input)
         if definition.makes_coroutine:
             return call(definition.function, arguments, context)
         return self._behind_wall.run(partial(call, definition.function), arguments, context)
@@ -373,8 +368,8 @@ class Execution(Record):
         ExecutionResumed: _resume,
         ExecutionRewound: _go_on,
     }
-    check_covers(_controls, Role.CONTROL, without=(ExecutionTerminated, ExecutionPurged))
     """What the engine hears, and the code does not."""
+    check_covers(_controls, Role.CONTROL, without=(ExecutionTerminated, ExecutionPurged))
 
     def _catch_up(self) -> None:
         """Let the code see what came while it was suspended, one by one, as long as it goes on."""

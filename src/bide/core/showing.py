@@ -62,33 +62,36 @@ def with_payload(fact: Fact, text: Raw) -> Fact:
 
 def shown_instance(instance: Instance) -> Instance:
     """The row with each sealed payload hidden."""
-    if len(instance.input_json) + len(instance.output_json) + len(instance.custom_status_json) < SHORTEST:
-        return instance
-    sealed = {name: HIDDEN for name, text in _payloads(instance).items() if is_sealed(text)}
-    return replace(instance, **sealed) if sealed else instance
+    sealed = _sealed(instance)
+    return replace(instance, **dict.fromkeys(sealed, HIDDEN)) if sealed else instance
 
 
 def opened_instance(sealer: Sealer, instance: Instance) -> Instance:
     """The row as the code sees it. What cannot be opened is hidden."""
-    if len(instance.input_json) + len(instance.output_json) + len(instance.custom_status_json) < SHORTEST:
-        return instance
-    places = {"input_json": input_place, "output_json": output_place, "custom_status_json": status_place}
-    found: dict[str, Any] = {}
-    for name, text in _payloads(instance).items():
-        if is_sealed(text):
-            try:
-                found[name] = sealer.open(text, places[name](instance.id, instance.birth))
-            except SealedStep:
-                found[name] = HIDDEN
+    found: dict[str, Any] = {
+        name: _opened(sealer, text, _PLACES[name](instance.id, instance.birth))
+        for name, text in _sealed(instance).items()
+    }
     return replace(instance, **found) if found else instance
 
 
-def _payloads(instance: Instance) -> dict[str, Raw]:
-    return {
-        "input_json": instance.input_json,
-        "output_json": instance.output_json,
-        "custom_status_json": instance.custom_status_json,
-    }
+_PLACES = {"input_json": input_place, "output_json": output_place, "custom_status_json": status_place}
+
+
+def _sealed(instance: Instance) -> dict[str, Raw]:
+    """The payloads of a row that are sealed, by the names of their fields."""
+    texts = (instance.input_json, instance.output_json, instance.custom_status_json)
+    if sum(map(len, texts)) < SHORTEST:
+        return {}
+    return {name: text for name, text in zip(_PLACES, texts, strict=True) if is_sealed(text)}
+
+
+def _opened(sealer: Sealer, text: Raw, place: str) -> Raw:
+    """What was sealed for that place, or what is shown in its place if it cannot be opened."""
+    try:
+        return sealer.open(text, place)
+    except SealedStep:
+        return HIDDEN
 
 
 def shown_steps(instance_id: str, steps: Sequence[Step], sealer: Sealer) -> list[Step]:
@@ -119,16 +122,10 @@ class _Known:
         if not is_sealed(text):
             return fact
         if isinstance(fact, EventRaised) and self._is_public(fact):
-            return with_payload(fact, self._opened(fact))
+            return with_payload(fact, _opened(self._sealer, text, event_place(self._instance_id, fact.name)))
         return with_payload(fact, shown(text))
 
     def _is_public(self, event: EventRaised) -> bool:
         if not self._readable or is_declared(event.input):
             return False
         return event.name.lower() not in self._secret and id(event) not in self._kept
-
-    def _opened(self, event: EventRaised) -> Raw:
-        try:
-            return self._sealer.open(event.input, event_place(self._instance_id, event.name))
-        except SealedStep:
-            return HIDDEN

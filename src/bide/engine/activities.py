@@ -39,7 +39,7 @@ from bide.errors import (
 from bide.history import TaskCompleted, TaskFailed, Unreadable
 from bide.interrupts import raised_by_code
 from bide.metrics import Metrics
-from bide.payload import MAX_PAYLOAD, encode, too_large
+from bide.payload import MAX_PAYLOAD, encode, read_or_open, too_large
 from bide.sealing import Sealer, arguments_place, is_sealed, result_place
 
 log = logging.getLogger("bide.activity")
@@ -357,15 +357,10 @@ class ActivityRunner:
 
     def _call_of(self, definition: ActivityDefinition, activity: ScheduledActivity) -> ActivityCall:
         """Raises `PayloadError` for arguments that do not fit, `SealedStep` for those that cannot be opened."""
-        try:
-            arguments = definition.signature.decode(activity.input_json)
-        except PayloadError:
-            if not is_sealed(activity.input_json):
-                raise
-            arguments = definition.signature.decode(self._opened_input(activity))
+        read = definition.signature.decode
         return ActivityCall(
             activity.name,
-            arguments,
+            read_or_open(read, activity.input_json, lambda _: self._opened_input(activity)),
             activity.instance_id,
             activity.attempt,
             activity.idempotency_key,

@@ -376,11 +376,7 @@ class Client:
 
         What its types say is a `Secret` is there for the app's own client (`App.client`), and hidden from others.
         """
-        instance_id = _id(instance_id)
-        instance = await self._store.instance(instance_id)
-        if instance is None or self._is_foreign(instance):
-            raise InstanceNotFoundError(instance_id)
-        return self._seen(instance)
+        return self._seen(await self._row(instance_id))
 
     async def _row(self, instance_id: str) -> Instance:
         """The instance, with what is sealed. Raises `InstanceNotFoundError`."""

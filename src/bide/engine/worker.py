@@ -42,7 +42,7 @@ from bide.errors import (
 )
 from bide.history import EventRaised, TaskCompleted, TaskFailed, TimerFired, Unreadable
 from bide.instance import PARTITIONS, Instance, partition_of
-from bide.metrics import Metrics
+from bide.metrics import Metrics, doubled
 from bide.payload import MAX_PAYLOAD
 from bide.presence import Presence
 from bide.query import NEVER, InstanceCursor
@@ -805,7 +805,7 @@ class Worker:
             return  # whoever ends the loop, or looks after it, says why
         if isinstance(error, LeaseLostError):
             log.warning("Lost partitions: %s It wrote nothing more to them, and starts over.", error)
-        elif self._said is type(error) and self._failures & (self._failures - 1):
+        elif self._said is type(error) and not doubled(self._failures):
             return  # it was said; and is again after twice as many failures each time
         elif not isinstance(error, StoreUnavailableError):
             log.error(

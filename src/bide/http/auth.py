@@ -9,7 +9,6 @@ on another instance whether there is one or not.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,9 +22,11 @@ from starlette.requests import HTTPConnection
 from bide.clock import SECOND, Clock, Timestamp
 from bide.config import Settings, is_loopback
 from bide.errors import InvalidTokenError, StoreError
+from bide.http.addresses import ip_of
 from bide.http.guesses import Guesses
 from bide.instance import Instance
 from bide.keys import Key, KeyRing, Role
+from bide.metrics import doubled
 from bide.tokens import InstanceGrant, ResponseGrant, read
 
 A = TypeVar("A")
@@ -187,7 +188,7 @@ class Gate:
             found = ask(self._ring, about, self._clock.now())
         except StoreError as error:
             self._unreadable += 1
-            if not self._unreadable & (self._unreadable - 1):  # once, and each time that the number has doubled
+            if doubled(self._unreadable):
                 log.error("Every key is refused (%d requests so far): %s", self._unreadable, error)
             raise HTTPException(503, _NO_KEYS, {"Retry-After": "10"}) from None
         if self._unreadable:
@@ -232,13 +233,9 @@ def _credentials(request: HTTPConnection) -> set[str]:
 
 @lru_cache(maxsize=1024)
 def _is_this_machine(address: str) -> bool:
-    """Whether a peer's address is a loopback one; IPv4 in IPv6 clothes counts as what it is."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback
+    """Whether a peer's address is a loopback one."""
+    ip = ip_of(address)
+    return ip is not None and ip.is_loopback
 
 
 def _unknown(message: str) -> HTTPException:

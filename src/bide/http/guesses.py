@@ -13,6 +13,8 @@ import math
 from collections import OrderedDict
 
 from bide.clock import SECOND, Timestamp
+from bide.http.addresses import ip_of
+from bide.metrics import doubled
 
 log = logging.getLogger("bide.http")
 
@@ -83,7 +85,7 @@ class Guesses:
             found.count = 0
         found.last = now
         found.count += 1
-        if not found.count & (found.count - 1):  # the first, and each time that the number has doubled
+        if doubled(found.count):
             self._tell(place, found.count, now)
         return found.allowance.take(now)
 
@@ -98,12 +100,9 @@ class Guesses:
 
 def _place(address: str) -> str:
     """Whoever has an IPv6 address has as many as they like: the first half of one says whose it is."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:  # a socket file; or what a proxy has said
+    ip = ip_of(address.partition("%")[0])
+    if ip is None:  # a socket file; or what a proxy has said
         return "an unknown address"
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
     return f"{ipaddress.ip_network((int(ip), 64), strict=False)}"

@@ -188,9 +188,8 @@ async def _open_wait(client: Client, grant: ResponseGrant) -> Wait:
     purged, or replaced by another one.
     """
     instance = await client.get(grant.instance_id)
-    if instance.status.finished or instance.generation != grant.generation:
-        raise await _closed(client, grant)
-    wait = await _wait(client, grant)
+    is_over = instance.status.finished or instance.generation != grant.generation
+    wait = None if is_over else await _wait(client, grant)
     if wait is None:
         raise await _closed(client, grant)
     stands_still = instance.status is not RuntimeStatus.RUNNING or instance.held is not None

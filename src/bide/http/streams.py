@@ -257,7 +257,7 @@ class _Hub:
         self._told: dict[tuple[int, str], bytes] = {}
         """Events, by the change's number and who sees it: whoever listens asks for the same ones."""
         self._told_bytes = 0
-        self.listeners: set[asyncio.Event] = set()
+        self._listeners: set[asyncio.Event] = set()
         self._watching = ExitStack()
         self._looks = False
 
@@ -272,11 +272,11 @@ class _Hub:
             self._looks = True
             self._watching.enter_context(self._client.watching(None, self._note))
             self._watching.enter_context(self._client.watching_others(self._note_others))
-        self.listeners.add(wake)
+        self._listeners.add(wake)
         try:
             yield self
         finally:
-            self.listeners.discard(wake)
+            self._listeners.discard(wake)
 
     def close(self) -> None:
         self._watching.close()
@@ -320,7 +320,7 @@ class _Hub:
         self._wake()
 
     def _wake(self) -> None:
-        for wake in self.listeners:
+        for wake in self._listeners:
             wake.set()
 
 
