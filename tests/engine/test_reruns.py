@@ -53,13 +53,26 @@ def app() -> App:
     return endless_app()
 
 
+def crash_three_times(durable: Durable) -> None:
+    """Each time while everything runs that may."""
+    durable.crash()
+    durable.crash()
+    durable.advance("30s")
+    durable.crash()
+
+
 def test_an_activity_that_ends_three_processes_puts_its_instance_on_hold(durable: Durable) -> None:
     hold = durable.hold("work")
     bad = durable.start("main", "bad")
-    for _ in range(2):
-        durable.crash()
-        assert durable.status(bad).held is None
-        assert hold.open == 1, "it runs again"
+    durable.crash()
+    assert hold.open == 1, "it runs again"
+    durable.crash()
+    assert hold.open == 0, "first the process lives for a while without it"
+    durable.advance("29s")
+    assert hold.open == 0
+    durable.advance("1s")
+    assert hold.open == 1
+    assert durable.status(bad).held is None
     durable.crash()
     held = durable.status(bad).held
     assert held is not None
@@ -67,9 +80,25 @@ def test_an_activity_that_ends_three_processes_puts_its_instance_on_hold(durable
     assert hold.open == 0, "it does not run any more"
     for _ in range(3):
         durable.crash()
+        durable.advance("30s")
         assert hold.open == 0, "nor at a later start"
     durable.terminate(bad, "enough")
     assert durable.status(bad).status is RuntimeStatus.TERMINATED
+
+
+def test_who_is_killed_from_outside_again_and_again_is_not_accused(durable: Durable) -> None:
+    """The process ends in the same way while nothing that may have done it runs."""
+    hold = durable.hold("work")
+    ids = [durable.start("main", str(number)) for number in range(5)]
+    durable.crash()
+    for _ in range(10):
+        assert hold.open == 5
+        durable.crash()
+        assert hold.open == 0, "suspects wait"
+        durable.crash()
+    while hold.open:
+        hold.finish("done")
+    assert [durable.output(each) for each in ids] == ["done"] * 5
 
 
 def test_only_the_one_that_ran_alone_is_held(durable: Durable) -> None:
@@ -79,14 +108,30 @@ def test_only_the_one_that_ran_alone_is_held(durable: Durable) -> None:
     durable.crash()
     assert hold.open == 5
     durable.crash()
+    durable.advance("30s")
     assert hold.open == 1, "suspects run one by one"
     alone = hold.arguments[-1][0]
     durable.crash()
     assert [name for name, each in ids.items() if durable.status(each).held] == [alone]
+    assert hold.open == 0, "one of them did it, so the others are suspects as before"
+    durable.advance("30s")
     while hold.open:  # the others go on, one after the other
         assert hold.open == 1
         hold.finish("done")
     assert [durable.output(each) for name, each in ids.items() if name != alone] == ["done"] * 4
+
+
+def test_each_of_many_that_end_processes_is_found(durable: Durable) -> None:
+    hold = durable.hold("work")
+    ids = [durable.start("main", str(number)) for number in range(4)]
+    durable.crash()
+    durable.crash()
+    for found in range(1, 5):
+        durable.advance("30s")
+        assert hold.open == 1
+        durable.crash()
+        assert sum(durable.status(each).held is not None for each in ids) == found
+    assert hold.open == 0
 
 
 def test_a_suspect_that_goes_on_lets_the_next_begin(durable: Durable) -> None:
@@ -95,11 +140,26 @@ def test_a_suspect_that_goes_on_lets_the_next_begin(durable: Durable) -> None:
         durable.start("main", str(number))
     durable.crash()
     durable.crash()
+    durable.advance("30s")
     assert hold.open == 1
     durable.advance("10s")
     assert hold.open == 2
     durable.advance("10s")
     assert hold.open == 3
+
+
+def test_a_suspect_that_ended_in_order_stays_one(app: App, durable: Durable) -> None:
+    hold = durable.hold("work")
+    bad = durable.start("main", "bad")
+    durable.crash()
+    durable.crash()
+    durable.advance("30s")
+    durable.deploy(app)
+    assert hold.open == 0
+    durable.advance("30s")
+    assert hold.open == 1
+    durable.crash()
+    assert durable.status(bad).held is not None
 
 
 def test_what_has_run_for_a_minute_is_cleared(durable: Durable) -> None:
@@ -135,13 +195,11 @@ def test_work_that_ends_between_kills_is_not_accused(durable: Durable) -> None:
 def test_other_code_may_try_again(durable: Durable) -> None:
     hold = durable.hold("work")
     bad = durable.start("main", "bad")
-    for _ in range(3):
-        durable.crash()
+    crash_three_times(durable)
     assert hold.open == 0
     durable.deploy(endless_app(mended))
-    for _ in range(3):
-        assert hold.open == 1
-        durable.crash()
+    assert hold.open == 1
+    crash_three_times(durable)
     assert hold.open == 0
     assert durable.status(bad).held is not None
     durable.deploy(endless_app(mended_again))
@@ -153,8 +211,7 @@ def test_other_code_may_try_again(durable: Durable) -> None:
 def test_a_resumed_instance_tries_again(durable: Durable) -> None:
     hold = durable.hold("work")
     bad = durable.start("main", "bad")
-    for _ in range(3):
-        durable.crash()
+    crash_three_times(durable)
     durable.resume(bad)
     assert durable.status(bad).held is None
     assert hold.open == 1

@@ -17,7 +17,10 @@ APP = """
 import ctypes, os, signal
 from datetime import timedelta
 from bide import App, OrchestrationContext
+from bide.clock import SECOND
+from bide.engine import reruns
 
+reruns.APART = SECOND // 10
 app = App()
 
 @app.activity

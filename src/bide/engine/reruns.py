@@ -5,10 +5,15 @@ worker has its partition, and so does the step of an orchestrator that does so. 
 keep a whole hub down for ever.
 
 So what is about to run again after a worker was killed is noted before, durably, and the note goes when it has come
-to an end. What is found with a note is a suspect: after the next kill, suspects run one by one, so that only the
-one that runs is under suspicion when the process ends again. After the third, the instance is held, and says why.
-A worker that ends in order leaves no suspicion, and what has gone on for a minute is cleared of it. Other code
-begins with no note.
+to an end. What is found with a note is a suspect: suspects wait until the process has lived for a while without
+them, and then run one by one, so that only the one that runs is under suspicion when the process ends again. After
+the third end, the instance is held, and says why.
+
+Most processes are killed from outside, again and again where a machine is short of something, and whatever runs
+meanwhile is innocent. That is what the waiting is for: who ends processes does so whenever it runs, and a process
+that ends while suspects only wait was not ended by them, so they are suspects no longer and run at once. A worker
+that ends in order leaves no suspicion, and what has gone on for a minute is cleared of it. Other code begins with
+no note.
 
 Nothing is noted, and nothing costs anything, where the worker before was not killed.
 """
@@ -26,6 +31,8 @@ from bide.query import NEVER
 
 MOST = 3
 """So many processes may end while something runs; then it is held."""
+APART: int = 30 * SECOND
+"""How long a process lives before a suspect runs in it."""
 ALONE: int = 10 * SECOND
 """How long a suspect runs before the next one begins."""
 CLEARED: int = 60 * SECOND
@@ -57,18 +64,32 @@ def close_notes(batch: Batch, keys: Collection[TaskKey], epochs: Mapping[int, in
         batch.epochs[partition_of(key[0])] = epochs[partition_of(key[0])]
 
 
+def _ended(noted: int, was_cut_off: bool, explained: bool) -> int:
+    """While how many repetitions of it a process ended, so far as it may have been its doing.
+
+    Args:
+        noted: Its note.
+        was_cut_off: Whether the process that left the note was killed.
+        explained: Whether anything that had a note was running then.
+    """
+    if noted < 0:
+        return 0 if was_cut_off and not explained else -noted
+    return noted if was_cut_off else max(0, noted - 1)
+
+
 class Reruns:
     """Decides; the worker writes and runs."""
 
     def __init__(self) -> None:
         self._times: dict[TaskKey, int] = {}
-        """As the store has them."""
+        """As the store has them: the number of the run under way, or less than 0: after so many it waits."""
         self._wary: dict[int, Timestamp] = {}
         """Partitions whose owner was cut off -> until when their steps are noted."""
         self._suspects: deque[tuple[ScheduledActivity, int]] = deque()
         """With what is to be noted before they run."""
         self._alone: TaskKey | None = None
-        self._alone_until: Timestamp = 0
+        self._next_from: Timestamp = 0
+        """When the next suspect may run."""
         self._clear_at: dict[TaskKey, Timestamp] = {}
 
     # --- taking over
@@ -90,7 +111,7 @@ class Reruns:
     def set_back(self, now: Timestamp) -> None:
         """The clock was set back to this: nothing takes longer because of it."""
         self._wary = {each: min(until, now + WARY) for each, until in self._wary.items()}
-        self._alone_until = min(self._alone_until, now + ALONE)
+        self._next_from = min(self._next_from, now + (APART if self._alone is None else ALONE))
         self._clear_at = {key: min(at, now + CLEARED) for key, at in self._clear_at.items()}
 
     def noted(self, times: Mapping[TaskKey, int]) -> None:
@@ -103,7 +124,7 @@ class Reruns:
             self._times.pop(key, None)
             self._clear_at.pop(key, None)
             if key == self._alone:
-                self._alone = None
+                self._alone, self._next_from = None, 0
 
     def closed_by(self, batch: Batch) -> list[TaskKey]:
         """The notes of activities that come to an end with this batch, and of instances that somebody resumed."""
@@ -126,26 +147,39 @@ class Reruns:
         free: list[ScheduledActivity] = []
         notes: dict[TaskKey, int] = {}
         accused: list[ScheduledActivity] = []
+        explained = any(times > 0 for key, times in self._times.items() if partition_of(key[0]) in cut_off)
         for activity in activities:
-            times = self._times.get(activity.key, 0)
+            noted = self._times.get(activity.key, 0)
             was_cut_off = partition_of(activity.instance_id) in cut_off
-            if was_cut_off and times + 1 >= MOST:
+            ended = _ended(noted, was_cut_off, explained)
+            if ended + 1 >= MOST:
                 accused.append(activity)
-            elif times:
-                self._suspects.append((activity, times + was_cut_off))
+            elif ended:
+                self._wait(activity, ended, now)
+                notes[activity.key] = -ended
             else:
                 free.append(activity)
-                if was_cut_off:
+                if was_cut_off or noted:
                     notes[activity.key] = 1
                     self._clear_at[activity.key] = now + CLEARED
         return free, notes, accused
 
+    def _wait(self, activity: ScheduledActivity, ended: int, now: Timestamp) -> None:
+        if not self._suspects and self._alone is None:
+            self._next_from = now + APART
+        self._suspects.append((activity, ended + 1))
+
+    @property
+    def waiting(self) -> list[ScheduledActivity]:
+        """The suspects, in the order in which they will run."""
+        return [activity for activity, _ in self._suspects]
+
     def next_suspect(self, now: Timestamp) -> tuple[ScheduledActivity, int] | None:
         """Who may run now, and how often it will have run again; to be noted before."""
-        if not self._suspects or (self._alone is not None and now < self._alone_until):
+        if not self._suspects or now < self._next_from:
             return None
         activity, times = self._suspects.popleft()
-        self._alone, self._alone_until = activity.key, now + ALONE
+        self._alone, self._next_from = activity.key, now + ALONE
         self._clear_at[activity.key] = now + CLEARED
         return activity, times
 
@@ -165,7 +199,7 @@ class Reruns:
         clear_at = min(self._clear_at.values(), default=NEVER)
         if not self._suspects:
             return clear_at
-        return min(clear_at, 0 if self._alone is None else self._alone_until)
+        return min(clear_at, self._next_from)
 
     # --- steps
 

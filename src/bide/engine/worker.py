@@ -27,7 +27,7 @@ from bide.core.registry import Registry
 from bide.engine.activities import Activities
 from bide.engine.bulkheads import Bulkheads, Entry, Start
 from bide.engine.isolation import WithoutLoop
-from bide.engine.reruns import MOST, Reruns, close_notes, message_key
+from bide.engine.reruns import APART, MOST, Reruns, close_notes, message_key
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.watching import Watchers
 from bide.errors import (
@@ -651,6 +651,7 @@ class Worker:
         others = [each for each in found if each.key not in self._activities.running]
         free, notes, accused = self._reruns.sort(others, cut_off, now)
         batch = self._notes(now, notes, [each.key for each in accused])
+        self._say_who_waits()
         if accused:
             why = {each.instance_id: _why_held(f"Its activity '{each.name}'") for each in accused}
             held = self.partition.hold(await self._store.load(why), why, now)
@@ -658,6 +659,20 @@ class Worker:
         await self._commit(batch)
         for activity in (*running, *free):
             self._activities.run(activity, recovered=True)
+
+    def _say_who_waits(self) -> None:
+        waiting = self._reruns.waiting
+        if waiting:
+            first = waiting[0]
+            log.warning(
+                "%d activities were running when %d processes ended in a row; they run again in %d s, one by one: "
+                "first '%s' of '%s'",
+                len(waiting),
+                MOST - 1,
+                APART // SECOND,
+                first.name,
+                first.instance_id,
+            )
 
     async def _under_way(self, partitions: Collection[int]) -> list[ScheduledActivity]:
         """Activities that are to run: not those whose result is here, nor those of instances that are held."""

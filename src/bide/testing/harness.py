@@ -357,7 +357,8 @@ class Durable:
     def crash(self) -> None:
         """Drop everything that is only in memory, as `kill -9` would, and start again from the store.
 
-        As there, an activity that is under way at three of them in a row puts its instance on hold.
+        As there, an activity that is under way at two of them in a row waits for 30 s before it runs again, and its
+        instance is put on hold if it is under way at the next one too.
         """
         self._loop.run_until_complete(self._kill())
         self._begin()
