@@ -329,6 +329,7 @@ def test_the_idempotency_key_is_the_same_after_a_crash(app: App, durable: Durabl
     durable.start(caller)
     durable.crash()
     durable.crash()
+    durable.advance("30s")
     assert len({call.idempotency_key for call in hold.calls}) == 1
     assert len({call.derive("code") for call in hold.calls}) == 1
     hold.finish()
@@ -838,6 +839,7 @@ def test_two_crashes_ask_reconcile_twice_and_run_the_body_when_sure(
     world.answer = NotDone()
     durable.crash()
     durable.crash()
+    durable.advance("30s")
     assert (len(world.asked), hold.open) == (2, 1)
     hold.finish("third time")
     assert durable.output(instance) == "third time"

@@ -18,7 +18,7 @@ from bide.clock import SECOND, SyncedClock
 from bide.engine import clockwatch
 from bide.engine.activities import ActivityRunner
 from bide.engine.clockwatch import ClockWatch, say_if_behind
-from bide.engine.reruns import ALONE, CLEARED, WARY, Reruns
+from bide.engine.reruns import ALONE, APART, CLEARED, WARY, Reruns
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.engine.worker import DOUBTFUL, UNSETTLED, Worker, WorkerOptions
 from bide.errors import MisfitError, StoreUnavailableError
@@ -456,8 +456,10 @@ def test_suspects_wait_no_longer_because_the_clock_was_set_back() -> None:
     noted = {each.key: 1 for each in found[1:]}
     reruns.take(noted, cut_off, HOUR)
     reruns.sort(found, cut_off, HOUR)
-    assert reruns.next_suspect(HOUR) is not None
-    assert reruns.next_suspect(HOUR + ALONE - 1) is None
+    assert reruns.next_suspect(HOUR + APART - 1) is None
+    reruns.set_back(0)
+    assert reruns.next_suspect(APART) is not None
+    assert reruns.next_suspect(APART + ALONE - 1) is None
     reruns.set_back(0)
     assert reruns.next_suspect(ALONE) is not None
     assert reruns.cleared(CLEARED)
