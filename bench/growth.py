@@ -58,9 +58,9 @@ async def fill(path: Path, n: int) -> None:
             name = f"{number:032x}"
             batch.instances[name] = Instance(name, "other", RuntimeStatus.RUNNING, now, now, Raw(b'"+1425"'))
             batch.history.append(HistoryRow(name, 0, 0, now, b'[{"type":"ExecutionStarted","name":"other"}]'))
-            batch.waits[name, 1] = Wait(name, 1, "Answer", now, due, Raw(b'{"type":"string"}'))
+            batch.waits.open((name, 1), Wait(name, 1, "Answer", now, due, Raw(b'{"type":"string"}')))
             timer = Timer(name, 0, 2, due)
-            batch.timers[timer.key] = timer
+            batch.timers.open(timer.key, timer)
         await store.commit(batch)
     await store.release("bench", epochs)
     await store.close()

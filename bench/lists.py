@@ -78,8 +78,8 @@ def add(batch: Batch, number: int, at: int, status: RuntimeStatus) -> None:
         deadline = at + (2 * DAY if number % 8 > 1 else 60 * SECOND) if number % 4 else None
         if deadline and deadline > NOW + DAY // 2:
             timer = Timer(instance_id, 0, 2, deadline)
-            batch.timers[timer.key] = timer
-        batch.waits[instance_id, 1] = Wait(instance_id, 1, "Answer", at, deadline, Raw(b'{"type":"boolean"}'))
+            batch.timers.open(timer.key, timer)
+        batch.waits.open((instance_id, 1), Wait(instance_id, 1, "Answer", at, deadline, Raw(b'{"type":"boolean"}')))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from msgspec import Raw
 from bide import App
 from bide.batch import AuditEntry, Batch, HistoryRow
 from bide.clock import SECOND, SystemClock
+from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.memory import search_less_often
 from bide.engine.worker import Worker, WorkerOptions
@@ -72,9 +73,8 @@ async def measure(n: int, directory: Path) -> dict[str, float]:
     metrics = Metrics(clock.now())
     runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
     options = WorkerOptions(retention=86_400 * SECOND)
-    worker = Worker(
-        store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), SEALER, metrics, options
-    )
+    executions = Executions(app.registry, SignedLinks(bytes(32), ""), SEALER)
+    worker = Worker(store, executions, clock, runner, "bench", SEALER, metrics, options)
     pauses: list[float] = []
     beating = asyncio.create_task(heartbeat(pauses))
     cpu, begun = time.process_time(), time.perf_counter()

@@ -28,6 +28,7 @@ from typing import Any
 import places
 
 from bide import App, Client, OrchestrationContext, SystemClock, current_call, when_any
+from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.memory import search_less_often
 from bide.engine.worker import Worker
@@ -101,7 +102,8 @@ async def measure(options: argparse.Namespace, directory: Path) -> tuple[float, 
     clock = SystemClock()
     metrics = Metrics(clock.now())
     runner = ActivityRunner(app.registry, b"bench" * 8, SEALER, clock, metrics)
-    worker = Worker(store, app.registry, clock, runner, "bench", SignedLinks(bytes(32), ""), SEALER, metrics)
+    executions = Executions(app.registry, SignedLinks(bytes(32), ""), SEALER)
+    worker = Worker(store, executions, clock, runner, "bench", SEALER, metrics)
     client = Client(worker, store, app.registry, clock)
     turning = asyncio.create_task(worker.run())
     await load(client, max(200, options.n // 20), options.in_flight)  # warm up

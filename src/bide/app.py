@@ -21,6 +21,7 @@ from bide.config import Settings
 from bide.core.calls import Reconcile, not_inside_orchestrators
 from bide.core.context import ResponseLinks
 from bide.core.registry import ActivityDefinition, Registry, Signature
+from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.clockwatch import ClockWatch, say_if_behind
@@ -218,13 +219,19 @@ async def run(
         options = options or _worker_options(settings)
         sealer = sealing_keys(settings, secret)
         runner = ActivityRunner(app.registry, secret, sealer, clock, metrics, max_payload=options.max_payload)
-        links = _links(secret, settings, address_known)
+        executions = Executions(
+            app.registry,
+            _links(secret, settings, address_known),
+            sealer,
+            strict=options.strict_replay,
+            max_payload=options.max_payload,
+        )
         version = code_version(app.registry)
-        worker = Worker(store, app.registry, clock, runner, owner, links, sealer, metrics, options, version)
+        worker = Worker(store, executions, clock, runner, owner, sealer, metrics, options, version)
         presence = presence_of(owner, app.registry, version, clock)
         heartbeat = Heartbeat(store, clock, presence, partial(_load, worker, runner), worker.renew_now)
         lost: asyncio.Future[StoreReplacedError] = asyncio.get_running_loop().create_future()
-        watchdog = Watchdog(lambda: worker.partition.stepping, settings.step_limit_s)
+        watchdog = Watchdog(lambda: executions.stepping.now, settings.step_limit_s)
         watchdog.start()
         store.listen(owner, worker.mail_came, worker.partitions_came_free)
         supervisor = Supervisor(worker, fell=heartbeat.hurry, lost=lost.set_result)
@@ -274,8 +281,8 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
     return replace(
         presence,
         failing=worker.failing,
-        partitions=len(worker.partition.epochs),
-        live_instances=worker.partition.live_count,
+        partitions=len(worker.dispatcher.epochs),
+        live_instances=len(worker.dispatcher.instances),
         running_activities=len(runner.running),
         outlived_activities=runner.outlived,
         queued_messages=worker.queued,

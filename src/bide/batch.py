@@ -8,10 +8,10 @@ Rows and facts refer to nothing that refers back to them, so the search for cycl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Raw, Struct
 
@@ -21,7 +21,13 @@ from bide.history import Fact, Step
 from bide.instance import Instance, Reuse, Wait
 
 TaskKey: TypeAlias = tuple[str, int, int, str]
-"""(instance id, generation, task id, birth): one activity call or timer, for ever."""
+"""(instance id, generation, task id, birth): one activity call, for ever."""
+TimerKey: TypeAlias = tuple[str, int, int, str, Timestamp]
+"""(instance id, generation, task id, birth, due): one timer, for ever."""
+WaitKey: TypeAlias = tuple[str, int]
+"""(instance id, id of the wait)."""
+Key = TypeVar("Key", bound=Hashable)
+Row = TypeVar("Row")
 
 
 Verdict: TypeAlias = BideError | None
@@ -162,6 +168,13 @@ class Snapshot(Struct, frozen=True, gc=False):
     history: list[Step]
 
 
+class Loaded(Struct, frozen=True):
+    """What the store has of the instances and requests that a step is about."""
+
+    snapshots: Mapping[str, Snapshot] = {}
+    requests: Mapping[tuple[str, str], RequestKey] = {}
+
+
 class ScheduledActivity(Struct, frozen=True, gc=False):
     """An activity that is scheduled and not yet recorded.
 
@@ -202,8 +215,8 @@ class Timer(Struct, frozen=True, gc=False):
     orchestrator: str = ""
 
     @property
-    def key(self) -> TaskKey:
-        return (self.instance_id, self.generation, self.task_id, self.birth)
+    def key(self) -> TimerKey:
+        return (self.instance_id, self.generation, self.task_id, self.birth, self.fire_at)
 
 
 class HistoryRow(Struct, gc=False):
@@ -214,6 +227,25 @@ class HistoryRow(Struct, gc=False):
     seq: int
     at: Timestamp
     facts_json: bytes
+
+
+class Table(Struct, Generic[Key, Row]):
+    """What one step does to rows of one kind: first those of the keys in `closed` go, then those in `put` come."""
+
+    put: dict[Key, Row] = {}
+    closed: list[Key] = []
+
+    def open(self, key: Key, row: Row) -> None:
+        """A new row."""
+        self.put[key] = row
+
+    def close(self, key: Key) -> None:
+        """The row goes. One that came in the same step never reaches the database."""
+        if self.put.pop(key, None) is None:
+            self.closed.append(key)
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.closed)
 
 
 @dataclass(slots=True)
@@ -239,18 +271,16 @@ class Batch:
     """Instances that make way for others of their ids, as they were last. They are deleted like `purged` ones, but
     their audit stays, and requests that outlive them."""
 
-    activities: dict[TaskKey, ScheduledActivity] = field(default_factory=dict[TaskKey, ScheduledActivity])
+    activities: Table[TaskKey, ScheduledActivity] = field(default_factory=Table[TaskKey, ScheduledActivity])
     activities_started: list[ScheduledActivity] = field(default_factory=list[ScheduledActivity])
-    activities_closed: list[TaskKey] = field(default_factory=list[TaskKey])
     cleared: list[str] = field(default_factory=list[str])
     """Instances that end though nobody can read what they waited for: all their activities, timers and waits go."""
-    reruns: dict[TaskKey, int] = field(default_factory=dict[TaskKey, int])
+    reruns: Table[TaskKey, int] = field(default_factory=Table[TaskKey, int])
     """What is about to run again after a cut-off, and how often it will have (see `engine.reruns`)."""
-    reruns_closed: list[TaskKey] = field(default_factory=list[TaskKey])
-    timers: dict[TaskKey, Timer] = field(default_factory=dict[TaskKey, Timer])
-    timers_closed: list[Timer] = field(default_factory=list[Timer])
-    waits: dict[tuple[str, int], Wait] = field(default_factory=dict[tuple[str, int], Wait])
-    waits_closed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    timers: Table[TimerKey, Timer] = field(default_factory=Table[TimerKey, Timer])
+    waits: Table[WaitKey, Wait] = field(default_factory=Table[WaitKey, Wait])
+    deadlines: dict[WaitKey, Timestamp | None] = field(default_factory=dict[WaitKey, Timestamp | None])
+    """Until when waits of earlier steps are open now."""
     returned: list[Message] = field(default_factory=list[Message])
     """Messages of instances between two generations: they come before all that is in the inbox."""
     inbox: list[Message] = field(default_factory=list[Message])
@@ -280,6 +310,8 @@ class Batch:
     """What the orchestrators that ended in this step never looked at, in sentences, to be reported."""
     held: list[Instance] = field(default_factory=list[Instance])
     """The instances that this step put on hold, to be reported."""
+    wanted: dict[int, str] = field(default_factory=dict[int, str])
+    """Partitions that another worker is to have, for the orchestrator of that name."""
     let_go: list[str] = field(default_factory=list[str])
     """The instances that are held no longer because somebody resumed them: what they were kept from is due now."""
 
@@ -289,6 +321,6 @@ class Batch:
         return not any(getattr(self, rows) for rows in _ROWS)
 
 
-_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "unawaited", "held", "let_go")
+_TOLD = ("at", "epochs", "verdicts", "answered", "fired", "long", "unawaited", "held", "wanted", "let_go")
 """What a batch says beside its rows."""
 _ROWS = tuple(each.name for each in fields(Batch) if each.name not in _TOLD)

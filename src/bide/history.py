@@ -21,6 +21,8 @@ from msgspec import Raw, Struct, field
 from bide.clock import Timestamp, to_datetime
 
 NULL = Raw(b"null")
+ANYTHING = Raw(b"{}")
+"""The JSON Schema that any value fits."""
 ErrorClass: TypeAlias = type[BaseException]
 
 
@@ -183,11 +185,24 @@ class TimerCancelled(_Fact, frozen=True):
 
 
 class EventAwaited(_Fact, frozen=True):
-    """A wait for the named event was opened. Names compare case-insensitively. `secret`: so is its answer."""
+    """A wait for the named event was opened. Names compare case-insensitively. `secret`: so is its answer.
+
+    `schema` is the JSON Schema of the answer's declared type. `deadline` is when the wait times out, or else when
+    the last timer fires that it is raced against.
+    """
 
     id: int
     name: str
     secret: bool = False
+    schema: Raw = ANYTHING
+    deadline: Timestamp | None = None
+
+
+class EventDeadlineChanged(_Fact, frozen=True):
+    """An open wait is raced against other timers now, or against none. Nothing but what is shown depends on it."""
+
+    id: int
+    deadline: Timestamp | None = None
 
 
 class EventRaised(_Fact, frozen=True):
@@ -270,6 +285,26 @@ class SubOrchestrationInstanceFailed(_Fact, frozen=True):
     failure: Failure
 
 
+# --- turns of executors that answer later
+
+
+class OrchestratorStarted(_Fact, frozen=True):
+    """A turn was handed out: what came up to now is given to code that runs elsewhere. `id` is less than 0."""
+
+    id: int
+
+
+class OrchestratorCompleted(_Fact, frozen=True):
+    """The answer to a turn. `asked` is what the code asks for; in history it stands as facts of this step.
+
+    The last of it is an ending if the code is through. `custom_status` is None if it is as before.
+    """
+
+    id: int
+    asked: tuple[Fact, ...] = ()
+    custom_status: Raw | None = None
+
+
 # --- what cannot be read
 
 
@@ -307,10 +342,15 @@ Fact: TypeAlias = (
     | SubOrchestrationInstanceCancelled
     | SubOrchestrationInstanceCompleted
     | SubOrchestrationInstanceFailed
+    | EventDeadlineChanged
+    | OrchestratorStarted
+    | OrchestratorCompleted
     | Unreadable
 )
 
-Request: TypeAlias = TaskScheduled | TimerCreated | EventAwaited | SubOrchestrationInstanceCreated
+Request: TypeAlias = (
+    TaskScheduled | TimerCreated | EventAwaited | SubOrchestrationInstanceCreated | OrchestratorStarted
+)
 """What stays open until another fact settles it."""
 
 

@@ -18,7 +18,7 @@ from msgspec.json import decode
 from bide.arguments import kind_of
 from bide.clock import Timestamp, to_datetime
 from bide.errors import PayloadError
-from bide.history import NULL, Parent
+from bide.history import ANYTHING, NULL, Parent
 from bide.payload import check_text, plain_text
 
 BIRTH_LENGTH = 8
@@ -153,7 +153,7 @@ class Wait(Struct, frozen=True, gc=False):
     name: str
     opened: Timestamp
     due: Timestamp | None = None
-    schema_json: Raw = Raw(b"{}")
+    schema_json: Raw = ANYTHING
     orchestrator: str = ""
 
     @property

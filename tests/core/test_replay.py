@@ -10,7 +10,8 @@ import pytest
 from msgspec import Raw
 
 from bide import App, NonDeterminismError, OrchestrationContext, RetryPolicy, Task, when_all, when_any
-from bide.core.replay import Execution, replay
+from bide.core.execution import Execution
+from bide.core.replay import replay
 from bide.history import (
     ContinuedAsNew,
     EventAwaited,
@@ -49,7 +50,7 @@ def drive(function: Callable[..., Any], *facts: Fact, input: bytes = b"null") ->
     """The history that the code makes of these facts, one a second."""
     code = execution(function)
     given = (ExecutionStarted("o", Raw(input)), *facts)
-    steps = [Step(seq, seq, (fact, *code.advance(fact, seq))) for seq, fact in enumerate(given)]
+    steps = [Step(seq, seq, (fact, *code.tell(fact, seq))) for seq, fact in enumerate(given)]
     code.close()
     return steps
 
@@ -83,8 +84,8 @@ def test_what_an_execution_has_in_it_is_not_shown() -> None:
     app = App()
     app.orchestrator(name="o")(one)
     code = Execution(app.registry, app.registry.orchestrator("o"), "i", 0, links, SEALER)
-    code.advance(ExecutionStarted("o", Raw(b'"+14255550100"')), 0)
-    code.advance(EventRaised("y", Raw(b'"0042"')), 1)
+    code.tell(ExecutionStarted("o", Raw(b'"+14255550100"')), 0)
+    code.tell(EventRaised("y", Raw(b'"0042"')), 1)
     shown = repr((code, code.work, links))
     assert not any(word in shown for word in ("secret'", "4255550100", "0042"))
     code.close()
@@ -107,7 +108,7 @@ def test_every_verb_of_the_context_is_a_fact() -> None:
     assert asked(all_of_them) == [
         TaskScheduled(1, "a", Raw(b"1")),
         TimerCreated(2, 1_000_000),
-        EventAwaited(3, "x"),
+        EventAwaited(3, "x", deadline=2_000_000),
         TimerCreated(4, 2_000_000),
         SubOrchestrationInstanceCreated(5, "kid", "child", Raw(b"2")),
         EventSent(6, "other", "y", Raw(b"3")),
@@ -198,8 +199,8 @@ def test_time_never_goes_back_for_an_instance() -> None:
         return ctx.current_utc_datetime >= before
 
     code = execution(clock)
-    code.advance(ExecutionStarted("o"), 100)
-    assert code.advance(TaskCompleted(1), 50) == [ExecutionCompleted(Raw(b"true"))]
+    code.tell(ExecutionStarted("o"), 100)
+    assert code.tell(TaskCompleted(1), 50) == [ExecutionCompleted(Raw(b"true"))]
 
 
 def test_retries_are_timers_and_attempts_in_the_history() -> None:
@@ -292,7 +293,7 @@ def test_replay_brings_code_to_where_it_was() -> None:
     again = execution(two)
     replay(again, history)
     assert not again.is_replaying
-    assert again.advance(TaskCompleted(2, Raw(b"2")), 9) == [ExecutionCompleted(Raw(b"[1,2]"))]
+    assert again.tell(TaskCompleted(2, Raw(b"2")), 9) == [ExecutionCompleted(Raw(b"[1,2]"))]
 
 
 def test_replay_knows_errors_by_type_and_message_not_by_lines() -> None:

@@ -16,8 +16,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from bide import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
-from bide.batch import Batch, Message, Timer
-from bide.core.partition import Partition
+from bide.batch import Batch, Loaded, Message, Timer
 from bide.engine.timers import TimerWindow
 from bide.history import (
     EventRaised,
@@ -39,6 +38,7 @@ from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.store.protocol import BEFORE_ALL, Store
 from bide.store.sqlite import SqliteStore
+from tests.workers import new_dispatcher
 
 SEALER = SealingKeys([bytes(32)])
 
@@ -80,11 +80,11 @@ class Hub:
     """A partition and a store, stepped by hand: messages arrive when and as the test says."""
 
     def __init__(self, app: App, store: Store | None = None) -> None:
-        self.partition = Partition(app.registry, LINKS, SEALER)
+        self.dispatcher = new_dispatcher(app)
         self.store = store or MemoryStore()
         self.now = 0
         run(self.store.open())
-        self.partition.epochs = run(self.store.acquire("me", 0, 10**15, len(ALL_PARTITIONS)))
+        self.dispatcher.epochs.update(run(self.store.acquire("me", 0, 10**15, len(ALL_PARTITIONS))))
 
     def deliver(self) -> None:
         """Hand over what is in the inbox, until nothing is."""
@@ -93,8 +93,8 @@ class Hub:
 
     def step(self, *messages: Message) -> Batch:
         self.now += 1
-        loaded = run(self.store.load(self.partition.missing(messages)))
-        batch = self.partition.step(messages, self.now, loaded)
+        loaded = run(self.store.load(self.dispatcher.instances.missing(messages)))
+        batch = self.dispatcher.step(messages, self.now, Loaded(loaded))
         run(self.store.commit(batch))
         return batch
 
@@ -133,7 +133,7 @@ def test_an_answer_to_an_earlier_life_settles_nothing(waiter: App, answer: Fact,
     assert batch.history == []
     assert run(hub.store.history("a")) == before
     assert [call.key for call in run(hub.store.activities(ALL_PARTITIONS))] == [("a", 0, 1, "two")]
-    assert len(run(hub.store.timers(ALL_PARTITIONS, 2**62))) == len(began.timers) == 1
+    assert len(run(hub.store.timers(ALL_PARTITIONS, 2**62))) == len(began.timers.put) == 1
     left = run(hub.store.inbox(ALL_PARTITIONS, BEFORE_ALL, 9))
     assert late.fact not in [message.fact for message in left]
 
@@ -179,7 +179,7 @@ def test_a_timer_of_an_earlier_life_does_not_let_the_next_ones_fire_early() -> N
     window = TimerWindow()
     window.extend([], 100)
     window.add([Timer("a", 0, 1, 10, "one")])
-    window.discard([Timer("a", 0, 1, 10, "one")])
+    window.discard([("a", 0, 1, "one", 10)])
     window.add([Timer("a", 0, 1, 50, "two")])
     assert window.due(49, 9) == []
     assert window.due(50, 9) == [Timer("a", 0, 1, 50, "two")]
@@ -250,7 +250,7 @@ def test_one_commit_may_have_the_end_of_one_and_the_beginning_of_another(
     assert [wait.name for wait in run(store.waits("a"))] == ["Go"]
     assert [step.seq for step in run(store.history("a"))] == [0]
     assert run(store.inbox(ALL_PARTITIONS, BEFORE_ALL, 9)) == []
-    hub.partition.forget()
+    hub.dispatcher.forget()
     hub.step(go("end"))
     ended = run(store.instance("a"))
     assert ended is not None

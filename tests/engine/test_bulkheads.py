@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, SubOrchestrationFailedError
-from bide.core.partition import Partition
+from bide.core.live import Instances, Live
 from bide.engine.worker import WorkerOptions
 from bide.errors import StepFailedError
 from bide.testing.harness import Durable
@@ -30,14 +30,14 @@ def wait(app: App) -> Any:
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, BaseException | None], None]:
     """Lets whatever an instance is told fail, in a place that nothing guards: a fault of the engine's own."""
     broken: dict[str, BaseException] = {}
-    take = Partition._take
+    use = Instances.use
 
-    def fail(self: Partition, message: Any) -> Any:
-        if message.instance_id in broken:
-            raise broken[message.instance_id]
-        return take(self, message)
+    def fail(self: Instances, instance_id: str) -> Live | None:
+        if instance_id in broken:
+            raise broken[instance_id]
+        return use(self, instance_id)
 
-    monkeypatch.setattr(Partition, "_take", fail)
+    monkeypatch.setattr(Instances, "use", fail)
 
     def begin(instance_id: str, error: BaseException | None) -> None:
         broken.pop(instance_id, None)

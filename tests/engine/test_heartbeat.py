@@ -84,7 +84,7 @@ def test_a_worker_that_was_killed_keeps_no_part_of_a_file_from_the_next(tmp_path
         await store.close()
         async with run(app, settings, SystemClock()) as hub:
             await hub.client.start("nothing")
-            return len(hub.worker.partition.epochs)
+            return len(hub.worker.dispatcher.epochs)
 
     assert asyncio.run(main()) == PARTITIONS
 

@@ -12,27 +12,19 @@ import pytest
 
 from bide import App, OrchestrationContext
 from bide.batch import Message
-from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.worker import Worker
 from bide.history import ExecutionStarted
 from bide.instance import PARTITIONS, partition_of
-from bide.links import SignedLinks
-from bide.metrics import Metrics
 from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
-from bide.store.protocol import LONGEST_LEASE, Store
+from bide.store.protocol import LONGEST_LEASE
 from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore
 from tests.engine.test_store_away import Outage
+from tests.workers import new_worker
 
 SEALER = SealingKeys([bytes(32)])
-
-
-def worker_of(app: App, store: Store, clock: ManualClock, name: str = "w") -> Worker:
-    metrics = Metrics(clock.now())
-    runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-    return Worker(store, app.registry, clock, runner, name, SignedLinks(bytes(32), "http://x"), SEALER, metrics)
 
 
 async def go_on(worker: Worker) -> None:
@@ -47,16 +39,16 @@ def test_what_was_owned_first_is_renewed_while_more_comes(app: App) -> None:
 
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        worker = worker_of(app, store, clock)
+        worker = new_worker(app, store, clock)
         leaving = await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS // 2)
         await worker.turn()
-        assert len(worker.partition.epochs) == PARTITIONS // 2
+        assert len(worker.dispatcher.epochs) == PARTITIONS // 2
         while leaving:
             await store.release("leaving", dict(leaving.popitem() for _ in range(2)))
             clock.advance(timedelta(seconds=1))
             await worker.turn()
             assert await store.acquire("rival", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS) == {}
-        assert len(worker.partition.epochs) == PARTITIONS
+        assert len(worker.dispatcher.epochs) == PARTITIONS
 
     asyncio.run(story())
 
@@ -76,7 +68,7 @@ def test_a_mark_that_was_to_be_made_before_another_worker_came_is_not_made_after
 
     async def story() -> None:
         clock, store, outage = ManualClock(), MemoryStore(), Outage()
-        mine, other = worker_of(app, FaultyStore(store, outage), clock), worker_of(app, store, clock, "other")
+        mine, other = new_worker(app, FaultyStore(store, outage), clock), new_worker(app, store, clock, "other")
         starting = asyncio.create_task(Client(mine, store, app.registry, clock).start(order))
         await asyncio.sleep(0)
         await mine.turn()
@@ -111,7 +103,7 @@ def test_a_timer_that_was_cancelled_gives_nothing_to_do_when_it_would_have_been_
 
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        worker = worker_of(app, store, clock)
+        worker = new_worker(app, store, clock)
         client = Client(worker, store, app.registry, clock)
         starting = asyncio.create_task(client.start(ask))
         await asyncio.sleep(0)
@@ -137,11 +129,7 @@ def test_what_is_owned_again_was_another_s_meanwhile(app: App) -> None:
 
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        worker = Worker(
-            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
-        )
+        worker = new_worker(app, store, clock)
         name = next(str(number) for number in range(1_000) if partition_of(str(number)) == 1)
         await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, 1)
         worker.submit(Message(name, ExecutionStarted("wait")), lambda error: None)
@@ -156,6 +144,6 @@ def test_what_is_owned_again_was_another_s_meanwhile(app: App) -> None:
         assert not worker.runs(name), "what was here of it may be old"
         clock.advance(timedelta(seconds=2))
         await worker.turn()
-        assert len(worker.partition.epochs) == PARTITIONS - 1
+        assert len(worker.dispatcher.epochs) == PARTITIONS - 1
 
     asyncio.run(story())

@@ -19,14 +19,12 @@ from bide import (
     when_any,
 )
 from bide.batch import Message
-from bide.core.partition import Partition
 from bide.engine.worker import WorkerOptions
 from bide.history import NULL, ExecutionStarted, ExecutionTerminated
 from bide.instance import PARTITIONS
-from bide.links import LinksToNowhere
-from bide.sealing import WithoutKeys
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.harness import Durable
+from tests.workers import new_dispatcher
 
 
 @pytest.fixture
@@ -440,11 +438,11 @@ def test_another_instance_with_the_id_of_a_child_goes_on(orphans: App, durable: 
 
 def test_what_an_instance_leaves_in_this_very_step_is_ended(orphans: App) -> None:
     """It fails, and is to be ended with all below it, in one batch."""
-    partition = Partition(orphans.registry, LinksToNowhere(), WithoutKeys())
-    partition.epochs = dict.fromkeys(range(256), 1)
+    dispatcher = new_dispatcher(orphans)
+    dispatcher.epochs.update(dict.fromkeys(range(256), 1))
     start = Message("a", ExecutionStarted("fire", NULL, birth="b"), fresh=True)
     end = Message("a", ExecutionTerminated("enough", recurse=True))
-    batch = partition.step([start, end], 0, {})
+    batch = dispatcher.step([start, end], 0)
     assert batch.verdicts == [None, None]
     assert (batch.inbox[-1].instance_id, batch.inbox[-1].fact, batch.inbox[-1].birth) == ("a", end.fact, "b")
 

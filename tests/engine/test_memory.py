@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from bide import App, OrchestrationContext, Settings, when_all, when_any
-from bide.core.replay import Execution
+from bide.core.execution import Execution
 from bide.engine.worker import WorkerOptions
 
 MOST = 10

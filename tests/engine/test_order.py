@@ -8,15 +8,13 @@ import msgspec
 
 from bide import App, OrchestrationContext
 from bide.batch import Message
-from bide.engine.activities import ActivityRunner
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.worker import WorkerOptions
 from bide.history import EventRaised, ExecutionStarted
-from bide.links import SignedLinks
-from bide.metrics import Metrics
 from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
+from tests.workers import new_worker
 
 SEALER = SealingKeys([bytes(32)])
 
@@ -39,10 +37,8 @@ def item(number: int) -> Message:
 
 def test_what_comes_between_two_generations_is_not_overtaken_by_what_another_worker_sends() -> None:
     """One message a step, so that others wait in the inbox at each step's end."""
-    clock, metrics, store = ManualClock(), Metrics(0), MemoryStore()
-    runner = ActivityRunner(app.registry, SECRET, SEALER, clock, metrics)
-    links = SignedLinks(SECRET, "http://localhost")
-    worker = Worker(store, app.registry, clock, runner, "one", links, SEALER, metrics, WorkerOptions(max_step=1))
+    clock, store = ManualClock(), MemoryStore()
+    worker = new_worker(app, store, clock, "one", WorkerOptions(max_step=1))
 
     async def left_by_another(*messages: Message) -> None:
         await store.send(messages)

@@ -9,16 +9,14 @@ import pytest
 
 from bide import App, Instance, OrchestrationContext, OutcomeUnknownError, RuntimeStatus
 from bide.batch import Batch, Message
-from bide.engine.activities import ActivityRunner
 from bide.engine.worker import Worker
 from bide.history import EventRaised, ExecutionStarted, Fact, TimerFired
 from bide.instance import PARTITIONS
-from bide.links import SignedLinks
-from bide.metrics import Metrics
 from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
+from tests.workers import new_worker
 
 SEALER = SealingKeys([bytes(32)])
 
@@ -289,11 +287,8 @@ class Machine:
         self.let_live(worker)
 
     def process(self, code: str) -> Worker:
-        registry, clock, metrics = self.app.registry, self.clock, Metrics(self.clock.now())
-        runner = ActivityRunner(registry, b"", SEALER, clock, metrics)
-        links = SignedLinks(b"", "http://localhost")
         asyncio.run(self.store.open())
-        return Worker(self.store, registry, clock, runner, "worker", links, SEALER, metrics, None, code)
+        return new_worker(self.app, self.store, self.clock, "worker", code=code)
 
     def let_live(self, worker: Worker) -> bool:
         """Whether it did what there was to do and lives on."""

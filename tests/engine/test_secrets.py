@@ -25,8 +25,9 @@ from bide.sealing import HIDDEN, SealingKeys, event_place
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
-from tests.engine.test_leases import go_on, worker_of
+from tests.engine.test_leases import go_on
 from tests.sealed import GIVEN, NEEDLE, Login, Note, app_with_secrets, files_with, secret
+from tests.workers import new_worker
 
 
 async def until(ready: Callable[[], Awaitable[bool]]) -> None:
@@ -264,7 +265,7 @@ class Eavesdropper(MemoryStore):
 
     async def commit(self, batch: Batch) -> list[int]:
         rows = (batch.inbox, batch.parked, batch.returned, batch.inbox_kept, batch.instances, batch.requests)
-        self.written += [encode(each) for each in (*rows, list(batch.activities.values()))]
+        self.written += [encode(each) for each in (*rows, list(batch.activities.put.values()))]
         self.written += [row.facts_json for row in batch.history]
         return await super().commit(batch)
 
@@ -274,7 +275,7 @@ def test_an_event_on_its_way_to_another_worker_can_be_read_by_nobody(app: App) -
 
     async def story() -> None:
         clock, store = ManualClock(), Eavesdropper()
-        owner, other = worker_of(app, store, clock, "owner"), worker_of(app, store, clock, "other")
+        owner, other = new_worker(app, store, clock, "owner"), new_worker(app, store, clock, "other")
         owners, others = (Client(each, store, app.registry, clock, opens=True) for each in (owner, other))
         starting = asyncio.create_task(owners.start("ask", instance_id="i"))
         await asyncio.sleep(0)
@@ -304,7 +305,7 @@ def test_what_a_held_instance_was_told_lies_sealed(app: App) -> None:
     async def story() -> None:
         clock, store = ManualClock(), Eavesdropper()
         for functions in (app, App(), app):
-            worker = worker_of(functions, store, clock)
+            worker = new_worker(functions, store, clock)
             client = Client(worker, store, functions.registry, clock, opens=True)
             work = (
                 client.start("later", instance_id="i")

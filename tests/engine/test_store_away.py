@@ -7,18 +7,16 @@ import pytest
 
 from bide import App, OrchestrationContext
 from bide.batch import Batch, Message
-from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.supervision import Supervisor
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.worker import WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
 from bide.history import TaskCompleted
-from bide.links import SignedLinks
-from bide.metrics import Metrics
 from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore, InjectedError, Moment
+from tests.workers import new_worker
 
 SEALER = SealingKeys([bytes(32)])
 
@@ -48,11 +46,7 @@ def test_each_caller_is_told_while_the_store_is_away(app: App) -> None:
     async def story() -> None:
         clock, outage = ManualClock(), Outage()
         store = FaultyStore(MemoryStore(), outage)
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        worker = Worker(
-            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
-        )
+        worker = new_worker(app, store, clock)
         client = Client(worker, store, app.registry, clock)
 
         async def later(*starts: "asyncio.Task[str]") -> list[BaseException | str | None]:
@@ -93,11 +87,7 @@ def test_who_waits_while_a_commit_fails_is_told_at_once(app: App) -> None:
     async def story() -> None:
         clock, outage = ManualClock(), Outage()
         store = FaultyStore(MemoryStore(), outage)
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        worker = Worker(
-            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
-        )
+        worker = new_worker(app, store, clock)
         client = Client(worker, store, app.registry, clock)
         await worker.turn()
         outage.lasts = True
@@ -137,11 +127,7 @@ def test_a_result_outlives_the_store_s_absence(app: App, away: str, once: bool) 
 
     async def story() -> None:
         store = FaultyStore(MemoryStore(), outage)
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        worker = Worker(
-            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
-        )
+        worker = new_worker(app, store, clock)
         client = Client(worker, store, app.registry, clock)
 
         async def go_on() -> None:
@@ -185,10 +171,7 @@ def test_a_worker_stops_even_if_its_last_work_cannot_be_done(app: App, verb: str
     async def story() -> BaseException | None:
         clock, outage = ManualClock(), Never()
         store = FaultyStore(MemoryStore(), outage)
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        links, options = SignedLinks(bytes(32), "http://x"), WorkerOptions(retry=0, max_retry=0)
-        worker = Worker(store, app.registry, clock, runner, "w", links, SEALER, metrics, options)
+        worker = new_worker(app, store, clock, options=WorkerOptions(retry=0, max_retry=0))
         client = Client(worker, store, app.registry, clock)
         running = asyncio.create_task(worker.run())
         await client.start(echo, 1)
@@ -220,11 +203,7 @@ def test_nobody_waits_for_a_commit_that_does_not_come_back(app: App) -> None:
 
     async def story() -> None:
         clock, store = ManualClock(), NoAnswer()
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        worker = Worker(
-            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
-        )
+        worker = new_worker(app, store, clock)
         client = Client(worker, store, app.registry, clock)
         supervisor = Supervisor(worker, lambda: None, lambda error: None)
         await worker.turn()
@@ -261,11 +240,7 @@ def test_what_fails_for_long_is_said_at_growing_intervals(app: App, caplog: pyte
     async def story() -> None:
         clock, outage = ManualClock(), Outage()
         store = FaultyStore(MemoryStore(), outage)
-        metrics = Metrics(clock.now())
-        runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-        worker = Worker(
-            store, app.registry, clock, runner, "w", SignedLinks(bytes(32), "http://x"), SEALER, metrics
-        )
+        worker = new_worker(app, store, clock)
         await worker.turn()
         outage.lasts = True
         for _ in range(600):

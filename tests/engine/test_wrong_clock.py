@@ -16,16 +16,13 @@ from bide.app import run
 from bide.batch import Message, ScheduledActivity, Timer
 from bide.clock import SECOND, SyncedClock
 from bide.engine import clockwatch
-from bide.engine.activities import ActivityRunner
 from bide.engine.clockwatch import ClockWatch, say_if_behind
 from bide.engine.reruns import ALONE, APART, CLEARED, WARY, Reruns
 from bide.engine.timers import WINDOW, TimerWindow
-from bide.engine.worker import DOUBTFUL, UNSETTLED, Worker, WorkerOptions
+from bide.engine.worker import DOUBTFUL, UNSETTLED, WorkerOptions
 from bide.errors import MisfitError, StoreUnavailableError
 from bide.history import ExecutionStarted, TimerFired
 from bide.instance import PARTITIONS, Instance, partition_of
-from bide.links import SignedLinks
-from bide.metrics import Metrics
 from bide.presence import SILENCE, Presence
 from bide.query import InstanceFilter
 from bide.sealing import SealingKeys
@@ -35,6 +32,7 @@ from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore, Moment
 from bide.testing.harness import Durable
 from tests.machine import ManualMachine
+from tests.workers import new_worker
 
 SEALER = SealingKeys([bytes(32)])
 
@@ -210,7 +208,7 @@ def test_a_clock_that_was_wrong_for_long_deletes_nothing_if_it_is_set_right(offi
 def test_a_clock_that_is_wrong_at_the_start_deletes_nothing_if_it_is_set_right_soon(functions: App) -> None:
     async def story() -> Instance | None:
         store, machine = MemoryStore(), ManualMachine()
-        worker = new_worker(functions, machine, store)
+        worker = new_worker(functions, store, machine)
         worker.submit(Message("ended", ExecutionStarted("echo")), lambda error: None)
         while await worker.turn():
             pass
@@ -218,7 +216,7 @@ def test_a_clock_that_is_wrong_at_the_start_deletes_nothing_if_it_is_set_right_s
         wrong = ManualMachine()
         wrong.be_set(10 * YEAR)
         wrong.last_step = None  # nobody knows of it: so was the clock when the machine started
-        worker = new_worker(functions, wrong, store, WorkerOptions(retention=KEPT))
+        worker = new_worker(functions, store, wrong, options=WorkerOptions(retention=KEPT))
         wrong.off = 0
         for _ in range(100):
             await worker.turn()
@@ -244,20 +242,20 @@ def test_an_instance_hears_of_a_timer_when_it_was_due_or_later(functions: App) -
 
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        worker = new_worker(functions, clock, store)
+        worker = new_worker(functions, store, clock)
         worker.submit(Message("a", ExecutionStarted("remind")), lambda error: None)
         await worker.turn()
         await worker.release()
         clock.advance(timedelta(seconds=60))
         due = clock.now()
-        worker = new_worker(App(), clock, store)
+        worker = new_worker(App(), store, clock)
         await worker.turn()
         await worker.release()
         held = await store.instance("a")
         assert held is not None
         assert held.held
         clock.set(due - HOUR)
-        await new_worker(functions, clock, store).turn()
+        await new_worker(functions, store, clock).turn()
         found = await store.instance("a")
         assert found is not None
         assert found.status is RuntimeStatus.COMPLETED
@@ -269,7 +267,7 @@ def test_an_instance_hears_of_a_timer_when_it_was_due_or_later(functions: App) -
 def test_a_timer_that_waits_for_its_turn_is_due_by_the_clock_of_that_turn(functions: App) -> None:
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        worker = new_worker(functions, clock, store, WorkerOptions(max_step=1))
+        worker = new_worker(functions, store, clock, options=WorkerOptions(max_step=1))
         for name in ("a", "b"):
             worker.submit(Message(name, ExecutionStarted("remind")), lambda error: None)
             await worker.turn()
@@ -291,15 +289,6 @@ def test_a_timer_that_waits_for_its_turn_is_due_by_the_clock_of_that_turn(functi
 # --- the worker's own times
 
 
-def new_worker(
-    app: App, clock: ManualClock, store: MemoryStore | FaultyStore, options: WorkerOptions | None = None
-) -> Worker:
-    metrics = Metrics(clock.now())
-    runner = ActivityRunner(app.registry, bytes(32), SEALER, clock, metrics)
-    links = SignedLinks(bytes(32), "http://x")
-    return Worker(store, app.registry, clock, runner, "w", links, SEALER, metrics, options)
-
-
 class Outage:
     """Implements `Faults`."""
 
@@ -317,7 +306,7 @@ class Outage:
 def test_a_worker_whose_clock_goes_back_does_everything_as_often_as_before(functions: App, by: int) -> None:
     async def story() -> None:
         clock, store = ManualClock(), MemoryStore()
-        worker = new_worker(functions, clock, store, WorkerOptions(retention=60 * SECOND))
+        worker = new_worker(functions, store, clock, options=WorkerOptions(retention=60 * SECOND))
         leaving = await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, 1)
         worker.submit(Message("e", ExecutionStarted("echo")), lambda error: None)
         worker.submit(Message("r", ExecutionStarted("remind")), lambda error: None)
@@ -333,7 +322,7 @@ def test_a_worker_whose_clock_goes_back_does_everything_as_often_as_before(funct
         timer = Message("r", TimerFired(1, 0), 0)
         assert not worker._reruns.wary_of([timer], back + WARY), "nobody is wary for longer than that"
         assert worker.next_at() <= back + SECOND, "it looks for free partitions every second"
-        assert worker.partition.epochs
+        assert worker.dispatcher.epochs
         kept = await store.acquire("other", back, back + SECOND, PARTITIONS)
         assert kept.keys() <= leaving.keys(), "it has renewed its own leases at once, and no others hold"
         await store.release("other", kept)
@@ -343,7 +332,7 @@ def test_a_worker_whose_clock_goes_back_does_everything_as_often_as_before(funct
             clock.advance(timedelta(seconds=1))
             while await worker.turn():
                 pass
-        assert len(worker.partition.epochs) == PARTITIONS
+        assert len(worker.dispatcher.epochs) == PARTITIONS
         assert len(worker._timers._open) == 0, "what is due long after this is not kept in memory"
         assert await store.instance("brief") is None, "it ended long enough ago"
         young = await store.instance("young")
@@ -363,7 +352,7 @@ def test_a_timer_that_was_taken_is_not_read_again_when_time_goes_back() -> None:
     assert timers.horizon == HOUR + WINDOW
     timers.extend([timer], 11 * HOUR)
     assert timers.due(11 * HOUR, 9) == []
-    timers.discard([timer])
+    timers.discard([timer.key])
     timers.add([timer])
     assert timers.due(11 * HOUR, 9) == [timer]
     timers.forget([partition_of("a")])
@@ -374,7 +363,7 @@ def test_a_timer_that_was_taken_is_not_read_again_when_time_goes_back() -> None:
 def test_a_worker_waits_no_longer_for_the_store_because_the_clock_was_set_back(functions: App) -> None:
     async def story() -> None:
         clock, outage = ManualClock(), Outage()
-        worker = new_worker(functions, clock, FaultyStore(MemoryStore(), outage))
+        worker = new_worker(functions, FaultyStore(MemoryStore(), outage), clock)
         outage.lasts = True
         await worker.turn()
         outage.lasts = False
@@ -391,17 +380,17 @@ def test_watchers_of_others_instances_go_on_after_the_clock_was_set_back(functio
     async def story() -> list[RuntimeStatus]:
         clock, store = ManualClock(), MemoryStore()
         theirs = await store.acquire("other", clock.now(), clock.now() + LONGEST_LEASE // 2, PARTITIONS)
-        worker = new_worker(functions, clock, store)
+        worker = new_worker(functions, store, clock)
         await worker.turn()
         seen: list[RuntimeStatus] = []
         worker.watch("far", lambda instance: seen.append(instance.status))
         await worker.turn()
         clock.set(clock.now() - LONGEST_LEASE // 2)
         await worker.turn()
-        other = new_worker(functions, clock, store)
+        other = new_worker(functions, store, clock)
         other._owner = "other"
-        other.partition.epochs.update(theirs)
-        batch = other.partition.step([Message("far", ExecutionStarted("ask"))], clock.now(), {})
+        other.dispatcher.epochs.update(theirs)
+        batch = other.dispatcher.step([Message("far", ExecutionStarted("ask"))], clock.now())
         await store.commit(batch)
         clock.advance(timedelta(seconds=1))
         await worker.turn()
@@ -429,22 +418,19 @@ def test_leases_are_not_taken_right_after_the_clock_was_set(functions: App) -> N
 
         hear(0)
         held = await store.acquire("slow", clock.now(), clock.now() + LONGEST_LEASE, PARTITIONS - 1)
-        metrics = Metrics(0)
-        runner = ActivityRunner(functions.registry, bytes(32), SEALER, clock, metrics)
-        links = SignedLinks(bytes(32), "http://x")
-        worker = Worker(store, functions.registry, clock, runner, "w", links, SEALER, metrics)
+        worker = new_worker(functions, store, clock)
         await worker.turn()
-        assert len(worker.partition.epochs) == 1
+        assert len(worker.dispatcher.epochs) == 1
         for _ in range(5):
             hear(HOUR)
             await worker.turn()
         assert clock.last_step is not None
-        assert len(worker.partition.epochs) == 1
+        assert len(worker.dispatcher.epochs) == 1
         assert await store.renew("slow", held, clock.now(), clock.now() + 15 * SECOND) == held.keys()
         for _ in range(UNSETTLED // SECOND // 2 + 1):
             hear(HOUR)
             await worker.turn()
-        assert len(worker.partition.epochs) == PARTITIONS, "after a while, who did not renew is gone"
+        assert len(worker.dispatcher.epochs) == PARTITIONS, "after a while, who did not renew is gone"
 
     asyncio.run(story())
 

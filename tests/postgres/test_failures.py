@@ -106,7 +106,7 @@ def test_a_worker_of_a_lost_past_writes_nothing(database_url: str, postgres: Pos
 
     async def scene(workers: Workers) -> None:
         a = await workers.start("a")
-        before = {**a.worker.partition.epochs}
+        before = {**a.worker.dispatcher.epochs}
         postgres.query("UPDATE bide.partitions SET owner = NULL, epoch = epoch - 1", name)
         store = PostgresStore(database_url)
         await store.open()

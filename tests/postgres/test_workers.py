@@ -87,7 +87,7 @@ class Workers:
             await self.stop(name)
 
     def owned(self) -> dict[str, int]:
-        return {name: len(hub.worker.partition.epochs) for name, hub in self.hubs.items()}
+        return {name: len(hub.worker.dispatcher.epochs) for name, hub in self.hubs.items()}
 
     async def even(self) -> None:
         """Wait until every partition has an owner, and nobody has more than a fair share."""
@@ -108,7 +108,7 @@ def play(url: str, scene: Callable[[Workers], Awaitable[None]]) -> None:
 
 def foreign_id(hub: Hub, prefix: str = "order") -> str:
     """An id whose instance another worker steps."""
-    owned = hub.worker.partition.epochs
+    owned = hub.worker.dispatcher.epochs
     return next(name for name in (f"{prefix}-{n}" for n in range(10_000)) if partition_of(name) not in owned)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import structs
 
-from bide.batch import Batch, Message
+from bide.batch import Batch, Loaded, Message, Table
 from bide.clock import SECOND, Clock, SteadyClock, Timestamp
-from bide.core.partition import Partition
+from bide.core.live import Instances, Live
 from bide.engine.bulkheads import Bulkheads
 from bide.engine.worker import Reply, Worker
 from bide.errors import BideError, CommitUnknownError
@@ -57,7 +57,7 @@ class KeepsTimers(MemoryStore):
     """Does not delete timers that fired or were cancelled."""
 
     async def commit(self, batch: Batch) -> list[int]:
-        return await super().commit(replace(batch, timers_closed=[]))
+        return await super().commit(replace(batch, timers=Table(batch.timers.put)))
 
 
 class HalfCommits(MemoryStore):
@@ -100,20 +100,20 @@ class NeverBack:
         return self._highest
 
 
-class ForgetsItsTime(Partition):
+class ForgetsItsTime(Instances):
     """An instance goes by the clock, wherever it was before."""
 
-    def _take(self, message: Message) -> Any:
-        live = self._live.get(message.instance_id)
+    def use(self, instance_id: str) -> Live | None:
+        live = super().use(instance_id)
         if live is not None:
             live.at = 0
-        return super()._take(message)
+        return live
 
 
 class GoesBack(Worker):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.partition.__class__ = ForgetsItsTime
+        self.dispatcher.instances.__class__ = ForgetsItsTime
 
 
 class EarlyEffects(Worker):
@@ -122,12 +122,12 @@ class EarlyEffects(Worker):
     async def _step(self, now: Timestamp, entries: Sequence[Any], starting: Sequence[Any]) -> None:
         entries, starting = await self._hand_over(entries, starting)
         messages = [message for message, _ in entries]
-        loaded = await self._store.load(self.partition.missing(messages))
-        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting])
+        loaded = Loaded(await self._store.load(self.dispatcher.instances.missing(messages)))
+        batch = self.dispatcher.step(messages, now, loaded, [activity for activity, _ in starting])
         for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
             if reply is not None:
                 reply(verdict)
-        for activity in batch.activities.values():
+        for activity in batch.activities.put.values():
             self._activities.run(activity)
         inbox_ids = [] if batch.empty else await self._store.commit(batch)
         self._release(batch, inbox_ids, [(message, None) for message in messages], starting)
@@ -152,9 +152,9 @@ class ForgetsNothing(Worker):
     """Keeps what it knows of the instances after a commit that may have failed."""
 
     def _recover(self, now: Timestamp, error: Exception, entries: Sequence[Any], starting: Sequence[Any]) -> None:
-        self.partition.forget = lambda: None  # type: ignore[method-assign]
+        self.dispatcher.forget = lambda: None  # type: ignore[method-assign]
         super()._recover(now, error, entries, starting)
-        del self.partition.forget  # a process that ends lets go of all the same
+        del self.dispatcher.forget  # a process that ends lets go of all the same
 
 
 class RefusesAll(Bulkheads):
@@ -178,7 +178,7 @@ class WritesTwice(Bulkheads):
     ) -> None:
         half = entries[: len(entries) // 2]
         if half:
-            self._partition.undo(message for message, _ in entries)
+            self._dispatcher.undo(message for message, _ in entries)
             await self._step(now, half, (), ())
         await super().step_in_parts(now, entries, starting, noted, fault)
 
@@ -196,7 +196,7 @@ def _with(bulkheads: type[Bulkheads]) -> Plant:
     class Planted(Worker):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self._bulkheads = bulkheads(self._store, self.partition, self._step_together, self._release)
+            self._bulkheads = bulkheads(self._store, self.dispatcher, self._step_together, self._release)
 
     return Plant(worker=Planted)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
 
 from bide.batch import (
     ACCEPTED,
@@ -20,15 +22,17 @@ from bide.batch import (
     Message,
     RemoteVerdict,
     ScheduledActivity,
-    TaskKey,
     Timer,
+    TimerKey,
     Verdict,
     words_of,
 )
 from bide.clock import Timestamp
 from bide.core.openwork import OpenWork
 from bide.history import (
+    NULL,
     EventAwaited,
+    EventDeadlineChanged,
     EventDiscarded,
     EventRaised,
     EventSent,
@@ -36,8 +40,9 @@ from bide.history import (
     ExecutionStarted,
     ExecutionTerminated,
     Fact,
+    OrchestratorCompleted,
+    OrchestratorStarted,
     Parent,
-    Request,
     ResponseLinkCreated,
     SubOrchestrationInstanceCancelled,
     SubOrchestrationInstanceCompleted,
@@ -80,19 +85,20 @@ class Changes:
     def record(self, instance: Instance, seq: int, at: Timestamp, facts_json: bytes, asked: Sequence[Fact]) -> None:
         """One step of the history, and the rows of everything it asks for. `at` is the instance's own instant."""
         self.batch.history.append(HistoryRow(instance.id, instance.generation, seq, at, facts_json))
-        self._open(instance, asked)
+        self.ask(instance, at, asked)
 
-    def reopen(self, instance: Instance, requests: Sequence[Request], waits: Sequence[Wait]) -> None:
-        """The rows of requests that are open again after a rewind."""
-        self._open(instance, requests)
-        self.batch.waits.update(((wait.instance_id, wait.id), wait) for wait in waits)
-
-    def _open(self, instance: Instance, asked: Sequence[Fact]) -> None:
-        """The rows of what is asked for. Waits have more to them than the request; they come apart."""
+    def ask(self, instance: Instance, at: Timestamp, asked: Sequence[Fact]) -> None:
+        """The rows of what is asked for at that instant, or is open again after a rewind."""
         for fact in asked:
             row_of = self._rows.get(type(fact))
             if row_of is not None:
-                row_of(self, instance, fact)
+                row_of(self, instance, at, fact)
+
+    def close_answered(self, instance: Instance, answered: Sequence[tuple[int, int]]) -> None:
+        """The rows of waits that were answered, and how long each had been open."""
+        for wait_id, waited in answered:
+            self.batch.waits.close((instance.id, wait_id))
+            self.batch.answered.append(waited)
 
     def make_way(self, instance: Instance) -> None:
         """The instance is deleted for another one of its id. What this batch has of it is not written."""
@@ -106,24 +112,16 @@ class Changes:
         for rows in (batch.instances, batch.forgotten, batch.undone, batch.long, batch.unawaited):
             rows.pop(instance_id, None)
 
-    def waits(self, instance_id: str, changes: Sequence[tuple[int, Wait | None]]) -> None:
-        """Waits opened or changed (a row) and closed (None)."""
-        for wait_id, wait in changes:
-            if wait is None:
-                self._close_wait(instance_id, wait_id)
-            else:
-                self.batch.waits[(instance_id, wait_id)] = wait
-
     def drop(self, instance: Instance, work: OpenWork) -> None:
         """An ended generation waits for nothing: close its activities, timers and waits. Children live on."""
         for request in work.requests.values():
             match request:
-                case TaskScheduled():
-                    self._close_activity((instance.id, instance.generation, request.id, instance.birth))
+                case TaskScheduled() | OrchestratorStarted():
+                    self.batch.activities.close((instance.id, instance.generation, request.id, instance.birth))
                 case TimerCreated():
-                    self._close_timer(instance.id, instance.generation, instance.birth, request)
+                    self.batch.timers.close(_timer_key(instance, request))
                 case EventAwaited():
-                    self._close_wait(instance.id, request.id)
+                    self.batch.waits.close((instance.id, request.id))
                 case SubOrchestrationInstanceCreated():
                     pass
 
@@ -179,19 +177,37 @@ class Changes:
             close(self, message, message.fact)
         self.fence(partition)
 
-    def _close_task(self, message: Message, fact: TaskCompleted | TaskFailed) -> None:
-        self._close_activity((message.instance_id, message.generation or 0, fact.id, message.birth))
+    def _close_task(self, message: Message, fact: TaskCompleted | TaskFailed | OrchestratorCompleted) -> None:
+        self.batch.activities.close((message.instance_id, message.generation or 0, fact.id, message.birth))
 
     def _close_fired(self, message: Message, fact: TimerFired) -> None:
-        self._close_timer(message.instance_id, message.generation or 0, message.birth, fact)
+        key = (message.instance_id, message.generation or 0, fact.id, message.birth, fact.fire_at)
+        self.batch.timers.close(key)
         self.batch.fired.append(fact.fire_at)
 
-    def _set_timer(self, instance: Instance, fact: TimerCreated) -> None:
+    def _set_timer(self, instance: Instance, at: Timestamp, fact: TimerCreated) -> None:
         timer = Timer(instance.id, instance.generation, fact.id, fact.fire_at, instance.birth)
-        self.batch.timers[timer.key] = timer
+        self.batch.timers.open(timer.key, timer)
 
-    def _cancel_timer(self, instance: Instance, fact: TimerCancelled) -> None:
-        self._close_timer(instance.id, instance.generation, instance.birth, fact)
+    def _cancel_timer(self, instance: Instance, at: Timestamp, fact: TimerCancelled) -> None:
+        self.batch.timers.close(_timer_key(instance, fact))
+
+    def _open_wait(self, instance: Instance, at: Timestamp, fact: EventAwaited) -> None:
+        wait = Wait(instance.id, fact.id, fact.name, at, fact.deadline, fact.schema, instance.name)
+        key = (instance.id, fact.id)
+        self.batch.waits.open(key, wait)
+        self.batch.deadlines.pop(key, None)  # it is not that of an earlier generation any more
+
+    def _change_deadline(self, instance: Instance, at: Timestamp, fact: EventDeadlineChanged) -> None:
+        key = (instance.id, fact.id)
+        wait = self.batch.waits.put.get(key)
+        if wait is None:
+            self.batch.deadlines[key] = fact.deadline
+        else:
+            self.batch.waits.put[key] = replace(wait, due=fact.deadline)
+
+    def _cancel_wait(self, instance: Instance, at: Timestamp, fact: EventWaitCancelled) -> None:
+        self.batch.waits.close((instance.id, fact.id))
 
     def end_child(
         self,
@@ -203,16 +219,16 @@ class Changes:
         parent = Parent(instance.id, instance.generation, request.id, instance.birth)
         self.send(request.instance_id, fact, birth=birth_of_child(parent))
 
-    def _start_child(self, instance: Instance, fact: SubOrchestrationInstanceCreated) -> None:
+    def _start_child(self, instance: Instance, at: Timestamp, fact: SubOrchestrationInstanceCreated) -> None:
         """A child has its parent's tags: whoever looks for all that belongs to somebody finds it, too."""
         parent = Parent(instance.id, instance.generation, fact.id, instance.birth)
         start = ExecutionStarted(fact.name, fact.input, parent, instance.tags, birth_of_child(parent))
         self.send(fact.instance_id, start)
 
-    def _end_cancelled(self, instance: Instance, fact: SubOrchestrationInstanceCancelled) -> None:
+    def _end_cancelled(self, instance: Instance, at: Timestamp, fact: SubOrchestrationInstanceCancelled) -> None:
         self.end_child(instance, fact, ExecutionTerminated(fact.reason, recurse=True))
 
-    def _send_event(self, instance: Instance, fact: EventSent) -> None:
+    def _send_event(self, instance: Instance, at: Timestamp, fact: EventSent) -> None:
         nonce = f"{instance.birth}-{instance.generation}-{fact.id}"
         event = EventRaised(fact.name, fact.input)
         self.send(fact.instance_id, sealed_event(self._sealer, fact.instance_id, event, nonce))
@@ -221,7 +237,7 @@ class Changes:
         """An answer that was accepted found its wait closed."""
         self._note(instance_id, "The wait that it was for is over.")
 
-    def _note_discarded(self, instance: Instance, fact: EventDiscarded) -> None:
+    def _note_discarded(self, instance: Instance, at: Timestamp, fact: EventDiscarded) -> None:
         self._note(instance.id, fact.reason)
 
     def _note(self, instance_id: str, reason: str) -> None:
@@ -230,38 +246,35 @@ class Changes:
             AuditEntry(self.batch.at, "raiseEvent", "bide", "", reason, "discarded", instance_id)
         )
 
-    def _schedule(self, instance: Instance, fact: TaskScheduled) -> None:
+    def _schedule(self, instance: Instance, at: Timestamp, fact: TaskScheduled) -> None:
+        call_id = fact.call_id or fact.id
+        self._hand_out(instance, fact.id, fact.name, fact.input, fact.attempt, call_id)
+
+    def _schedule_turn(self, instance: Instance, at: Timestamp, fact: OrchestratorStarted) -> None:
+        self._hand_out(instance, fact.id, instance.name, NULL, 1, fact.id)
+
+    def _hand_out(
+        self, instance: Instance, task_id: int, name: str, input_json: Raw, attempt: int, call_id: int
+    ) -> None:
         activity = ScheduledActivity(
             instance.id,
             instance.generation,
-            fact.id,
-            fact.name,
-            fact.input,
-            fact.attempt,
-            fact.call_id or fact.id,
+            task_id,
+            name,
+            input_json,
+            attempt,
+            call_id,
             self.batch.at,
             birth=instance.birth,
         )
-        self.batch.activities[activity.key] = activity
+        self.batch.activities.open(activity.key, activity)
 
-    def _close_activity(self, key: TaskKey) -> None:
-        if self.batch.activities.pop(key, None) is None:
-            self.batch.activities_closed.append(key)
-
-    def _close_timer(
-        self, instance_id: str, generation: int, birth: str, fact: TimerCreated | TimerFired | TimerCancelled
-    ) -> None:
-        timer = Timer(instance_id, generation, fact.id, fact.fire_at, birth)
-        if self.batch.timers.pop(timer.key, None) is None:
-            self.batch.timers_closed.append(timer)
-
-    def _close_wait(self, instance_id: str, wait_id: int) -> None:
-        key = (instance_id, wait_id)
-        self.batch.waits.pop(key, None)  # it may be a new row, or a change of one that is there already
-        self.batch.waits_closed.append(key)
-
-    _rows: ClassVar[dict[type[Fact], Callable[[Changes, Instance, Any], None]]] = {
+    _rows: ClassVar[dict[type[Fact], Callable[[Changes, Instance, Timestamp, Any], None]]] = {
         TaskScheduled: _schedule,
+        OrchestratorStarted: _schedule_turn,
+        EventAwaited: _open_wait,
+        EventDeadlineChanged: _change_deadline,
+        EventWaitCancelled: _cancel_wait,
         TimerCreated: _set_timer,
         TimerCancelled: _cancel_timer,
         SubOrchestrationInstanceCreated: _start_child,
@@ -270,18 +283,13 @@ class Changes:
         EventDiscarded: _note_discarded,
     }
     """What an orchestrator asks for -> the rows that say so."""
-    check_covers(
-        _rows,
-        Role.REQUEST,
-        Role.GIVING_UP,
-        Role.NOTICE,
-        without=(EventAwaited, EventWaitCancelled, ResponseLinkCreated),
-    )
+    check_covers(_rows, Role.REQUEST, Role.GIVING_UP, Role.NOTICE, without=(ResponseLinkCreated,))
 
     _sources: ClassVar[dict[type[Fact], Callable[[Changes, Message, Any], None]]] = {
         TaskCompleted: _close_task,
         TaskFailed: _close_task,
         TimerFired: _close_fired,
+        OrchestratorCompleted: _close_task,
     }
     """A message -> the row that it came from, where that is not in the inbox."""
     check_covers(
@@ -289,3 +297,7 @@ class Changes:
         Role.ANSWER,
         without=(EventRaised, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
     )
+
+
+def _timer_key(instance: Instance, fact: TimerCreated | TimerCancelled) -> TimerKey:
+    return (instance.id, instance.generation, fact.id, instance.birth, fact.fire_at)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 from bide.core.records import Record
 from bide.history import (
     EventAwaited,
+    EventDeadlineChanged,
     EventDiscarded,
     EventRaised,
     EventSent,
@@ -22,6 +23,8 @@ from bide.history import (
     ExecutionResumed,
     ExecutionSuspended,
     Fact,
+    OrchestratorCompleted,
+    OrchestratorStarted,
     Request,
     ResponseLinkCreated,
     Step,
@@ -45,6 +48,7 @@ _Answer: TypeAlias = (
     | SubOrchestrationInstanceCompleted
     | SubOrchestrationInstanceFailed
     | EventRaised
+    | OrchestratorCompleted
 )
 
 
@@ -115,7 +119,7 @@ class OpenWork(Record):
         return None if take is None else take(self, fact)
 
     def open(self, request: Request) -> None:
-        """An activity, a timer or a sub-orchestration."""
+        """An activity, a timer, a sub-orchestration, or a turn of code that runs elsewhere."""
         self.requests[request.id] = request
 
     def open_wait(self, wait: EventAwaited) -> EventRaised | None:
@@ -150,6 +154,7 @@ class OpenWork(Record):
 
     _takes: ClassVar[dict[type[Fact], Callable[[OpenWork, Any], EventRaised | None]]] = {
         TaskScheduled: open,
+        OrchestratorStarted: open,
         TimerCreated: open,
         SubOrchestrationInstanceCreated: open,
         EventAwaited: open_wait,
@@ -158,7 +163,13 @@ class OpenWork(Record):
         EventWaitCancelled: give_up,
         SubOrchestrationInstanceCancelled: give_up,
     }
-    check_covers(_takes, Role.REQUEST, Role.GIVING_UP, Role.NOTICE, without=(EventSent, ResponseLinkCreated))
+    check_covers(
+        _takes,
+        Role.REQUEST,
+        Role.GIVING_UP,
+        Role.NOTICE,
+        without=(EventDeadlineChanged, EventSent, ResponseLinkCreated),
+    )
 
     def next_wait(self, name: str) -> int | None:
         """The id of the wait that the next event of that name will settle, or None."""

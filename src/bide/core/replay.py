@@ -1,919 +1,90 @@
-"""One instance's code, driven fact by fact.
-
-`Execution.advance(fact, at)` gives the orchestrator one fact and returns what it asks for in answer. Replay is
-nothing else: give it the recorded facts in order, and compare what it asks with what history has (`replay`).
-Whoever drives an instance needs only `advance`; that is the seam for other kinds of executors.
-"""
+"""Native executors: an execution brought to where a history ends, and what history has compared with it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, ClassVar, TypeAlias, TypeGuard, TypeVar, cast
-from uuid import UUID, uuid5
+from collections.abc import Callable, Sequence
+from types import FrameType
 
-from msgspec import Raw, field
-from msgspec.structs import replace
-
-from bide.clock import Timestamp, to_datetime
-from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
-from bide.core.failures import failure_as, failure_of, said, task_error
-from bide.core.hiding import KnownSecrets, hide_values
-from bide.core.isolation import SENT_ON, OwnGenerators, Wall
+from bide.core.context import ResponseLinks
+from bide.core.execution import Execution, Stepping
+from bide.core.isolation import OwnGenerators
 from bide.core.openwork import OpenWork
-from bide.core.records import Record
-from bide.core.registry import OrchestratorDefinition, Registry
-from bide.core.tasks import (
-    DurableTimer,
-    ExternalEvent,
-    SubOrchestration,
-    Task,
-    cancelled,
-    race,
-    settle,
-    with_watchers,
-)
-from bide.errors import (
-    ContinueAsNew,
-    EventTimeoutError,
-    MisfitError,
-    NonDeterminismError,
-    NotADurableTaskError,
-    OrchestratorError,
-    PayloadError,
-    WaitClosedError,
-)
+from bide.core.registry import Registry
+from bide.errors import NonDeterminismError, OrchestratorError
 from bide.history import (
-    NULL,
     ContinuedAsNew,
     EventAwaited,
-    EventDiscarded,
-    EventRaised,
-    EventSent,
-    EventWaitCancelled,
+    EventDeadlineChanged,
     ExecutionCompleted,
-    ExecutionPurged,
-    ExecutionResumed,
-    ExecutionRewound,
-    ExecutionStarted,
-    ExecutionSuspended,
     ExecutionTerminated,
     Fact,
     Failure,
-    Parent,
-    Request,
-    ResponseLinkCreated,
     Step,
-    SubOrchestrationInstanceCancelled,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TaskScheduled,
-    TimerCancelled,
-    TimerCreated,
-    TimerFired,
     Unreadable,
     describe,
 )
-from bide.instance import Wait, birth_of_child
-from bide.interrupts import from_outside
-from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, read_or_open, schema, too_large
-from bide.retry import RetryPolicy
-from bide.rules import Role, check_covers
-from bide.sealing import (
-    Sealer,
-    WithoutKeys,
-    arguments_place,
-    event_place,
-    input_place,
-    is_sealed,
-    output_place,
-    result_place,
-    sealed_event,
-    status_place,
-)
+from bide.instance import Instance
+from bide.payload import MAX_PAYLOAD
+from bide.sealing import Sealer, WithoutKeys
 from bide.tokens import ResponseGrant
 
-_CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
+class Executions:
+    """Runs the orchestrators of a registry."""
 
-Asked = TypeVar(
-    "Asked",
-    TaskScheduled | SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceCancelled,
-    TimerCreated,
-    EventSent,
-)
-Carrying = TypeVar("Carrying", TaskScheduled, SubOrchestrationInstanceCreated, EventSent)
-_NAMED = (
-    TaskScheduled,
-    SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceCancelled,
-    TimerCreated,
-    EventSent,
-    ResponseLinkCreated,
-)
-"""What has more to it than its kind, id and name."""
+    def __init__(
+        self,
+        registry: Registry,
+        links: ResponseLinks,
+        sealer: Sealer,
+        *,
+        strict: bool = False,
+        max_payload: int = MAX_PAYLOAD,
+    ) -> None:
+        """`sealer` is for what only the code may read. With `strict`, code must ask for what history has in all its
+        parts. No value that code hands in has more than `max_payload` bytes as JSON."""
+        self.stepping = Stepping()
+        self._registry = registry
+        self._links = links
+        self._sealer = sealer
+        self._strict = strict
+        self._max_payload = max_payload
 
-_Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
-_CODE = (CoroutineType, GeneratorType)
-_CLOSINGS = 100
-"""How often code that catches what ends it is told to end."""
+    def runs(self, name: str) -> bool:
+        """Whether there is an orchestrator of that name."""
+        return self._registry.has_orchestrator(name)
 
-
-class _Call(Record):
-    """An activity or sub-orchestration that is under way, through all its attempts."""
-
-    request: TaskScheduled | SubOrchestrationInstanceCreated
-    task: Task[Any]
-    decode: Decode
-    retry: RetryPolicy | None
-    began: Timestamp
-    child_id: str | None = None
-    """The id that was chosen for the sub-orchestration: each attempt uses it."""
-
-
-class _OpenWait(Record):
-    """A wait for an event, with the timer that ends it (0: none)."""
-
-    id: int
-    event: ExternalEvent[Any]
-    wanted: Any
-    decode: Decode
-    secret: bool
-    """Whether nobody but the code is shown the answer."""
-    since: Timestamp
-    timer_id: int = 0
-    timeout_at: Timestamp | None = None
-    deadline: Timestamp | None = None
-    written: bool = False
-    judged: EventRaised | None = None
-    """The event that was found to fit, and `value`: its data is read once."""
-    value: Any = None
-
-
-class Execution(Record):
-    """The live code of one generation of an instance."""
-
-    registry: Registry
-    definition: OrchestratorDefinition
-    instance_id: str
-    generation: int
-    links: ResponseLinks
-    sealer: Sealer
-    strict: bool = False
-    """On replay: what is asked for must be the same in all its parts, and not only in kind, id and name."""
-    max_payload: int = MAX_PAYLOAD
-    """How many bytes a value that the code hands in has at most, as JSON."""
-    work: OpenWork = field(default_factory=OpenWork)
-    birth: str = ""
-    parent: Parent | None = None
-    at: Timestamp = 0
-    is_replaying: bool = False
-    suspended: bool = False
-    custom_status_json: Raw = NULL
-    answered: list[int] = []
-    """How long each wait that was answered had been open. Whoever counts them empties it."""
-    _code: _Code | None = None
-    _awaited: Task[Any] | None = None
-    _asked: list[Fact] = []
-    _last_id: int = 0
-    _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
-    _unseen: list[tuple[str, list[Task[Any]]]] = []
-    """What failed before anybody had looked at it: in words, and the tasks by which it may be seen yet."""
-    _wait_changes: dict[int, _OpenWait | None] = {}
-    _recorded: dict[tuple[type[Fact], int], Fact] = {}
-    _discards: list[EventDiscarded] = []
-    """On replay: what was discarded in this step, in order."""
-    differences: list[str] = []
-    """In words: what the code asks for in other words than history has. Filled in on replay."""
-    _fault: NotADurableTaskError | None = None
-    _dropped: bool = False
-    _refusals: int = 0
-    """How often the code asked for something while it was dropped."""
-    _wall: Wall | None = None
-    _known: KnownSecrets | None = None
-    _failures: list[Failure] = []
-    """Of calls, as history has them."""
-    _judge: _OpenWait | None = None
-    """The wait that was last found to take an event."""
-
-    @property
-    def name(self) -> str:
-        """The orchestrator's registered name."""
-        return self.definition.name
-
-    # --- driving
-
-    def advance(self, fact: Fact, at: Timestamp) -> list[Fact]:
-        """Give the orchestrator one fact; return what it asks for. May raise `HeldStep`.
-
-        The last of the answer is an ending (`ExecutionCompleted`, `ContinuedAsNew`) if the code is through.
-        While suspended, facts are taken, but the code does not see them before `ExecutionResumed`.
-        """
-        if at > self.at:
-            self.at = at
-        asked: list[Fact] = []
-        self._asked = asked
-        control = self._controls.get(type(fact))
-        if control is not None:
-            control(self, fact)
-        elif self.suspended:
-            self.work.parked.append(fact)
-        else:
-            self._deliver(fact)
-        return asked
-
-    def refusal(self, event: EventRaised) -> MisfitError | WaitClosedError | None:
-        """Why the wait that would take this event cannot: its data does not fit the declared type (G8), or it is
-        for one wait only, which is over."""
-        wait = self._open.get(self.work.taker(event) or 0)
-        if isinstance(wait, _OpenWait) and not (event.id and self._is_over(wait, event)):
-            return self._misfit(wait, event)
-        return WaitClosedError() if event.id else None
-
-    def _is_over(self, wait: _OpenWait, event: EventRaised) -> bool:
-        """Whether an open wait has been answered, or has timed out, while the instance was suspended."""
-        timed_out = any(isinstance(fact, TimerFired) and fact.id == wait.timer_id for fact in self.work.parked)
-        return timed_out or not self.work.expects(event)
-
-    def as_kept(self, event: EventRaised, seq: int) -> EventRaised:
-        """The event as step `seq` of the history has it: in clear only if a wait takes it that has no secret."""
-        wait, self._judge = self._judge, None
-        if wait is None or wait.judged is not event:
-            taker = self._open.get(self.work.taker(event) or 0)
-            wait = taker if type(taker) is _OpenWait else None
-        if self.suspended:  # the code may give the wait up before it hears of the event
-            wait = None
-        if wait is not None and not wait.secret:
-            return event
-        nonce = f"{self.birth}-{self.generation}-{seq}"
-        return sealed_event(self.sealer, self.instance_id, event, nonce, declared=wait is not None)
-
-    def expect(self, recorded: Sequence[Fact]) -> None:
-        """On replay: what the next fact was answered with.
-
-        Links are taken from there, not made again; and, unless the replay is strict, all that was asked for.
-        """
-        self._discards = [fact for fact in recorded if isinstance(fact, EventDiscarded) and fact.id]
-        self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, _NAMED)}
-
-    def _as_recorded(self, asked: Asked) -> Asked:
-        """What history has in place of what the code asks for, if it is of the same kind, id and name."""
-        recorded = self._recorded.get((type(asked), asked.id))
-        if recorded is None or self.strict or recorded == asked or _name_in(recorded) != _name_in(asked):
-            return asked
-        self.differences.append(describe(recorded))
-        return cast("Asked", recorded)
-
-    def waits(self) -> list[Wait]:
-        """All open waits."""
-        return [self._row(wait) for wait_id, wait in self._open.items() if _is_wait(wait, wait_id)]
-
-    @property
-    def has_wait_changes(self) -> bool:
-        return bool(self._wait_changes)
-
-    def take_wait_changes(self) -> list[tuple[int, Wait | None]]:
-        """Waits opened or changed (a row) and closed (None) since the last call, for those that were written."""
-        changes, self._wait_changes = self._wait_changes, {}
-        rows: list[tuple[int, Wait | None]] = []
-        for wait_id, wait in changes.items():
-            if wait is None:
-                rows.append((wait_id, None))
-            else:
-                wait.written = True
-                rows.append((wait_id, self._row(wait)))
-        return rows
-
-    @property
-    def frame(self) -> FrameType | None:
-        """The innermost frame of the user's own code, or None before its begin and after its end."""
-        return _user_frame(self._code)
-
-    def where(self) -> str:
-        """The file and line at which the code stands."""
-        frame = self.frame
-        if frame is not None:
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        code: CodeType = self.definition.function.__code__
-        return f"{code.co_filename}:{code.co_firstlineno}"
-
-    def close(self) -> None:
-        """Drop the code. Its `finally` blocks run, but what they ask for goes nowhere."""
-        code, self._code = self._code, None
-        self._dropped = True
-        for target in self._open.values():  # no cycle is left: what goes out of memory goes at once
-            _task_of(target).watchers_ = None
-        self._open.clear()
-        self._awaited = self._judge = None
-        if code is not None:
-            self._close(code)
-        self._wall = None
-
-    def _close(self, code: _Code) -> None:
-        """Nobody hears what code says that is dropped: it neither logs nor asks for anything."""
-        self.is_replaying = True
-        wall, self._wall = self._behind_wall, None
-        for _ in range(_CLOSINGS):
-            try:
-                wall.run(lambda code, _: code.close(), code, None)
-                return
-            except BaseException as error:  # it may raise anything, and go on for a while
-                if isinstance(error, KeyboardInterrupt) and from_outside(error):
-                    raise
-
-    def _suspend(self, fact: ExecutionSuspended) -> None:
-        self.suspended = True
-
-    def _resume(self, fact: ExecutionResumed) -> None:
-        self.suspended = False
-        self._catch_up()
-
-    def _go_on(self, fact: ExecutionRewound) -> None:
-        """What a rewind undid is not in the history that led here."""
-
-    def _begin(self, fact: ExecutionStarted) -> None:
-        self.birth, self.parent = fact.birth, fact.parent
-        context = OrchestrationContext(self, fact.input, self.definition.signature)
-        try:
-            code = self._called(context, fact.input)
-        except StopIteration as raised:  # in `_end` it means that the code returned
-            self._end(RuntimeError(f"The orchestrator raised {said(raised)}"))
-            return
-        except BaseException as raised:  # whatever the code raises is its outcome
-            self._end(raised)
-            return
-        if isinstance(code, _CODE):
-            self._code = cast("_Code", code)
-            self._send(self._code, None)
-        else:
-            self._end(StopIteration(code))
-
-    def _called(self, context: OrchestrationContext, text: Raw) -> object:
-        definition = self.definition
-        call = definition.signature.call
-        arguments = read_or_open(definition.signature.decode, text, self.open_input)
-        if definition.makes_coroutine:
-            return call(definition.function, arguments, context)
-        return self._behind_wall.run(partial(call, definition.function), arguments, context)
-
-    _controls: ClassVar[dict[type[Fact], Callable[[Execution, Any], None]]] = {
-        ExecutionStarted: _begin,
-        ExecutionSuspended: _suspend,
-        ExecutionResumed: _resume,
-        ExecutionRewound: _go_on,
-    }
-    """What the engine hears, and the code does not."""
-    check_covers(_controls, Role.CONTROL, without=(ExecutionTerminated, ExecutionPurged))
-
-    def _catch_up(self) -> None:
-        """Let the code see what came while it was suspended, one by one, as long as it goes on."""
-        parked, self.work.parked = self.work.parked, []
-        for number, fact in enumerate(parked):
-            if self._code is None:
-                self.work.parked = parked[number:]
-                break
-            if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
-                self._deliver(fact)
-            elif isinstance(fact, EventRaised):
-                self._asked.append(EventDiscarded(0, fact.name, "The wait that it was for is over."))
-
-    def _deliver(self, fact: Fact) -> None:
-        if type(fact) is EventRaised:
-            wait = self._open.get(self.work.taker(fact) or 0)
-            if type(wait) is _OpenWait and wait.judged is not fact and self._discards_for(wait, fact):
-                return
-        settled = self.work.settle(fact)
-        if settled is None:
-            return  # it is kept until somebody waits for it
-        self._resolve(settled, fact)
-        awaited, code = self._awaited, self._code
-        if awaited is not None and awaited.done_ and code is not None:
-            self._send(code, awaited)
-
-    def _send(self, code: _Code, awaited: Task[Any] | None) -> None:
-        """Send the code on with what it awaited, until it awaits a task that is not done, or ends."""
-        self._awaited = None
-        try:
-            awaited = (self._wall or self._behind_wall).run(self._send_behind_wall, code, awaited)
-        except BaseException as raised:  # whatever the code raises is its outcome
-            self._end(raised)
-        else:
-            self._awaited = awaited
-            self._note_deadlines(awaited)
-
-    def _send_behind_wall(self, code: _Code, awaited: Task[Any] | None) -> Task[Any]:
-        """Returns the task that the code awaits now; raises what it ends with."""
-        error = awaited.error_ if awaited else None
-        while True:
-            if error is not None:
-                asked_for: object = code.throw(error)
-            else:
-                asked_for = code.send(awaited.value_ if awaited else None)
-            if self._fault is not None:
-                awaited, error, self._fault = None, self._fault, None
-            elif _is_task(asked_for):
-                awaited = asked_for
-                awaited.seen_ = True
-                if not awaited.done_:
-                    return awaited
-                error = awaited.error_
-            else:
-                awaited, error = None, self._not_durable(asked_for)
-
-    @property
-    def _behind_wall(self) -> Wall:
-        if self._wall is None:
-            self._wall = Wall(self.name, self._left_early)
-        return self._wall
-
-    def _left_early(self, generator: AsyncGeneratorType[Any, Any]) -> None:
-        """The code dropped an asynchronous generator: clean up at once, at the same place on every replay."""
-        frame = generator.ag_frame
-        where = "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}: "
-        left = f"{where}{self.name} left {generator.__qualname__} before its end"
-        try:
-            generator.aclose().send(None)
-        except StopIteration:
-            return  # it had nothing to await
-        except BaseException as error:
-            self._fault = NotADurableTaskError(f"{left}, and its clean-up failed: {said(error)}")
-        else:
-            self._fault = NotADurableTaskError(
-                f"{left}, and it is too late for its clean-up to await anything. Write: "
-                "async with contextlib.aclosing(rows(ctx)) as each: async for row in each"
-            )
-
-    def _end(self, raised: BaseException) -> None:
-        """The code is through: it returned (`StopIteration`), gave the sign to start anew, or failed."""
-        fault, self._fault = self._fault, None
-        match raised:
-            case StopIteration(value=result) if fault is None:
-                try:
-                    ending: Fact = ExecutionCompleted(self._returned(result), unawaited=self._unawaited())
-                except PayloadError as error:
-                    ending = ExecutionCompleted(failure=self._failure(error))
-            case _ if from_outside(raised):
-                raise raised
-            case _ if fault is not None:
-                ending = ExecutionCompleted(failure=self._failure(fault))
-            case ContinueAsNew():
-                ending = ContinuedAsNew(raised.input_json, raised.keep_events, self._unawaited())
-            case _:
-                ending = ExecutionCompleted(failure=self._failure(self._explained(raised)))
-        self._code = None
-        self._asked.append(ending)
-
-    def _failure(self, raised: BaseException) -> Failure:
-        """What the code raised, without the secrets that it was given."""
-        failure = failure_of(raised)
-        return failure if self._known is None else self._known.hide_failure(failure, self._failures)
-
-    def _know(self, text: Raw, place: str) -> Raw:
-        """What the code is given, in clear text, of which nothing is to stand in the text of an error."""
-        plain = self.sealer.open(text, place)
-        if self._known is None:
-            self._known = KnownSecrets()
-        self._known.add(plain)
-        return plain
-
-    def _returned(self, result: object) -> Raw:
-        """The result as JSON. Raises `PayloadError` for what is none, and for what is not of the declared type."""
-        text, wanted = encode(result), self.definition.signature.result
-        if len(text) > self.max_payload:
-            raise too_large(text, self.max_payload, f"The result of {self.name}")
-        if wanted is not Any:
-            try:
-                decoder(wanted)(text)
-            except MisfitError as error:
-                refusal = f"The result of {self.name} does not fit its declared type: {error}"
-                raise MisfitError(refusal, error.path) from None
-        signature = self.definition.signature
-        if signature.perhaps_secret_result and signature.is_secret_result(result):
-            return self.sealer.seal(text, output_place(self.instance_id, self.birth))
-        return text
-
-    def _unawaited(self) -> tuple[str, ...]:
-        """In words: what is lost of what the code asked for, and it has never looked at it."""
-        if not self._open and not self._unseen:
-            return ()
-        failed = [text for text, tasks in self._unseen if not _is_seen(tasks)]
-        lost = [
-            f"{_called(target)} was never awaited: it is given up."
-            for key, target in self._open.items()
-            if not isinstance(self.work.requests.get(key), SubOrchestrationInstanceCreated)  # a child runs on
-            and (_is_wait(target, key) or not isinstance(target, _OpenWait))
-            and not _is_seen(with_watchers(_task_of(target)))
-        ]
-        return (*(failed if self._known is None else map(self._known.hide, failed)), *lost)
-
-    def _explained(self, raised: BaseException) -> BaseException:
-        """What looked for an event loop found none. The error says what to write instead."""
-        if not _misses_a_loop(raised):
-            return raised
-        explained = NotADurableTaskError(
-            f"{_user_line(raised) or self.where()}: {self.name} uses a tool of asyncio, which cannot be replayed: "
-            "an orchestrator has no event loop. For a time limit, write wait_for_external_event(..., timeout=...), "
-            "or when_any with create_timer; for several things at once, when_all. Put I/O and sleeping into an "
-            "activity."
-        )
-        explained.__cause__ = raised
-        return explained
-
-    def _check_sent_on(self) -> None:
-        """What code asks for when it was not sent on would be at another place on each replay."""
-        if SENT_ON[0] is self._wall:
-            return
-        if self._dropped or _is_running(self._code):  # Python closes code that nobody refers to any more
-            self._refusals += 1
-            if self._refusals > _CLOSINGS:  # it asks again and again: only what never comes brings it to await
-                self.work, self._asked = OpenWork(), []
-                return
-        raise OrchestratorError(
-            f"The context of instance '{self.instance_id}' was used while its orchestrator was not running: "
-            "from a thread, a callback, or a clean-up. Nothing was asked for."
+    def begin(self, instance: Instance) -> Execution:
+        """For the first fact of a generation. Raises `FunctionNotFoundError`."""
+        definition = self._registry.orchestrator(instance.name)
+        return Execution(
+            self._registry,
+            definition,
+            instance.id,
+            instance.generation,
+            self._links,
+            self._sealer,
+            self._strict,
+            self._max_payload,
+            self.stepping,
         )
 
-    def _not_durable(self, awaited: object) -> NotADurableTaskError:
-        return NotADurableTaskError(
-            f"{self.where()}: {self.name} awaits {type(awaited).__qualname__}, which cannot be replayed. "
-            "An orchestrator may await only tasks of its context (call_activity, create_timer, "
-            "wait_for_external_event, call_sub_orchestrator, when_any, when_all). Put I/O and sleeping into an "
-            "activity."
-        )
-
-    # --- answers
-
-    def _resolve(self, task_id: int, fact: Fact) -> None:
-        target = self._open.pop(task_id)
-        if isinstance(target, _Call):
-            self._resolve_call(target, fact)
-        elif isinstance(target, DurableTimer):
-            settle(target, None)
-        elif isinstance(fact, EventRaised):
-            self._answer(target, fact)
-        else:
-            self._time_out(target)
-
-    def _resolve_call(self, call: _Call, fact: Fact) -> None:
-        match fact:
-            case TaskCompleted() | SubOrchestrationInstanceCompleted():
-                self._settle_decoded(call, fact.result)
-            case TaskFailed() | SubOrchestrationInstanceFailed():
-                self._retry_later(call, fact.failure)
-            case _:  # the timer before the next attempt
-                self._retry(call)
-
-    def _retry_later(self, call: _Call, failure: Failure) -> None:
-        """Begin the pause before the next attempt, or settle the call if there is none."""
-        self._failures.append(failure)
+    def revive(self, instance: Instance, history: Sequence[Step]) -> Execution:
+        """Bring the code to where this history ends. Raises `FunctionNotFoundError`, and what `replay` does."""
+        execution = self.begin(instance)
+        self.stepping.now = (execution,)
         try:
-            delay = self._retry_delay(call, failure)
-        except BaseException as raised:  # `retry_if` is the author's code: it may raise anything
-            if from_outside(raised):
-                raise
-            self._fail(call, _undecided(call.request, failure, raised))
-            return
-        if delay is None:
-            self._fail(call, task_error(call.request, failure))
-        else:
-            self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
+            replay(execution, history)
+        except BaseException:
+            execution.close()
+            raise
+        finally:
+            self.stepping.now = None
+        return execution
 
-    def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
-        if call.retry is None:
-            return None
-        decide = partial(call.retry.delay, call.request.attempt)
-        return self._behind_wall.run(decide, self.at - call.began, failure)
-
-    def _settle_decoded(self, target: _Call | _OpenWait, text: Raw) -> None:
-        try:
-            value = target.decode(text)
-        except MisfitError as error:
-            if is_sealed(text):
-                place = self._place_of_answer(target)
-                secret = isinstance(target, _Call) or target.secret
-                self._settle_decoded(target, self._know(text, place) if secret else self.sealer.open(text, place))
-                return
-            refusal = f"{_called(target)} gave what does not fit its declared type: {error}"
-            self._fail(target, MisfitError(refusal, error.path))
-        except PayloadError as error:
-            self._fail(target, error)
-        else:
-            settle(_task_of(target), value)
-
-    def _misfit(self, wait: _OpenWait, event: EventRaised) -> MisfitError | None:
-        """Why an event is none for this wait."""
-        if wait.judged is event:
-            return None
-        text = event.input
-        try:
-            try:
-                wait.value = wait.decode(text)
-            except PayloadError:
-                if not is_sealed(text):
-                    raise
-                text = self.sealer.open(text, self._place_of_answer(wait))
-                wait.value = wait.decode(text)
-            wait.judged = event
-            self._judge = wait
-        except PayloadError as error:
-            path = error.path if isinstance(error, MisfitError) else "$"
-            why = hide_values(str(error), text) if wait.secret else str(error)
-            return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {why}", path)
-        return None
-
-    def _fail(self, target: _Call | _OpenWait, error: Exception) -> None:
-        task = _task_of(target)
-        tasks = with_watchers(task)
-        if not _is_seen(tasks):
-            self._unseen.append((f"{_called(target)} failed, and nobody looked at it: {said(error)}", tasks))
-        settle(task, None, error)
-
-    def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
-        self._close_row(wait)
-        self.answered.append(self.at - wait.since)
-        self._cancel_timeout(wait)
-        if wait.secret:
-            self._know(event.input, self._place_of_answer(wait))
-        if wait.judged is event:
-            settle(wait.event, wait.value)
-        else:
-            self._settle_decoded(wait, event.input)
-
-    def _time_out(self, wait: _OpenWait) -> None:
-        del self._open[wait.id]
-        self._close_row(wait)
-        self._give_up(EventWaitCancelled(wait.id))
-        message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
-        failure = failure_as(EventTimeoutError, message, "timeout")
-        self._fail(wait, EventTimeoutError(message, failure))
-
-    # --- what the context asks for (see context.Execution)
-
-    def call_activity(
-        self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
-    ) -> Task[Any]:
-        self._check_sent_on()
-        request = self._fitting(TaskScheduled(self._next_id(), name, input_json), "The input of the activity")
-        if secret or self._recorded:
-            request = self._sealed(request, secret)
-        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
-
-    def call_child(
-        self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
-    ) -> SubOrchestration[Any]:
-        self._check_sent_on()
-        task_id = self._next_id()
-        child_id = options.instance_id or self._child_id(task_id)
-        request = self._fitting(
-            SubOrchestrationInstanceCreated(task_id, child_id, name, input_json),
-            "The input of the sub-orchestration",
-        )
-        if secret or self._recorded:
-            request = self._sealed(request, secret)
-        child: SubOrchestration[Any] = SubOrchestration(self)
-        self._schedule(_Call(request, child, decoder(result), options.retry, self.at, options.instance_id))
-        return child
-
-    def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer:
-        self._check_sent_on()
-        request = self._as_recorded(TimerCreated(self._next_id(), fire_at))
-        timer = DurableTimer(self, request.id, request.fire_at, reminder)
-        self._open_request(request, timer)
-        return timer
-
-    def open_wait(self, name: str, wanted: Any, fire_at: Timestamp | None) -> ExternalEvent[Any]:
-        self._check_sent_on()
-        wait_id = self._next_id()
-        event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
-        wait = _OpenWait(wait_id, event, wanted, decoder(wanted), has_secret(wanted), self.at)
-        self.definition.note_event(name, wanted)
-        while (early := self.work.next_kept(name)) is not None and self._discards_for(wait, early):
-            self.work.take_kept(name)
-        request = EventAwaited(wait_id, name, wait.secret)
-        self._asked.append(request)
-        kept = self.work.open_wait(request)
-        if kept is not None:
-            self._answer(wait, kept)
-            return event
-        self._open[wait_id] = wait
-        self._wait_changes[wait_id] = wait
-        if fire_at is not None:
-            timer = self._as_recorded(TimerCreated(self._next_id(), fire_at))
-            wait.timer_id = timer.id
-            wait.timeout_at = wait.deadline = timer.fire_at
-            self._open_request(timer, wait)
-        return event
-
-    def _discards_for(self, wait: _OpenWait, event: EventRaised) -> bool:
-        """Whether an event is of no use to the wait that is to take it: then the code never hears of it.
-
-        On replay it is what it was, whatever the type is by now.
-        """
-        if self.is_replaying:
-            if not self._discards or self._discards[0].id != wait.id:
-                return False
-            self._asked.append(self._discards.pop(0))
-            return True
-        misfit = self._misfit(wait, event)
-        if misfit is not None:
-            self._asked.append(EventDiscarded(wait.id, event.name, str(misfit)))
-        return misfit is not None
-
-    def send_event(self, instance_id: str, name: str, input_json: Raw, secret: bool) -> None:
-        self._check_sent_on()
-        event = self._fitting(EventSent(self._next_id(), instance_id, name, input_json), "The data of the event")
-        if secret or self._recorded:
-            event = self._sealed(event, secret)
-        self._asked.append(self._as_recorded(event))
-
-    def response_url(self, event: str | ExternalEvent[Any], expires_at: Timestamp | None) -> str:
-        self._check_sent_on()
-        name, wait_id = self._named(event)
-        link_id = self._next_id()
-        recorded = self._recorded.get((ResponseLinkCreated, link_id))
-        if isinstance(recorded, ResponseLinkCreated):
-            url = recorded.url
-        else:
-            wait = self._open.get(wait_id)
-            asked_at = wait.since if isinstance(wait, _OpenWait) else self.at
-            url = self.links.url(
-                ResponseGrant(
-                    self.instance_id,
-                    self.birth,
-                    self.generation,
-                    name,
-                    wait_id or link_id,
-                    asked_at,
-                    f"{self.generation}.{link_id}",
-                    expires_at,
-                )
-            )
-        self._asked.append(ResponseLinkCreated(link_id, name, url))
-        return url
-
-    def _named(self, event: str | ExternalEvent[Any]) -> tuple[str, int]:
-        """The name of an event, and the id of the wait for it that is meant (0: the next one)."""
-        if isinstance(event, str):
-            return event, self.work.next_wait(event) or 0
-        if event.owner_ is not self:
-            raise ValueError(f"This wait for '{event.name}' is one of another instance, or of another run.")
-        return event.name, event.id_
-
-    def set_custom_status(self, status_json: Raw, secret: bool) -> None:
-        self._check_sent_on()
-        if secret:
-            status_json = self.sealer.seal(status_json, status_place(self.instance_id, self.birth))
-        self.custom_status_json = status_json
-
-    def cancel(self, task_id: int) -> None:
-        """Give up an open timer or wait. Does nothing if it is closed already."""
-        self._check_sent_on()
-        target = self._open.pop(task_id, None)
-        if isinstance(target, DurableTimer):
-            self._give_up(TimerCancelled(task_id, target.fire_at_))
-            settle(target, None, cancelled("This timer"))
-        elif isinstance(target, _OpenWait):
-            self._close_row(target)
-            self._give_up(EventWaitCancelled(task_id))
-            self._cancel_timeout(target)
-            settle(target.event, None, cancelled(f"This wait for '{target.event.name}'"))
-
-    def cancel_call(self, open_id: int, reason: str) -> None:
-        """Give up a sub-orchestration: its child, or its next attempt. Does nothing if it is done already."""
-        self._check_sent_on()
-        call = self._open.pop(open_id, None)
-        if not isinstance(call, _Call):
-            return
-        request, waits = call.request, self.work.requests[open_id]
-        if isinstance(waits, TimerCreated):  # the one before the next attempt
-            self._give_up(TimerCancelled(open_id, waits.fire_at))
-        elif isinstance(request, SubOrchestrationInstanceCreated):
-            given_up = SubOrchestrationInstanceCancelled(open_id, request.instance_id, reason)
-            self._give_up(self._as_recorded(given_up))
-        settle(call.task, None, cancelled(f"This call of '{request.name}'"))
-
-    def _cancel_timeout(self, wait: _OpenWait) -> None:
-        if wait.timeout_at is not None:
-            del self._open[wait.timer_id]
-            self._give_up(TimerCancelled(wait.timer_id, wait.timeout_at))
-
-    def _schedule(self, call: _Call) -> Task[Any]:
-        call.request = self._as_recorded(call.request)
-        self._open_request(call.request, call)
-        return call.task
-
-    def _retry(self, call: _Call) -> None:
-        """The next attempt: the same call under a new id."""
-        task_id, failed = self._next_id(), call.request
-        call_id, attempt = failed.call_id or failed.id, failed.attempt + 1
-        if isinstance(failed, TaskScheduled):
-            call.request = TaskScheduled(task_id, failed.name, failed.input, attempt, call_id)
-        else:
-            child_id = call.child_id or self._child_id(task_id)
-            secret = is_sealed(failed.input)
-            text = self.sealer.open(failed.input, self._place_of(failed)) if secret else failed.input
-            again = SubOrchestrationInstanceCreated(task_id, child_id, failed.name, text, attempt, call_id)
-            call.request = self._sealed(again, secret)
-        self._schedule(call)
-
-    def _fitting(self, asked: Carrying, what: str) -> Carrying:
-        """What is asked for, if it is not too large. Of what is in history that is not asked again: a call of its
-        id was made then, or it was refused. Raises `PayloadError`."""
-        if len(asked.input) > self.max_payload and (type(asked), asked.id) not in self._recorded:
-            raise too_large(asked.input, self.max_payload, f"{what} '{asked.name}'")
-        return asked
-
-    def next_input(self, text: Raw, secret: bool) -> Raw:
-        """The input of the next generation, as it is kept. Raises `PayloadError` if it is too large."""
-        if len(text) > self.max_payload:
-            raise too_large(text, self.max_payload, f"The next input of {self.name}")
-        return self.sealer.seal(text, input_place(self.instance_id, self.birth)) if secret else text
-
-    def open_input(self, text: Raw) -> Raw:
-        """The input of this generation, which is sealed."""
-        return self._know(text, input_place(self.instance_id, self.birth))
-
-    def _sealed(self, asked: Carrying, secret: bool) -> Carrying:
-        """What is asked for, sealed if it is secret. On replay it is sealed if it was then, and under the same key,
-        whatever its type says by now: so it is seen whether it is the same."""
-        recorded = cast("Carrying | None", self._recorded.get((type(asked), asked.id)))
-        like = None if recorded is None else recorded.input
-        if secret if like is None else is_sealed(like):
-            return replace(asked, input=self.sealer.seal(asked.input, self._place_of(asked), like=like))
-        return asked
-
-    def _place_of(self, asked: TaskScheduled | SubOrchestrationInstanceCreated | EventSent) -> str:
-        """For where the payload of what is asked for is sealed."""
-        match asked:
-            case TaskScheduled():
-                return arguments_place(self.instance_id, self.birth, self.generation, asked.call_id or asked.id)
-            case SubOrchestrationInstanceCreated():
-                return input_place(asked.instance_id, self._birth_of_child(asked))
-            case EventSent():
-                return event_place(asked.instance_id, asked.name)
-
-    def _place_of_answer(self, target: _Call | _OpenWait) -> str:
-        """For where what answers it is sealed."""
-        if isinstance(target, _OpenWait):
-            return event_place(self.instance_id, target.event.name)
-        request = target.request
-        if isinstance(request, SubOrchestrationInstanceCreated):
-            return output_place(request.instance_id, self._birth_of_child(request))
-        return result_place(self.instance_id, self.birth, self.generation, request.id)
-
-    def _birth_of_child(self, request: SubOrchestrationInstanceCreated) -> str:
-        return birth_of_child(Parent(self.instance_id, self.generation, request.id, self.birth))
-
-    def _child_id(self, task_id: int) -> str:
-        return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
-
-    def _open_request(self, request: Request, target: _Call | _OpenWait | DurableTimer) -> None:
-        """Ask for what `target` will be told of."""
-        self._asked.append(request)
-        self.work.open(request)
-        self._open[request.id] = target
-        if type(target) is _Call and isinstance(target.task, SubOrchestration):
-            target.task.open_id_ = request.id
-
-    def _give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:
-        self._asked.append(fact)
-        self.work.give_up(fact)
-
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
-
-    # --- waits as rows
-
-    def _note_deadlines(self, awaited: Task[Any]) -> None:
-        """A wait is due at its own timeout, or else when the last timer fires that it is raced against now."""
-        if type(awaited) is Task:
-            return  # a call: no wait is raced against anything
-        waits, raced_until = race(awaited)
-        for wait_id in waits:
-            wait = self._open[wait_id]
-            if isinstance(wait, _OpenWait):
-                due = raced_until if wait.timeout_at is None else wait.timeout_at
-                if due != wait.deadline:
-                    wait.deadline = due
-                    self._wait_changes[wait_id] = wait
-
-    def _close_row(self, wait: _OpenWait) -> None:
-        if wait.written:
-            self._wait_changes[wait.id] = None
-        else:
-            self._wait_changes.pop(wait.id, None)
-
-    def _row(self, wait: _OpenWait) -> Wait:
-        return Wait(
-            self.instance_id, wait.id, wait.event.name, wait.since, wait.deadline, schema(wait.wanted), self.name
-        )
+    def open_work(self, instance: Instance, history: Sequence[Step]) -> OpenWork:
+        """What this history leaves open, found without the code."""
+        return OpenWork.of(history)
 
 
 class _NoLinks:
@@ -973,22 +144,21 @@ def replay(execution: Execution, history: Sequence[Step]) -> None:
     for step in history:
         if type(step.facts[0]) is Unreadable:
             raise OrchestratorError(step.facts[0].reason)
-        recorded = step.facts[1:]
+        recorded = _compared(step.facts[1:])
         execution.expect(recorded)
-        asked = execution.advance(step.facts[0], step.time)
+        asked = _compared(execution.tell(step.facts[0], step.time))
         if len(asked) != len(recorded) or not all(
             _fits(execution, *pair) for pair in zip(asked, recorded, strict=True)
         ):
             raise NonDeterminismError(_disagreement(execution, step, asked))
-    execution.is_replaying = False
-    execution.expect(())
-    execution.take_wait_changes()  # what replay opened has its row already
-    execution.answered.clear()
+    execution.go_live()
 
 
-def _name_in(fact: Fact) -> str:
-    """The name of a function or an event, as names compare."""
-    return str(getattr(fact, "name", "")).casefold()
+def _compared(asked: Sequence[Fact]) -> Sequence[Fact]:
+    """Without what is only shown: nothing depends on it."""
+    if any(type(fact) is EventDeadlineChanged for fact in asked):
+        return [fact for fact in asked if type(fact) is not EventDeadlineChanged]
+    return asked
 
 
 def _fits(execution: Execution, asked: Fact, recorded: Fact) -> bool:
@@ -1012,7 +182,7 @@ def _fits(execution: Execution, asked: Fact, recorded: Fact) -> bool:
 
 
 def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> str:
-    recorded = step.facts[1:]
+    recorded = _compared(step.facts[1:])
     same = 0
     while same < min(len(asked), len(recorded)) and _fits(execution, asked[same], recorded[same]):
         same += 1
@@ -1025,86 +195,3 @@ def _disagreement(execution: Execution, step: Step, asked: Sequence[Fact]) -> st
         f"after {describe(step.facts[0])} in step {step.seq}, history has {theirs}, but the code "
         f"(at {execution.where()}) asks for {mine}. Deploy code that fits, or terminate the instance."
     )
-
-
-def _is_wait(target: _Call | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
-    """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
-    return isinstance(target, _OpenWait) and target.id == key
-
-
-def _task_of(target: _Call | _OpenWait | DurableTimer) -> Task[Any]:
-    match target:
-        case _Call():
-            return target.task
-        case _OpenWait():
-            return target.event
-        case _:
-            return target
-
-
-def _undecided(request: Request, failure: Failure, raised: BaseException) -> OrchestratorError:
-    """`retry_if` failed, so nobody knows whether the call is to be tried again."""
-    name = getattr(request, "name", "")
-    error = OrchestratorError(
-        f"retry_if of the call of '{name}' failed with {said(raised)}. "
-        f"It was asked about {failure.type}: {failure.message}"
-    )
-    error.__cause__ = raised
-    return error
-
-
-def _called(target: _Call | _OpenWait | DurableTimer) -> str:
-    if isinstance(target, DurableTimer):
-        return f"The timer (id {target.id_})"
-    if isinstance(target, _OpenWait):
-        return f"The wait for '{target.event.name}' (id {target.id})"
-    kind = "activity" if isinstance(target.request, TaskScheduled) else "sub-orchestration"
-    return f"The {kind} '{target.request.name}' (id {target.request.id})"
-
-
-def _is_seen(tasks: Sequence[Task[Any]]) -> bool:
-    return any(task.seen_ for task in tasks)
-
-
-def _is_running(code: _Code | None) -> bool:
-    return getattr(code, "cr_running", False) or getattr(code, "gi_running", False)
-
-
-def _is_task(awaited: object) -> TypeGuard[Task[Any]]:
-    return isinstance(awaited, Task)
-
-
-_ENGINE = ("asyncio", "bide", "anyio", "sniffio")
-
-
-def _misses_a_loop(error: BaseException) -> bool:
-    """Whether this is how asyncio, anyio and sniffio say that no event loop runs."""
-    if type(error).__name__ in ("NoEventLoopError", "AsyncLibraryNotFoundError"):
-        return True
-    return isinstance(error, RuntimeError) and failure_of(error).message.startswith(
-        ("no running event loop", "There is no current")
-    )
-
-
-def _user_line(error: BaseException) -> str:
-    """The innermost line of the user's own code that the error came through."""
-    found, place = "", error.__traceback__
-    while place is not None:
-        package = str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in _ENGINE and package not in sys.stdlib_module_names:
-            found = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-        place = place.tb_next
-    return found
-
-
-def _user_frame(code: object) -> FrameType | None:
-    """The innermost frame of suspended code that is the user's own."""
-    found: FrameType | None = None
-    while code is not None:
-        frame = getattr(code, "cr_frame", None) or getattr(code, "gi_frame", None)
-        if frame is not None and (
-            found is None or frame.f_globals.get("__name__", "").partition(".")[0] not in _ENGINE
-        ):
-            found = frame
-        code = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
-    return found

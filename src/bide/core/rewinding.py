@@ -13,8 +13,10 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from bide.clock import Timestamp
 from bide.core.openwork import OpenWork
 from bide.history import (
+    EventDeadlineChanged,
     ExecutionCompleted,
     ExecutionRewound,
     Fact,
@@ -56,11 +58,19 @@ def still_wanted(work: OpenWork, again: Sequence[Fact]) -> list[Fact]:
     return [fact for fact in again if work.expects(fact)]
 
 
-def to_reopen(work: OpenWork, again: Sequence[Fact]) -> list[Request]:
-    """The open requests that nobody works on any more: all but those whose answer is there already."""
+def asked_again(
+    kept: Sequence[Step], work: OpenWork, again: Sequence[Fact]
+) -> Iterator[tuple[Timestamp, Request | EventDeadlineChanged]]:
+    """The open requests that nobody works on any more, with the instants at which they were asked for.
+
+    That is all but those whose answer is there already. A wait comes with what its deadline has become.
+    """
     answers = [fact for fact in (*work.parked, *again) if isinstance(fact, _Answer | _Failed)]
-    answered = {answer.id for answer in answers}
-    return [request for request in work.requests.values() if request.id not in answered]
+    open_ids = work.requests.keys() - {answer.id for answer in answers}
+    for step in kept:
+        for fact in step.facts[1:]:
+            if isinstance(fact, Request | EventDeadlineChanged) and fact.id in open_ids:
+                yield step.time, fact
 
 
 def _failed_at(history: Sequence[Step]) -> int:

@@ -19,10 +19,11 @@ from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
-from bide.batch import Batch, Message, Reply, ScheduledActivity, TaskKey
+from bide.batch import Batch, Loaded, Message, Reply, ScheduledActivity, TaskKey
 from bide.clock import Timestamp
+from bide.core.dispatcher import Dispatcher
 from bide.core.failures import failure_as
-from bide.core.partition import Partition, why_held
+from bide.core.holding import why_held
 from bide.engine.reruns import close_notes, message_key
 from bide.errors import DataRefusedError, StepFailedError
 from bide.history import EventRaised, TaskCompleted, TaskFailed
@@ -56,9 +57,9 @@ class _Release(Protocol):
 class Bulkheads:
     """Finds which message a fault is to be charged to."""
 
-    def __init__(self, store: Store, partition: Partition, step: _Step, release: _Release) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, step: _Step, release: _Release) -> None:
         self._store = store
-        self._partition = partition
+        self._dispatcher = dispatcher
         self._step = step
         self._release = release
 
@@ -71,7 +72,7 @@ class Bulkheads:
         fault: Fault,
     ) -> None:
         """Do in parts what could not be done together."""
-        self._partition.undo(message for message, _ in entries)
+        self._dispatcher.undo(message for message, _ in entries)
         if len(entries) + len(starting) > 1:
             for part, marks in _parts(entries, starting, fault):
                 keys = {message_key(message) for message, _ in part}
@@ -96,11 +97,11 @@ class Bulkheads:
         for way_out in self._ways_out(now, message, reply is not None or message.reply_to != "", fault):
             try:
                 batch = await way_out()
-                close_notes(batch, noted, self._partition.epochs)
+                close_notes(batch, noted, self._dispatcher.epochs)
                 inbox_ids = [] if batch.empty else await self._store.commit(batch)
             except (StepFailedError, DataRefusedError) as further:
                 log.debug("Nor this way: %s", further)
-                self._partition.undo([message])
+                self._dispatcher.undo([message])
             else:
                 self._release(batch, inbox_ids, [entry], ())
                 return
@@ -112,11 +113,11 @@ class Bulkheads:
         """What may be done with a message by itself, the best first. `asked`: somebody waits to hear of it."""
 
         async def refuse() -> Batch:
-            return self._partition.refuse(message, fault, now)
+            return self._dispatcher.refuse(message, fault, now)
 
         async def set_aside() -> Batch:
             snapshots = await self._store.load([message.instance_id])
-            return self._partition.set_aside(message, snapshots.get(message.instance_id), why_held(fault), now)
+            return self._dispatcher.set_aside(message, snapshots.get(message.instance_id), why_held(fault), now)
 
         async def fail() -> Batch:
             """The result cannot be kept: the orchestrator hears that instead."""
@@ -124,7 +125,7 @@ class Bulkheads:
             failure = failure_as(DataRefusedError, str(fault))
             failed = replace(message, fact=TaskFailed(message.fact.id, failure, message.fact.started_at))
             snapshots = await self._store.load([message.instance_id])
-            return self._partition.step([failed], now, snapshots)
+            return self._dispatcher.step([failed], now, Loaded(snapshots))
 
         its_own_data = isinstance(fault, DataRefusedError)
         if not asked or (its_own_data and isinstance(message.fact, EventRaised)):

@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from bide.batch import Audit, AuditEntry, Batch, Message, Snapshot
+from bide.batch import Audit, AuditEntry, Batch, Loaded, Message, Snapshot
 from bide.clock import Clock, Timestamp
-from bide.core.partition import Partition
+from bide.core.dispatcher import Dispatcher
 from bide.core.registry import Registry
+from bide.core.replay import Executions
 from bide.errors import InstanceFinishedError, InstanceNotFoundError, StoreInUseError
 from bide.history import ExecutionPurged, ExecutionTerminated
 from bide.instance import OPERATOR, PARTITIONS, check_reason, partition_of
@@ -26,18 +27,18 @@ _OWNER = "bide db"
 _TRIES = 20
 """A killed worker's lease ends 15 seconds after it was last renewed."""
 
-_Step: TypeAlias = Callable[[Partition, Snapshot, Timestamp], Batch]
+_Step: TypeAlias = Callable[[Dispatcher, Snapshot, Timestamp], Batch]
 
 
 async def hold(store: Store, clock: Clock, instance_id: str, reason: str) -> None:
     """Keep an instance from running, with its messages, until it is resumed. Raises what `terminate` does."""
 
-    def step(partition: Partition, snapshot: Snapshot, now: Timestamp) -> Batch:
+    def step(dispatcher: Dispatcher, snapshot: Snapshot, now: Timestamp) -> Batch:
         instance = snapshot.instance
         if instance.status.finished:
             raise InstanceFinishedError(instance.id, instance.status)
         why = check_reason(reason) or "An operator holds it, until it is resumed."
-        batch = partition.hold({instance.id: snapshot}, {instance.id: why}, now, OPERATOR)
+        batch = dispatcher.hold({instance.id: snapshot}, {instance.id: why}, now, OPERATOR)
         batch.audit.append(AuditEntry(now, "hold", _OWNER, "", reason, instance_id=instance.id))
         return batch
 
@@ -66,8 +67,8 @@ async def purge(store: Store, clock: Clock, instance_id: str) -> None:
 async def _tell(
     store: Store, clock: Clock, instance_id: str, fact: ExecutionTerminated | ExecutionPurged, audit: Audit
 ) -> None:
-    def step(partition: Partition, snapshot: Snapshot, now: Timestamp) -> Batch:
-        batch = partition.step([Message(instance_id, fact, audit=audit)], now, {instance_id: snapshot})
+    def step(dispatcher: Dispatcher, snapshot: Snapshot, now: Timestamp) -> Batch:
+        batch = dispatcher.step([Message(instance_id, fact, audit=audit)], now, Loaded({instance_id: snapshot}))
         (refusal,) = batch.verdicts
         if refusal is not None:
             raise refusal
@@ -77,14 +78,15 @@ async def _tell(
 
 
 async def _change(store: Store, clock: Clock, instance_id: str, step: _Step) -> None:
-    partition = Partition(Registry(), LinksToNowhere(), WithoutKeys())
-    async with _owning(store, clock, partition_of(instance_id)) as partition.epochs:
+    dispatcher = Dispatcher(Executions(Registry(), LinksToNowhere(), WithoutKeys()), WithoutKeys())
+    async with _owning(store, clock, partition_of(instance_id)) as epochs:
+        dispatcher.epochs.update(epochs)
         found = await store.load([instance_id])
         if instance_id not in found:
             raise InstanceNotFoundError(instance_id)
-        batch = step(partition, found[instance_id], clock.now())
+        batch = step(dispatcher, found[instance_id], clock.now())
         notes = await store.reruns([partition_of(instance_id)])
-        batch.reruns_closed += [key for key in notes if key[0] == instance_id]
+        batch.reruns.closed += [key for key in notes if key[0] == instance_id]
         await store.commit(batch)
 
 

@@ -59,7 +59,7 @@ def message_key(message: Message) -> TaskKey | None:
 
 def close_notes(batch: Batch, keys: Collection[TaskKey], epochs: Mapping[int, int]) -> None:
     """These notes go with this batch."""
-    batch.reruns_closed += keys
+    batch.reruns.closed += keys
     for key in keys:
         batch.epochs[partition_of(key[0])] = epochs[partition_of(key[0])]
 
@@ -132,7 +132,7 @@ class Reruns:
             return []
         let_go = set(batch.let_go)
         return [key for key in self._times if key[0] in let_go] + [
-            key for key in batch.activities_closed if key in self._times and key[0] not in let_go
+            key for key in batch.activities.closed if key in self._times and key[0] not in let_go
         ]
 
     # --- activities

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable
 
-from bide.batch import TaskKey, Timer
+from bide.batch import Timer, TimerKey
 from bide.clock import SECOND, Timestamp
 from bide.instance import partition_of
 from bide.store.protocol import BEFORE_ALL
@@ -19,9 +19,9 @@ class TimerWindow:
 
     def __init__(self) -> None:
         self.horizon: Timestamp = BEFORE_ALL
-        self._open: dict[TaskKey, Timer] = {}
-        self._heap: list[tuple[Timestamp, TaskKey]] = []
-        self._fired: set[TaskKey] = set()
+        self._open: dict[TimerKey, Timer] = {}
+        self._heap: list[tuple[Timestamp, TimerKey]] = []
+        self._fired: set[TimerKey] = set()
         """Taken out, and not closed yet: the store has them until their step is durable."""
 
     def extend(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
@@ -52,10 +52,10 @@ class TimerWindow:
                 self._open[timer.key] = timer
                 heapq.heappush(self._heap, (timer.fire_at, timer.key))
 
-    def discard(self, timers: Iterable[Timer]) -> None:
-        for timer in timers:
-            self._open.pop(timer.key, None)
-            self._fired.discard(timer.key)
+    def discard(self, keys: Iterable[TimerKey]) -> None:
+        for key in keys:
+            self._open.pop(key, None)
+            self._fired.discard(key)
 
     def forget(self, partitions: Collection[int]) -> None:
         """Drop those of these partitions: they are another worker's."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from bide.core.replay import Execution
+from bide.core.execution import Execution
 from bide.engine.signals import INTERRUPT, interrupt
 from bide.errors import RunawayStep
 

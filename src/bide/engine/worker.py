@@ -19,11 +19,10 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from bide.batch import Batch, Message, Reply, ScheduledActivity, TaskKey
+from bide.batch import Batch, Loaded, Message, Reply, ScheduledActivity, Table, TaskKey
 from bide.clock import SECOND, Clock, Timestamp, last_step
-from bide.core.context import ResponseLinks
-from bide.core.partition import Partition
-from bide.core.registry import Registry
+from bide.core.dispatcher import Dispatcher
+from bide.core.executors import Executors
 from bide.engine.activities import Activities
 from bide.engine.bulkheads import Bulkheads, Entry, Start
 from bide.engine.isolation import WithoutLoop
@@ -121,11 +120,10 @@ class Worker:
     def __init__(
         self,
         store: Store,
-        registry: Registry,
+        executors: Executors,
         clock: Clock,
         activities: Activities,
         owner: str,
-        links: ResponseLinks,
         sealer: Sealer,
         metrics: Metrics,
         options: WorkerOptions | None = None,
@@ -133,21 +131,13 @@ class Worker:
     ) -> None:
         """`code` is the version of the users' code."""
         self.options = options or WorkerOptions()
-        self.partition = Partition(
-            registry,
-            links,
-            sealer,
-            self.options.max_live,
-            self.options.long_history,
-            WithoutLoop,
-            self.options.strict_replay,
-            code,
-            self.options.max_payload,
+        self.dispatcher = Dispatcher(
+            executors, sealer, self.options.max_live, self.options.long_history, WithoutLoop, code
         )
         self.ready = False
         self.sealer = sealer
         self._store = store
-        self._bulkheads = Bulkheads(store, self.partition, self._step_together, self._release)
+        self._bulkheads = Bulkheads(store, self.dispatcher, self._step_together, self._release)
         self._clock = clock
         self._activities = activities
         activities.connect(self.post, self.start_activity)
@@ -162,8 +152,6 @@ class Worker:
         self._starting: list[Start] = []
         self._timers = TimerWindow()
         self._reruns = Reruns()
-        self._let_go: set[str] = set()
-        """Instances that were held, and whose messages and activities are to be read again."""
         self._lease_until: Timestamp = 0
         self._poll_at: Timestamp = 0
         self._look_at: Timestamp = NEVER
@@ -247,7 +235,7 @@ class Worker:
 
     def runs(self, instance_id: str) -> bool:
         """Whether the instance's code is in memory here: then it has not ended."""
-        return self.partition.runs(instance_id)
+        return self.dispatcher.runs(instance_id)
 
     @property
     def failing(self) -> bool:
@@ -256,7 +244,7 @@ class Worker:
 
     def owns(self, instance_id: str) -> bool:
         """Whether the instance is stepped here."""
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         return len(epochs) == PARTITIONS or partition_of(instance_id) in epochs
 
     @property
@@ -332,7 +320,7 @@ class Worker:
         return step is not None and now < step.at + span
 
     async def _step(self, now: Timestamp, entries: Sequence[Entry], starting: Sequence[Start]) -> None:
-        if len(self.partition.epochs) < PARTITIONS:
+        if len(self.dispatcher.epochs) < PARTITIONS:
             entries, starting = await self._hand_over(entries, starting)
         wary = self._reruns.wary_of((message for message, _ in entries), now)
         if not wary:
@@ -395,14 +383,16 @@ class Worker:
         *,
         accused: Collection[str],
     ) -> Batch:
-        missing = self.partition.missing(messages)
+        missing = self.dispatcher.instances.missing(messages)
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
         held = dict.fromkeys(accused, _why_held("Its code")) if accused else {}
-        batch = self.partition.step(messages, now, loaded, [activity for activity, _ in starting], remembered, held)
-        batch.reruns_closed += self._reruns.closed_by(batch)
-        close_notes(batch, noted, self.partition.epochs)
+        batch = self.dispatcher.step(
+            messages, now, Loaded(loaded, remembered), [activity for activity, _ in starting], held
+        )
+        batch.reruns.closed += self._reruns.closed_by(batch)
+        close_notes(batch, noted, self.dispatcher.epochs)
         return batch
 
     def _given_back(self) -> list[Entry]:
@@ -414,8 +404,10 @@ class Worker:
 
     def _notes(self, now: Timestamp, times: Mapping[TaskKey, int], closed: Sequence[TaskKey] = ()) -> Batch:
         """What is about to run, as rows."""
-        epochs = {each: self.partition.epochs[each] for each in {partition_of(key[0]) for key in (*times, *closed)}}
-        return Batch(now, epochs, reruns=dict(times), reruns_closed=[*closed])
+        epochs = {
+            each: self.dispatcher.epochs[each] for each in {partition_of(key[0]) for key in (*times, *closed)}
+        }
+        return Batch(now, epochs, reruns=Table(dict(times), [*closed]))
 
     async def _commit(self, batch: Batch) -> None:
         """Make something durable that no message asked for."""
@@ -426,7 +418,7 @@ class Worker:
         self, entries: Sequence[Entry], starting: Sequence[Start]
     ) -> tuple[list[Entry], list[Start]]:
         """Leave messages for instances of other workers in the inbox. Returns what is this worker's own."""
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         foreign = [
             entry
             for entry in entries
@@ -491,14 +483,14 @@ class Worker:
         starting: Sequence[Start],
     ) -> None:
         """The batch is durable: let its effects out."""
-        self._timers.discard(batch.timers_closed)
-        self._timers.add(batch.timers.values())
-        self._activities.cancel(batch.activities_closed)
-        self._reruns.drop(batch.activities_closed)
-        self._reruns.ended(batch.reruns_closed)
-        self._reruns.noted(batch.reruns)
-        self._let_go.update(batch.let_go)
-        for activity in batch.activities.values():
+        self._timers.discard(batch.timers.closed)
+        self._timers.add(batch.timers.put.values())
+        self._activities.cancel(batch.activities.closed)
+        self._reruns.drop(batch.activities.closed)
+        self._reruns.ended(batch.reruns.closed)
+        self._reruns.noted(batch.reruns.put)
+        self.dispatcher.house.catching_up.update(batch.let_go)
+        for activity in batch.activities.put.values():
             self._activities.run(activity)
         for _, started in starting:
             started(None)
@@ -545,7 +537,7 @@ class Worker:
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Take messages of the inbox, unless they are another worker's."""
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         mine = [message for message in messages if partition_of(message.instance_id) in epochs]
         self._delivered.update((message.inbox_id, partition_of(message.instance_id)) for message in mine)
         self._inbox.extend(mine)
@@ -569,7 +561,7 @@ class Worker:
 
     async def _take_over(self, now: Timestamp) -> None:
         """Own what can be owned, under new epochs, and load what waits there."""
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         await self._store.release(self._owner, epochs)
         epochs.clear()
         self._delivered.clear()
@@ -591,7 +583,7 @@ class Worker:
         others = await self._others(now)
         self._watchers.others_changed(sum(each.changes for each in others))
         share = -(-PARTITIONS // (sum(not each.failing for each in others) + 1))
-        surplus = len(self.partition.epochs) - share
+        surplus = len(self.dispatcher.epochs) - share
         if surplus > 0:
             await self._give(surplus)
         elif surplus < 0 and not (self.ready and self._unsettled(now, UNSETTLED)):
@@ -605,7 +597,7 @@ class Worker:
 
     async def _give(self, most: int) -> None:
         """Let others have partitions in which nothing is under way: what runs here would run there once more."""
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         under_way = [message.instance_id for message, _ in self._entries]
         under_way += [message.instance_id for message in self._inbox]
         under_way += [activity.instance_id for activity, _ in self._starting]
@@ -618,7 +610,7 @@ class Worker:
             log.info("Gave %d partitions to other workers; has %d", len(given), len(epochs))
 
     def _forget(self, partitions: Collection[int]) -> None:
-        self.partition.forget(partitions)
+        self.dispatcher.forget(partitions)
         self._timers.forget(partitions)
         self._reruns.forget(partitions)
         self._delivered = {
@@ -627,7 +619,7 @@ class Worker:
         self._look_at = 0  # some of them may be watched
 
     async def _acquire(self, now: Timestamp, at_most: int) -> None:
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         until = now + self.options.lease
         taken = await self._store.acquire(self._owner, now, until, at_most)
         if not epochs:  # else what was held before ends earlier
@@ -654,7 +646,7 @@ class Worker:
         self._say_who_waits()
         if accused:
             why = {each.instance_id: _why_held(f"Its activity '{each.name}'") for each in accused}
-            held = self.partition.hold(await self._store.load(why), why, now)
+            held = self.dispatcher.hold(await self._store.load(why), why, now)
             batch.instances, batch.held = held.instances, held.held
         await self._commit(batch)
         for activity in (*running, *free):
@@ -678,13 +670,13 @@ class Worker:
         """Activities that are to run: not those whose result is here, nor those of instances that are held."""
         have = {_result_key(message) for message, _ in self._entries}
         found = await self._store.activities(partitions)
-        return [each for each in found if each.key not in have and not self.partition.holds(each.held_by)]
+        return [each for each in found if each.key not in have and not self.dispatcher.house.holds(each.held_by)]
 
     async def _go_on(self) -> None:
         """Read again what instances that are held no longer were kept from."""
-        let_go, self._let_go = self._let_go, set()
-        self.partition.caught_up(let_go)
-        partitions = {partition_of(each) for each in let_go} & self.partition.epochs.keys()
+        house = self.dispatcher.house
+        let_go, house.catching_up = house.catching_up, set()
+        partitions = {partition_of(each) for each in let_go} & self.dispatcher.epochs.keys()
         self._inbox = deque(each for each in self._inbox if partition_of(each.instance_id) not in partitions)
         self._delivered = {each: number for each, number in self._delivered.items() if number not in partitions}
         self._mail = True
@@ -703,7 +695,7 @@ class Worker:
 
     async def _keep_up(self, now: Timestamp) -> None:
         """Renew leases, read the timer window on, and look for what other workers left."""
-        epochs = self.partition.epochs
+        epochs = self.dispatcher.epochs
         if now >= self._lease_until - self.options.lease // 2 and epochs:
             until = now + self.options.lease
             if await self._store.renew(self._owner, epochs, now, until) != epochs.keys():
@@ -717,7 +709,7 @@ class Worker:
         if self._shares and now >= self._poll_at:
             await self._balance(now)
             self._mail = True
-        if self._let_go:
+        if self.dispatcher.house.catching_up:
             await self._go_on()
         if self._mail:
             await self._read_mail()
@@ -739,7 +731,7 @@ class Worker:
     @property
     def _shares(self) -> bool:
         """Whether other workers may be there."""
-        return self._store.shared or len(self.partition.epochs) < PARTITIONS
+        return self._store.shared or len(self.dispatcher.epochs) < PARTITIONS
 
     async def _sweep(self, now: Timestamp) -> bool:
         """Delete some of the instances that ended long ago. Returns whether there may be more of them."""
@@ -748,9 +740,9 @@ class Worker:
             self._sweep_at = now + SWEEP
             return False
         before, most = now - self.options.retention, self.options.max_sweep
-        ended, self._swept_to = await self._store.ended(self.partition.epochs.keys(), before, self._swept_to, most)
+        ended, self._swept_to = await self._store.ended(self.dispatcher.epochs.keys(), before, self._swept_to, most)
         if ended:
-            await self._store.commit(self.partition.purge(ended, now))
+            await self._store.commit(self.dispatcher.purge(ended, now))
             self._swept += len(ended)
         if self._swept_to is None:  # that was all: the next ones are due later
             self._sweep_at = now + SWEEP
@@ -767,7 +759,7 @@ class Worker:
                 if reply is not None:
                     reply(each.verdict)
         after = BEFORE_ALL
-        while page := await self._store.inbox(self.partition.epochs.keys(), after, self.options.max_step):
+        while page := await self._store.inbox(self.dispatcher.epochs.keys(), after, self.options.max_step):
             after = page[-1].inbox_id
             self._deliver([message for message in page if message.inbox_id not in self._delivered])
 
@@ -786,7 +778,7 @@ class Worker:
             self._most = max(1, len(entries) // 2)
         self.ready = False
         self._retry_at = now + self._pause()
-        self.partition.forget()
+        self.dispatcher.forget()
         for _, started in starting:
             started(CommitUnknownError())
         for _, reply in entries:
@@ -884,14 +876,14 @@ class Worker:
 
     async def release(self) -> None:
         """Give the partitions to whoever wants them."""
-        await self._store.release(self._owner, self.partition.epochs)
+        await self._store.release(self._owner, self.dispatcher.epochs)
         self.ready = False
 
     def next_at(self) -> Timestamp:
         """When `turn` will have something to do, if no message comes before."""
         if not self.ready:
             return self._retry_at
-        renew_at = self._lease_until - self.options.lease // 2 if self.partition.epochs else NEVER
+        renew_at = self._lease_until - self.options.lease // 2 if self.dispatcher.epochs else NEVER
         at = min(self._timers.next_at, renew_at, self._sweep_at, self._look_at, self._reruns.next_at)
         return min(at, self._poll_at) if self._shares else at
 

@@ -20,6 +20,7 @@ from bide.batch import (
     Snapshot,
     TaskKey,
     Timer,
+    TimerKey,
 )
 from bide.clock import Timestamp
 from bide.errors import DataRefusedError, LeaseLostError
@@ -65,7 +66,7 @@ class MemoryStore:
         self._history: dict[str, list[Step]] = {}
         self._activities: dict[TaskKey, ScheduledActivity] = {}
         self._reruns: dict[TaskKey, int] = {}
-        self._timers: dict[TaskKey, Timer] = {}
+        self._timers: dict[TimerKey, Timer] = {}
         self._waits: dict[tuple[str, int], Wait] = {}
         self._inbox: dict[int, Message] = {}
         self._verdicts: list[RemoteVerdict] = []
@@ -154,13 +155,16 @@ class MemoryStore:
             if row.generation >= batch.forgotten.get(row.instance_id, 0):
                 self._history.setdefault(row.instance_id, []).append(step)
         self._close(batch)
-        self._activities.update(batch.activities)
+        self._activities.update(batch.activities.put)
         for call in batch.activities_started:
             if call.key in self._activities:
                 self._activities[call.key] = replace(call, started=True)
-        self._reruns.update(batch.reruns)
-        self._timers.update(batch.timers)
-        self._waits.update(batch.waits)
+        self._reruns.update(batch.reruns.put)
+        self._timers.update(batch.timers.put)
+        self._waits.update(batch.waits.put)
+        self._waits.update(
+            (key, replace(self._waits[key], due=due)) for key, due in batch.deadlines.items() if key in self._waits
+        )
         self._requests.update(batch.requests)
         self._verdicts += batch.remote_verdicts
         for entry in batch.audit:
@@ -192,16 +196,16 @@ class MemoryStore:
             del self._requests[key]
 
     def _close(self, batch: Batch) -> None:
-        for key in batch.activities_closed:
+        for key in batch.activities.closed:
             self._activities.pop(key, None)
         for instance_id in batch.cleared:
             for rows in (self._activities, self._timers, self._waits):
                 self._clear(rows, instance_id)
-        for key in batch.reruns_closed:
+        for key in batch.reruns.closed:
             self._reruns.pop(key, None)
-        for timer in batch.timers_closed:
-            self._timers.pop(timer.key, None)
-        for wait in batch.waits_closed:
+        for timer in batch.timers.closed:
+            self._timers.pop(timer, None)
+        for wait in batch.waits.closed:
             self._waits.pop(wait, None)
         for inbox_id in batch.inbox_closed:
             self._inbox.pop(inbox_id, None)

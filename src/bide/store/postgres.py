@@ -30,6 +30,7 @@ from bide.batch import (
     Snapshot,
     TaskKey,
     Timer,
+    TimerKey,
 )
 from bide.clock import Timestamp
 from bide.errors import BideError, DataRefusedError, LeaseLostError, StoreUnavailableError
@@ -113,7 +114,6 @@ _REQUESTS = """
         JOIN requests AS r ON r.instance_id = asked.instance_id AND r.key = asked.key
     WHERE r.expires_at > $3
 """
-_COMMIT = f"SELECT commit_batch({', '.join(f'${number}' for number in range(1, 27))})"
 _SEND = "SELECT put_messages($1, NULL)"
 _INBOX = """
     SELECT id, instance_id, message FROM inbox WHERE partition = ANY ($1::smallint[]) AND id > $2
@@ -286,7 +286,7 @@ class PostgresStore:
         return {(row[0], row[1]): RequestKey(*row[1:]) for row in rows}
 
     async def commit(self, batch: Batch) -> list[int]:
-        rows = await self._write(_COMMIT, *_parameters(batch))
+        rows = await self._write(_COMMIT, *_parameters(batch).values())
         ids: list[int] = rows[0][0]
         first, last = len(batch.returned), len(batch.returned) + len(batch.inbox)
         return [*(-inbox_id for inbox_id in reversed(ids[:first])), *ids[first:last]]  # then come the parked ones
@@ -473,50 +473,52 @@ async def _keep_as_it_is(connection: asyncpg.Connection[Any]) -> None:
 # --- rows
 
 
-def _parameters(batch: Batch) -> tuple[Any, ...]:
-    """What `commit_batch` takes, in its order."""
+def _parameters(batch: Batch) -> dict[str, Any]:
+    """What `commit_batch` takes, by the names that it has there."""
     instances = batch.instances.values()
-    return (
-        [*batch.epochs.items()],
-        batch.purged,
-        [*batch.replaced],
-        [(instance_id, *place) for instance_id, place in batch.undone.items()],
-        [instance_row(instance) for instance in instances],
-        [instance.id for instance in instances if instance.status is RuntimeStatus.FAILED],
-        [tag for instance in instances for tag in tag_rows(instance)],
-        [(row.instance_id, row.generation, row.seq, row.at, row.facts_json) for row in batch.history],
-        [(instance_id, generation, 0) for instance_id, generation in batch.forgotten.items()],
-        [(*activity_row(call), partition_of(call.instance_id)) for call in batch.activities.values()],
-        [call.key for call in batch.activities_started],
-        batch.activities_closed,
-        batch.cleared,
-        [(*key, times, partition_of(key[0])) for key, times in batch.reruns.items()],
-        batch.reruns_closed,
-        [_timer_row(timer) for timer in batch.timers.values()],
-        [_timer_row(timer) for timer in batch.timers_closed],
-        [_wait_row(wait) for wait in batch.waits.values()],
-        batch.waits_closed,
-        [request_row(*each) for each in batch.requests.items()],
-        batch.at,
-        [audit_row(entry) for entry in batch.audit],
-        batch.inbox_closed,
-        [(message.inbox_id, message.goes_with, encode(message)) for message in batch.inbox_kept],
+    return {
+        "fences": [*batch.epochs.items()],
+        "purged": batch.purged,
+        "replaced": [*batch.replaced],
+        "undone": [(instance_id, *place) for instance_id, place in batch.undone.items()],
+        "instances_in": [instance_row(instance) for instance in instances],
+        "failed": [instance.id for instance in instances if instance.status is RuntimeStatus.FAILED],
+        "tags_in": [tag for instance in instances for tag in tag_rows(instance)],
+        "history_in": [(row.instance_id, row.generation, row.seq, row.at, row.facts_json) for row in batch.history],
+        "forgotten": [(instance_id, generation, 0) for instance_id, generation in batch.forgotten.items()],
+        "activities_in": [
+            (*activity_row(call), partition_of(key[0])) for key, call in batch.activities.put.items()
+        ],
+        "started": [call.key for call in batch.activities_started],
+        "activities_closed": batch.activities.closed,
+        "cleared": batch.cleared,
+        "reruns_in": [(*key, times, partition_of(key[0])) for key, times in batch.reruns.put.items()],
+        "reruns_closed": batch.reruns.closed,
+        "timers_in": [_timer_row(key) for key in batch.timers.put],
+        "timers_closed": [_timer_row(key) for key in batch.timers.closed],
+        "waits_in": [_wait_row(wait) for wait in batch.waits.put.values()],
+        "waits_closed": batch.waits.closed,
+        "deadlines_in": [(*key, due) for key, due in batch.deadlines.items()],
+        "requests_in": [request_row(*each) for each in batch.requests.items()],
+        "expired_at": batch.at,
+        "audit_in": [audit_row(entry) for entry in batch.audit],
+        "inbox_closed": batch.inbox_closed,
+        "inbox_kept": [(message.inbox_id, message.goes_with, encode(message)) for message in batch.inbox_kept],
         # Of those that come before all others, each is put before the one that was put last: so in reverse.
-        [_message_row(message, first=True) for message in reversed(batch.returned)]
+        "inbox_in": [_message_row(message, first=True) for message in reversed(batch.returned)]
         + [_message_row(message) for message in (*batch.inbox, *batch.parked)],
-        [astuple(verdict) for verdict in batch.remote_verdicts],
-    )
+        "verdicts_in": [astuple(verdict) for verdict in batch.remote_verdicts],
+    }
 
 
-def _timer_row(timer: Timer) -> tuple[Any, ...]:
-    return (
-        partition_of(timer.instance_id),
-        timer.fire_at,
-        timer.instance_id,
-        timer.generation,
-        timer.task_id,
-        timer.birth,
-    )
+_COMMIT = "SELECT commit_batch({})".format(
+    ", ".join(f"{name} => ${number}" for number, name in enumerate(_parameters(Batch(0)), 1))
+)
+
+
+def _timer_row(key: TimerKey) -> tuple[Any, ...]:
+    instance_id, generation, task_id, birth, fire_at = key
+    return (partition_of(instance_id), fire_at, instance_id, generation, task_id, birth)
 
 
 def _wait_row(wait: Wait) -> tuple[Any, ...]:

@@ -139,10 +139,8 @@ _PUT_RERUN = """
 _CLOSE_RERUN = f"DELETE FROM reruns WHERE {_KEY}"  # noqa: S608 - as above
 _PUT_TIMER = "INSERT INTO timers (instance_id, generation, task_id, birth, fire_at) VALUES (?, ?, ?, ?, ?)"
 _CLOSE_TIMER = f"DELETE FROM timers WHERE {_KEY} AND fire_at = ?"  # noqa: S608 - as above
-_PUT_WAIT = """
-    INSERT INTO waits (instance_id, id, name, since, deadline, schema) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (instance_id, id) DO UPDATE SET deadline = excluded.deadline
-"""
+_PUT_WAIT = "INSERT INTO waits (instance_id, id, name, since, deadline, schema) VALUES (?, ?, ?, ?, ?, ?)"
+_CHANGE_DEADLINE = "UPDATE waits SET deadline = ? WHERE instance_id = ? AND id = ?"
 _CLOSE_WAIT = "DELETE FROM waits WHERE instance_id = ? AND id = ?"
 _PUT_MESSAGE = "INSERT INTO inbox (instance_id, generation, birth, fact, message) VALUES (?, ?, ?, ?, ?)"
 _PUT_FIRST = "UPDATE inbox SET id = -id WHERE id = ?"
@@ -683,15 +681,16 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     )
     for statement in _CLEAR if batch.cleared else ():
         yield statement, [(instance_id,) for instance_id in batch.cleared]
-    yield _CLOSE_ACTIVITY, batch.activities_closed
-    yield _PUT_ACTIVITY, [_activity_row(call) for call in batch.activities.values()]
+    yield _CLOSE_ACTIVITY, batch.activities.closed
+    yield _PUT_ACTIVITY, [_activity_row(call) for call in batch.activities.put.values()]
     yield _START_ACTIVITY, [call.key for call in batch.activities_started]
-    yield _CLOSE_RERUN, batch.reruns_closed
-    yield _PUT_RERUN, [(*key, times) for key, times in batch.reruns.items()]
-    yield _CLOSE_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers_closed]
-    yield _PUT_TIMER, [(*timer.key, timer.fire_at) for timer in batch.timers.values()]
-    yield _CLOSE_WAIT, batch.waits_closed
-    yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.values()]
+    yield _CLOSE_RERUN, batch.reruns.closed
+    yield _PUT_RERUN, [(*key, times) for key, times in batch.reruns.put.items()]
+    yield _CLOSE_TIMER, batch.timers.closed
+    yield _PUT_TIMER, [*batch.timers.put]
+    yield _CLOSE_WAIT, batch.waits.closed
+    yield _PUT_WAIT, [wait_row(wait) for wait in batch.waits.put.values()]
+    yield _CHANGE_DEADLINE, [(due, *key) for key, due in batch.deadlines.items()]
     yield _PUT_REQUEST, [request_row(*each) for each in batch.requests.items()]
     yield _PUT_VERDICT, [astuple(each) for each in batch.remote_verdicts]
     yield _PUT_AUDIT, [audit_row(entry) for entry in batch.audit]

@@ -221,7 +221,7 @@ class StoreExam(ListExam):
             assert snapshot.instance == instance("a")
             assert [made.facts for made in snapshot.history] == [(ExecutionStarted("order"),)]
             assert [call.key for call in await store.activities(ALL)] == [("a", 0, 1, "b1")]
-            assert [timer.key for timer in await store.timers(ALL, FOREVER)] == [("a", 0, 2, "b1")]
+            assert [timer.key for timer in await store.timers(ALL, FOREVER)] == [("a", 0, 2, "b1", NOW)]
             assert [wait.id for wait in await store.waits("a")] == [3]
             assert numbers(await store.inbox(ALL, BEFORE_ALL, 10)) == [1, 2]
 
@@ -348,10 +348,12 @@ class StoreExam(ListExam):
     def test_a_wait_gets_another_deadline(self, tmp_path: Path) -> None:
         async def question(store: Store) -> None:
             epochs = await own_all(store)
-            for deadline in (None, LATER, NOW):
-                wait = Wait("a", 1, "Answer", NOW, deadline, orchestrator="order")
-                await put(store, epochs, "a", waits={("a", 1): wait})
-                assert await store.waits("a") == [wait]
+            wait = Wait("a", 1, "Answer", NOW, None, orchestrator="order")
+            await put(store, epochs, "a", waits={("a", 1): wait})
+            for deadline in (LATER, None, NOW):
+                await put(store, epochs, "a", deadlines={("a", 1): deadline, ("b", 1): deadline})
+                assert await store.waits("a") == [replace(wait, due=deadline)]
+                assert await store.waits("b") == []
 
         self.ask(tmp_path, question)
 
@@ -366,7 +368,7 @@ class StoreExam(ListExam):
             first, _ = await put(store, epochs, "a", **rows)
             closed = {
                 "activities_closed": [("a", 0, 5, "b1")],
-                "timers_closed": timers[:1],
+                "timers_closed": [timers[0].key],
                 "waits_closed": [("a", 3)],
             }
             for _ in range(2):  # closing what is closed changes nothing
@@ -394,11 +396,11 @@ class StoreExam(ListExam):
                 activities={call.key: call},
                 activities_closed=[("a", 0, 1, "b1")],
                 timers={timer.key: timer},
-                timers_closed=[Timer("a", 0, 2, NOW, "b1")],
+                timers_closed=[("a", 0, 2, "b1", NOW)],
                 waits={("a", 3): wait},
                 waits_closed=[("a", 3)],
             )
-            late = {"activities_closed": [("a", 0, 1, "b1")], "timers_closed": [Timer("a", 0, 2, NOW, "b1")]}
+            late = {"activities_closed": [("a", 0, 1, "b1")], "timers_closed": [("a", 0, 2, "b1", NOW)]}
             await put(store, epochs, activities_started=[activity("a", 1)], **late)
             assert await store.activities(ALL) == [call]
             assert await store.timers(ALL, FOREVER) == [timer]
@@ -425,7 +427,7 @@ class StoreExam(ListExam):
         async def question(store: Store) -> None:
             epochs = await own_all(store)
             closed = {"activities_closed": [("x", 0, 1, "b1")], "waits_closed": [("x", 1)], "inbox_closed": [99]}
-            await put(store, epochs, timers_closed=[Timer("x", 0, 1, NOW)], **closed)
+            await put(store, epochs, timers_closed=[("x", 0, 1, "", NOW)], **closed)
             await nothing_of(store, "x")
 
         self.ask(tmp_path, question)

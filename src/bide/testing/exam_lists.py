@@ -345,7 +345,7 @@ class ListExam:
                 "b",
                 instances={"a": instance("a", status=COMPLETED, tags={"n": "1"})},
                 activities_closed=[("a", 0, 1, "b1")],
-                timers_closed=await store.timers(ALL, FOREVER),
+                timers_closed=[each.key for each in await store.timers(ALL, FOREVER)],
                 waits_closed=[("a", 3)],
                 requests={("a", "k"): request, ("b", "k"): request},
                 audit=[entry],

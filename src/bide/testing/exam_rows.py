@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, Timer
+from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, Table, Timer
 from bide.clock import SECOND, Timestamp
 from bide.history import EventRaised, ExecutionStarted, Fact
 from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
@@ -79,7 +79,12 @@ async def own_all(store: Store, owner: str = "owner", now: Timestamp = NOW) -> d
 
 
 async def put(store: Store, epochs: dict[int, int], *ids: str, **rows: Any) -> list[int]:
-    """Commit rows, under the fence of all partitions. Instances of the ids are made, if any are given."""
+    """Commit rows, under the fence of all partitions. Instances of the ids are made, if any are given.
+
+    `activities` are rows to put and `activities_closed` keys of rows to close; so it is with the other tables.
+    """
+    for table in ("activities", "reruns", "timers", "waits"):
+        rows[table] = Table(rows.pop(table, {}), rows.pop(f"{table}_closed", []))
     batch = Batch(NOW, epochs=epochs, **rows)
     batch.instances.update({instance_id: instance(instance_id) for instance_id in ids})
     return await store.commit(batch)
@@ -93,9 +98,9 @@ def everything(instance_id: str, epochs: dict[int, int], closes: int = 0) -> Bat
         epochs=epochs,
         instances={instance_id: instance(instance_id)},
         history=[step(instance_id, 0, ExecutionStarted("order"))],
-        activities={call.key: call},
-        timers={timer.key: timer},
-        waits={(instance_id, 3): Wait(instance_id, 3, "Answer", NOW, orchestrator="order")},
+        activities=Table({call.key: call}),
+        timers=Table({timer.key: timer}),
+        waits=Table({(instance_id, 3): Wait(instance_id, 3, "Answer", NOW, orchestrator="order")}),
         inbox=[event(instance_id, 1)],
         parked=[event(instance_id, 2, "b1")],
         inbox_closed=[closes] if closes else [],

@@ -23,7 +23,7 @@ from bide.batch import Batch, Message, Reply, ScheduledActivity
 from bide.clock import Timestamp, to_datetime, to_micros, to_span
 from bide.core.calls import ActivityCall, current_call
 from bide.core.registry import ActivityDefinition, Function, Registry
-from bide.core.replay import check_replay
+from bide.core.replay import Executions, check_replay
 from bide.engine.activities import ActivityRunner
 from bide.engine.client import Client
 from bide.engine.code_version import code_version
@@ -453,8 +453,10 @@ class Durable:
         self._runner = ActivityRunner(_Bodies(registry, self._fakes), _SECRET, _SEALER, self.clock, metrics)
         owner = f"worker {self._workers}"
         code = code_version(registry, files=False)
+        strict = self._options is not None and self._options.strict_replay
+        executions = Executions(registry, _LINKS, _SEALER, strict=strict)
         self._worker = _Worker(
-            self._store, registry, self.clock, self._runner, owner, _LINKS, _SEALER, metrics, self._options, code
+            self._store, executions, self.clock, self._runner, owner, _SEALER, metrics, self._options, code
         )
         self._worker.changed = self.changed
         self._client = self._app.running_client = Client(
@@ -465,7 +467,7 @@ class Durable:
     async def _kill(self) -> None:
         """Stop the worker where it stands. What it owned is free, as it is when a process has ended."""
         await self._runner.drain(0)
-        self._worker.partition.forget()
+        self._worker.dispatcher.forget()
         await self._store.open()
 
     async def _end(self) -> None:

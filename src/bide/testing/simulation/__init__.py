@@ -105,7 +105,7 @@ def _settle(world: World) -> None:
 def _idle(world: World) -> bool:
     """Whether nobody has anything to do, nor will have. A lease from before the clock was set back may last longer
     than its owner has been silent; what is in a partition of nobody's, nobody has seen."""
-    owned = {each for process in world.processes for each in process.worker.partition.epochs}
+    owned = {each for process in world.processes for each in process.worker.dispatcher.epochs}
     return len(owned) == PARTITIONS and not any(process.ready() for process in world.processes)
 
 

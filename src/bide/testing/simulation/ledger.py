@@ -135,7 +135,7 @@ class Ledger:
         """`unfit` are the functions that do not fit on the worker that wrote this; `latest` the latest that it may
         have been there."""
         self._check_fence(batch)
-        for key, activity in batch.activities.items():
+        for key, activity in batch.activities.put.items():
             self.scheduled[key] = activity
         self.started.update(activity.key for activity in batch.activities_started)
         for row in batch.history:

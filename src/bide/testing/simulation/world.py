@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from bide.batch import Batch, Message, Snapshot
 from bide.clock import SECOND, Clock, Timestamp
+from bide.core.replay import Executions
 from bide.engine.worker import Worker, WorkerOptions
 from bide.errors import BideError
 from bide.history import Step, Unreadable
@@ -132,11 +133,10 @@ class Process:
         options, clock = world.hazards.options, world.plant.clock(self.time.clock)
         self.worker = world.plant.worker(
             store,
-            registry(version),
+            Executions(registry(version), _LINKS, SEALER),
             clock,
             self.activities,
             name,
-            _LINKS,
             SEALER,
             Metrics(clock.now()),
             options,
@@ -200,7 +200,7 @@ class Process:
         if self._turn is not None:
             self._turn.close()
         self.activities.drop()
-        self.worker.partition.forget()
+        self.worker.dispatcher.forget()
 
     def submit(self, message: Message, reply: Callable[[BideError | None], None]) -> None:
         self.worker.submit(message, reply)

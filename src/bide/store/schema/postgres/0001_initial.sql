@@ -222,6 +222,7 @@ CREATE TYPE wait_row AS (
     instance_id text, id integer, name text, lower_name text, since bigint, deadline bigint, schema bytea
 );
 CREATE TYPE wait_key AS (instance_id text, id integer);
+CREATE TYPE deadline_row AS (instance_id text, id integer, deadline bigint);
 CREATE TYPE message_row AS (partition smallint, instance_id text, birth text, message bytea, first boolean);
 CREATE TYPE kept_row AS (id bigint, birth text, message bytea);
 CREATE TYPE verdict_row AS (worker text, inbox_id bigint, error text, text text, path text);
@@ -265,8 +266,9 @@ END $$;
 CREATE FUNCTION commit_batch(
     fences fence[], purged text[], replaced text[], undone place[], instances_in instance_row[], failed text[],
     tags_in tag_row[], history_in history_row[], forgotten place[], activities_in activity_row[], started task_key[],
-    activities_closed task_key[], cleared text[], reruns_in rerun_row[], reruns_closed task_key[], timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[],
-    waits_closed wait_key[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
+    activities_closed task_key[], cleared text[], reruns_in rerun_row[], reruns_closed task_key[],
+    timers_in timer_row[], timers_closed timer_row[], waits_in wait_row[], waits_closed wait_key[],
+    deadlines_in deadline_row[], requests_in request_row[], expired_at bigint, audit_in audit_row[],
     inbox_closed bigint[], inbox_kept kept_row[], inbox_in message_row[], verdicts_in verdict_row[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -362,8 +364,11 @@ BEGIN
             WHERE (w.instance_id, w.id) = (c.instance_id, c.id);
     END IF;
     IF waits_in <> '{}' THEN
-        INSERT INTO waits SELECT * FROM unnest(waits_in)
-            ON CONFLICT (instance_id, id) DO UPDATE SET deadline = excluded.deadline;
+        INSERT INTO waits SELECT * FROM unnest(waits_in);
+    END IF;
+    IF deadlines_in <> '{}' THEN
+        UPDATE waits AS w SET deadline = d.deadline FROM unnest(deadlines_in) AS d
+            WHERE (w.instance_id, w.id) = (d.instance_id, d.id);
     END IF;
     IF requests_in <> '{}' THEN
         INSERT INTO requests SELECT * FROM unnest(requests_in)
