@@ -24,7 +24,8 @@ from bide.clock import SECOND, SystemClock
 from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.memory import search_less_often
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.options import WorkerOptions
+from bide.engine.worker import Worker
 from bide.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.links import SignedLinks
 from bide.metrics import Metrics

@@ -32,7 +32,7 @@ import verify
 
 from bide import Client, Settings
 from bide.clock import SECOND
-from bide.engine.worker import SWEEP
+from bide.engine.retention import SWEEP
 
 BURST_S = 0.01
 SAMPLE_S = 10.0

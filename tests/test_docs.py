@@ -15,7 +15,7 @@ from bide.core.context import MAX_CUSTOM_STATUS
 from bide.core.failures import MAX_CAUSES, MAX_ERRORS
 from bide.core.registry import MAX_EVENTS
 from bide.engine.activities import MAX_ACTIVITIES, MAX_THREADS
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.http.body import MAX_FAR_NUMBERS
 from bide.http.queries import MAX_PAGE
 from bide.http.responding import MAX_FIELDS

@@ -5,7 +5,8 @@ from bide.clock import Clock
 from bide.core.dispatcher import Dispatcher
 from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.options import WorkerOptions
+from bide.engine.worker import Worker
 from bide.links import SignedLinks
 from bide.metrics import Metrics
 from bide.sealing import SealingKeys

@@ -28,9 +28,10 @@ from bide.engine.clockwatch import ClockWatch, say_if_behind
 from bide.engine.code_version import code_version
 from bide.engine.heartbeat import Heartbeat, presence_of
 from bide.engine.memory import search_less_often
+from bide.engine.options import WorkerOptions
 from bide.engine.supervision import Supervisor
 from bide.engine.watchdog import Watchdog
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.worker import Worker
 from bide.errors import StoreReplacedError
 from bide.links import LinksToNowhere, SignedLinks
 from bide.metrics import Metrics
@@ -237,7 +238,7 @@ async def run(
         supervisor = Supervisor(worker, fell=heartbeat.hurry, lost=lost.set_result)
         supervisor.start()
         beating = asyncio.create_task(heartbeat.run())
-        watching = asyncio.create_task(ClockWatch(clock, worker.clock_changed).run())
+        watching = asyncio.create_task(ClockWatch(clock, worker.sleep.wake_up).run())
         awaiting = asyncio.create_task(supervisor.watch())
         client = app.running_client = Client(worker, store, app.registry, clock, opens=True)
         try:
@@ -280,13 +281,13 @@ def _worker_options(settings: Settings) -> WorkerOptions:
 def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presence:
     return replace(
         presence,
-        failing=worker.failing,
+        failing=worker.health.failing,
         partitions=len(worker.dispatcher.epochs),
         live_instances=len(worker.dispatcher.instances),
         running_activities=len(runner.running),
         outlived_activities=runner.outlived,
         queued_messages=worker.queued,
-        changes=worker.changes,
+        changes=worker.effects.changes,
     )
 
 

@@ -190,6 +190,12 @@ def last_step(clock: Clock) -> ClockStep | None:
     return clock.last_step if isinstance(clock, FollowingClock) else None
 
 
+def set_lately(clock: Clock, now: Timestamp, span: int) -> bool:
+    """Whether the clock was set less than so many microseconds ago."""
+    step = last_step(clock)
+    return step is not None and now < step.at + span
+
+
 def _wall() -> Timestamp:
     return time.time_ns() // 1000
 

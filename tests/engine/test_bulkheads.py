@@ -11,7 +11,7 @@ import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, SubOrchestrationFailedError
 from bide.core.live import Instances, Live
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.errors import StepFailedError
 from bide.testing.harness import Durable
 

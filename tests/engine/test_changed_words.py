@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, RetryPolicy, RuntimeStatus
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.errors import NonDeterminismError
 from bide.testing.harness import Durable
 

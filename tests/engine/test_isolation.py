@@ -18,7 +18,7 @@ import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, Settings
 from bide.app import run
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.testing.harness import Durable
 
 Code = Callable[[OrchestrationContext], Awaitable[Any]]

@@ -134,14 +134,14 @@ def test_what_is_owned_again_was_another_s_meanwhile(app: App) -> None:
         await store.acquire("leaving", clock.now(), clock.now() + LONGEST_LEASE, 1)
         worker.submit(Message(name, ExecutionStarted("wait")), lambda error: None)
         await worker.turn()
-        assert worker.runs(name)
+        assert worker.dispatcher.runs(name)
         later = clock.now() + LONGEST_LEASE // 2
         rival = await store.acquire("rival", later, later + 1, PARTITIONS)
         assert 1 in rival
         await store.release("rival", rival)
         clock.advance(timedelta(seconds=2))
         await worker.turn()
-        assert not worker.runs(name), "what was here of it may be old"
+        assert not worker.dispatcher.runs(name), "what was here of it may be old"
         clock.advance(timedelta(seconds=2))
         await worker.turn()
         assert len(worker.dispatcher.epochs) == PARTITIONS - 1

@@ -19,7 +19,7 @@ from bide import (
     when_any,
 )
 from bide.batch import Message
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.history import NULL, ExecutionStarted, ExecutionTerminated
 from bide.instance import PARTITIONS
 from bide.store.protocol import BEFORE_ALL

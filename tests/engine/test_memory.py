@@ -11,7 +11,7 @@ import pytest
 
 from bide import App, OrchestrationContext, Settings, when_all, when_any
 from bide.core.execution import Execution
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 
 MOST = 10
 app = App()

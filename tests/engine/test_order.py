@@ -8,7 +8,7 @@ import msgspec
 
 from bide import App, OrchestrationContext
 from bide.batch import Message
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.history import EventRaised, ExecutionStarted
 from bide.sealing import SealingKeys
 from bide.store.memory import MemoryStore

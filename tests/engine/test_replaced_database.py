@@ -8,7 +8,7 @@ import pytest
 
 from bide import App, OrchestrationContext, Settings, SystemClock
 from bide.app import Hub, run
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
 
 

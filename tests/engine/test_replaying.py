@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, when_all
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.instance import PARTITIONS
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.harness import Durable

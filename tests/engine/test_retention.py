@@ -10,7 +10,7 @@ import pytest
 
 from bide import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
 from bide.clock import SECOND
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.query import InstanceFilter
 from bide.testing.harness import Durable
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bide import App, BusyError, Client, InstanceNotFoundError, OrchestrationContext, RuntimeStatus, Settings
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.errors import StoreError
 
 IN_MEMORY = Settings(db=":memory:")

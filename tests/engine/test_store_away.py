@@ -8,8 +8,8 @@ import pytest
 from bide import App, OrchestrationContext
 from bide.batch import Batch, Message
 from bide.engine.client import Client
+from bide.engine.options import WorkerOptions
 from bide.engine.supervision import Supervisor
-from bide.engine.worker import WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
 from bide.history import TaskCompleted
 from bide.sealing import SealingKeys
@@ -176,7 +176,7 @@ def test_a_worker_stops_even_if_its_last_work_cannot_be_done(app: App, verb: str
         running = asyncio.create_task(worker.run())
         await client.start(echo, 1)
         outage.lasts = True
-        worker.post(Message("i", TaskCompleted(1), 0))  # it exists nowhere else, so it is tried again
+        worker.intake.post(Message("i", TaskCompleted(1), 0))  # it exists nowhere else, so it is tried again
         start = asyncio.create_task(client.start(echo, 2))
         await asyncio.sleep(0)
         worker.stop()

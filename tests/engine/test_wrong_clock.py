@@ -17,9 +17,11 @@ from bide.batch import Message, ScheduledActivity, Timer
 from bide.clock import SECOND, SyncedClock
 from bide.engine import clockwatch
 from bide.engine.clockwatch import ClockWatch, say_if_behind
+from bide.engine.options import WorkerOptions
+from bide.engine.ownership import UNSETTLED
 from bide.engine.reruns import ALONE, APART, CLEARED, WARY, Reruns
+from bide.engine.retention import DOUBTFUL
 from bide.engine.timers import WINDOW, TimerWindow
-from bide.engine.worker import DOUBTFUL, UNSETTLED, WorkerOptions
 from bide.errors import MisfitError, StoreUnavailableError
 from bide.history import ExecutionStarted, TimerFired
 from bide.instance import PARTITIONS, Instance, partition_of
@@ -315,12 +317,13 @@ def test_a_worker_whose_clock_goes_back_does_everything_as_often_as_before(funct
         clock.advance(timedelta(seconds=50))
         await worker.turn()
         assert worker._timers._open, "the timer is due soon"
-        worker._reruns.take({}, range(PARTITIONS), clock.now())
+        reruns = worker._steps._under_way.reruns
+        reruns.take({}, range(PARTITIONS), clock.now())
         clock.set(clock.now() - by)
         back = clock.now()
         await worker.turn()
         timer = Message("r", TimerFired(1, 0), 0)
-        assert not worker._reruns.wary_of([timer], back + WARY), "nobody is wary for longer than that"
+        assert not reruns.wary_of([timer], back + WARY), "nobody is wary for longer than that"
         assert worker.next_at() <= back + SECOND, "it looks for free partitions every second"
         assert worker.dispatcher.epochs
         kept = await store.acquire("other", back, back + SECOND, PARTITIONS)
@@ -387,8 +390,7 @@ def test_watchers_of_others_instances_go_on_after_the_clock_was_set_back(functio
         await worker.turn()
         clock.set(clock.now() - LONGEST_LEASE // 2)
         await worker.turn()
-        other = new_worker(functions, store, clock)
-        other._owner = "other"
+        other = new_worker(functions, store, clock, "other")
         other.dispatcher.epochs.update(theirs)
         batch = other.dispatcher.step([Message("far", ExecutionStarted("ask"))], clock.now())
         await store.commit(batch)

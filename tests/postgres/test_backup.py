@@ -17,7 +17,7 @@ from bide import App, Client, OrchestrationContext, Settings, when_any
 from bide.app import run
 from bide.cli import main
 from bide.clock import SECOND, SystemClock
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.errors import InstanceNotFoundError
 from tests.postgres.server import PostgresServer, find_binaries
 from tests.postgres.test_workers import until, waits

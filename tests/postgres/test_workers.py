@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from bide import App, Client, OrchestrationContext, Settings, when_any
 from bide.app import Hub, run
 from bide.clock import Clock, SystemClock
-from bide.engine.worker import WorkerOptions
+from bide.engine.options import WorkerOptions
 from bide.errors import (
     InstanceExistsError,
     InstanceFinishedError,

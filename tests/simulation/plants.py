@@ -8,11 +8,14 @@ from typing import Any
 
 from msgspec import structs
 
-from bide.batch import Batch, Loaded, Message, Table
+from bide.batch import Batch, Message, Reply, Table
 from bide.clock import SECOND, Clock, SteadyClock, Timestamp
 from bide.core.live import Instances, Live
+from bide.engine.activities import Activities
 from bide.engine.bulkheads import Bulkheads
-from bide.engine.worker import Reply, Worker
+from bide.engine.effects import Effects
+from bide.engine.intake import Entry, Start
+from bide.engine.worker import Worker
 from bide.errors import BideError, CommitUnknownError
 from bide.history import EventRaised
 from bide.store.memory import MemoryStore
@@ -116,21 +119,22 @@ class GoesBack(Worker):
         self.dispatcher.instances.__class__ = ForgetsItsTime
 
 
-class EarlyEffects(Worker):
+class EarlyEffects(Effects):
     """Answers callers and runs activities before the commit that contains them."""
 
-    async def _step(self, now: Timestamp, entries: Sequence[Any], starting: Sequence[Any]) -> None:
-        entries, starting = await self._hand_over(entries, starting)
-        messages = [message for message, _ in entries]
-        loaded = Loaded(await self._store.load(self.dispatcher.instances.missing(messages)))
-        batch = self.dispatcher.step(messages, now, loaded, [activity for activity, _ in starting])
+    async def commit(self, batch: Batch, entries: Sequence[Entry] = (), starting: Sequence[Start] = ()) -> None:
         for (_, reply), verdict in zip(entries, batch.verdicts, strict=True):
             if reply is not None:
                 reply(verdict)
         for activity in batch.activities.put.values():
             self._activities.run(activity)
-        inbox_ids = [] if batch.empty else await self._store.commit(batch)
-        self._release(batch, inbox_ids, [(message, None) for message in messages], starting)
+        await super().commit(batch, [(message, None) for message, _ in entries], starting)
+
+
+class HasEarlyEffects(Worker):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.effects.__class__ = EarlyEffects
 
 
 class SwallowsErrors(Worker):
@@ -196,7 +200,7 @@ def _with(bulkheads: type[Bulkheads]) -> Plant:
     class Planted(Worker):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self._bulkheads = bulkheads(self._store, self.dispatcher, self._step_together, self._release)
+            self._steps._bulkheads.__class__ = bulkheads
 
     return Plant(worker=Planted)
 
@@ -204,8 +208,10 @@ def _with(bulkheads: type[Bulkheads]) -> Plant:
 class MixesBirths(Worker):
     """Hears results without knowing whose they are."""
 
-    def post(self, message: Message) -> None:
-        super().post(structs.replace(message, birth=""))
+    def __init__(self, store: Store, executors: Any, clock: Clock, activities: Activities, *others: Any) -> None:
+        super().__init__(store, executors, clock, activities, *others)
+        post = self.intake.post
+        activities.connect(lambda message: post(structs.replace(message, birth="")), self.intake.claim)
 
 
 class MixesRuns(Worker):
@@ -238,7 +244,7 @@ PLANTS: dict[str, tuple[Plant, str]] = {
     "a wrong reading of the clock is believed": (Plant(clock=Gullible), "G3"),
     "a clock that is set back holds all others up": (Plant(clock=NeverBack), "time"),
     "an instance goes back in time": (Plant(worker=GoesBack), "time"),
-    "effects before the commit": (Plant(worker=EarlyEffects), "G1"),
+    "effects before the commit": (Plant(worker=HasEarlyEffects), "G1"),
     "the inbox is last in, first out": (_instead(LastInFirstOut), "G4"),
     "the mark of a once-activity is lost": (_instead(ForgetsStarted), "G5"),
     "timers are never deleted": (_instead(KeepsTimers), "rows"),

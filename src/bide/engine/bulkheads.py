@@ -19,11 +19,13 @@ from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
-from bide.batch import Batch, Loaded, Message, Reply, ScheduledActivity, TaskKey
+from bide.batch import Batch, Loaded, Message, TaskKey
 from bide.clock import Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.core.failures import failure_as
 from bide.core.holding import why_held
+from bide.engine.effects import Effects
+from bide.engine.intake import Entry, Start
 from bide.engine.reruns import close_notes, message_key
 from bide.errors import DataRefusedError, StepFailedError
 from bide.history import EventRaised, TaskCompleted, TaskFailed
@@ -31,8 +33,6 @@ from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")
 
-Entry: TypeAlias = tuple[Message, Reply | None]
-Start: TypeAlias = tuple[ScheduledActivity, Reply]
 Fault: TypeAlias = StepFailedError | DataRefusedError
 
 _WayOut: TypeAlias = Callable[[], Awaitable[Batch]]
@@ -46,22 +46,14 @@ class _Step(Protocol):
         ...
 
 
-class _Release(Protocol):
-    def __call__(
-        self, batch: Batch, inbox_ids: Sequence[int], entries: Sequence[Entry], starting: Sequence[Start]
-    ) -> None:
-        """The batch is durable: let its effects out."""
-        ...
-
-
 class Bulkheads:
     """Finds which message a fault is to be charged to."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, step: _Step, release: _Release) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, effects: Effects, step: _Step) -> None:
         self._store = store
         self._dispatcher = dispatcher
+        self._effects = effects
         self._step = step
-        self._release = release
 
     async def step_in_parts(
         self,
@@ -98,12 +90,11 @@ class Bulkheads:
             try:
                 batch = await way_out()
                 close_notes(batch, noted, self._dispatcher.epochs)
-                inbox_ids = [] if batch.empty else await self._store.commit(batch)
+                await self._effects.commit(batch, [entry])
             except (StepFailedError, DataRefusedError) as further:
                 log.debug("Nor this way: %s", further)
                 self._dispatcher.undo([message])
             else:
-                self._release(batch, inbox_ids, [entry], ())
                 return
         log.error("It is left where it is, until the next start of a worker")
         if reply is not None:

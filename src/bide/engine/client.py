@@ -109,8 +109,8 @@ class Client:
         """
         self._parts = (worker, store, registry, clock)
         self._worker = worker
-        self._sealer = worker.sealer
-        self._seen = partial(opened_instance, worker.sealer) if opens else shown_instance
+        self._sealer = worker.dispatcher.house.sealer
+        self._seen = partial(opened_instance, worker.dispatcher.house.sealer) if opens else shown_instance
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -123,16 +123,16 @@ class Client:
     @property
     def ready(self) -> bool:
         """True while the worker owns its partitions and the database confirms its commits."""
-        return self._worker.ready and not self._worker.failing
+        return self._worker.ready and not self._worker.health.failing
 
     @property
     def metrics(self) -> Metrics:
         """What this process has counted since it started."""
-        return self._worker.metrics
+        return self._worker.effects.metrics
 
     def clock_changed(self) -> None:
         """Let the worker look at its clock now: for clocks that can be set, which no timer hears of by itself."""
-        self._worker.clock_changed()
+        self._worker.sleep.wake_up()
 
     def on_behalf(self, caller: str, address: str, birth: str = "") -> Client:
         """The same client, whose every change is recorded in the audit: who asked, from where, for what.
@@ -420,7 +420,7 @@ class Client:
         """Wait until the instance has ended. Raises `InstanceNotFoundError`, and `TimeoutError` after `timeout`."""
         seconds = None if timeout is None else check_span("timeout", timeout).total_seconds()
         instance_id = _id(instance_id)
-        ended: asyncio.Future[Instance] = self._worker.loop.create_future()
+        ended: asyncio.Future[Instance] = self._worker.sleep.loop.create_future()
         birth = self._birth
 
         def look(instance: Instance) -> None:
@@ -435,7 +435,7 @@ class Client:
 
         forget = self._worker.watch(instance_id, look)
         try:
-            if not self._worker.runs(instance_id):
+            if not self._worker.dispatcher.runs(instance_id):
                 look(await self._row(instance_id))
             if seconds is None or ended.done():
                 return await ended
@@ -464,7 +464,7 @@ class Client:
 
         Once it raises, it is called no more, and the log says why.
         """
-        forget = self._worker.watch_others(check_function("changed", changed))
+        forget = self._worker.watchers.add_for_others(check_function("changed", changed))
         try:
             yield
         finally:
@@ -551,7 +551,7 @@ class Client:
         if self._caller is not None:
             audit = Audit(verb, self._caller, self._address, reason)
             message = replace(message, audit=audit, birth=message.birth or ("" if message.fresh else self._birth))
-        accepted: asyncio.Future[None] = self._worker.loop.create_future()
+        accepted: asyncio.Future[None] = self._worker.sleep.loop.create_future()
         self._worker.submit(message, partial(_settle, accepted))
         await accepted
 

@@ -94,6 +94,14 @@ class Reruns:
 
     # --- taking over
 
+    def clear(self) -> None:
+        """Forget all of it: partitions are taken anew."""
+        self._times.clear()
+        self._wary.clear()
+        self._suspects.clear()
+        self._clear_at.clear()
+        self._alone, self._next_from = None, 0
+
     def take(self, times: Mapping[TaskKey, int], cut_off: Iterable[int], now: Timestamp) -> None:
         """What the store says of partitions that were taken."""
         self._times.update(times)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from bide.engine.bulkheads import Entry
+from bide.engine.intake import Entry
 from bide.engine.worker import Worker
 from bide.errors import StoreReplacedError
 

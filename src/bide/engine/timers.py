@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 
 from bide.batch import Timer, TimerKey
 from bide.clock import SECOND, Timestamp
+from bide.core.dispatcher import Dispatcher
 from bide.instance import partition_of
-from bide.store.protocol import BEFORE_ALL
+from bide.store.protocol import BEFORE_ALL, Store
 
 WINDOW: int = 20 * SECOND
 """How far ahead timers are read, in microseconds."""
@@ -23,6 +24,13 @@ class TimerWindow:
         self._heap: list[tuple[Timestamp, TimerKey]] = []
         self._fired: set[TimerKey] = set()
         """Taken out, and not closed yet: the store has them until their step is durable."""
+
+    def clear(self) -> None:
+        """Forget all of them: the store is read anew."""
+        self.horizon = BEFORE_ALL
+        self._open.clear()
+        self._heap.clear()
+        self._fired.clear()
 
     def extend(self, timers: Iterable[Timer], horizon: Timestamp) -> None:
         """Move the horizon on. `timers` are those that are due between the old one and the new one."""
@@ -72,3 +80,28 @@ class TimerWindow:
                 found.append(timer)
                 self._fired.add(timer.key)
         return found
+
+
+class ReadingAhead:
+    """Implements `Chore`: reads the window on, before it runs out."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, window: TimerWindow) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._window = window
+
+    @property
+    def next_at(self) -> Timestamp:
+        """When to read on."""
+        return self._window.extend_at
+
+    async def run(self, now: Timestamp) -> bool:
+        """Read on."""
+        horizon, epochs = now + WINDOW, self._dispatcher.epochs
+        found = await self._store.timers(epochs.keys(), horizon, after=self._window.horizon)
+        self._window.extend(found, horizon)
+        return False
+
+    def set_back(self, now: Timestamp) -> None:
+        """The clock was set back to this."""
+        self._window.set_back(now)

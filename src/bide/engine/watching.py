@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, TypeAlias
 
+from bide.clock import SECOND, Timestamp
 from bide.instance import Instance
 from bide.interrupts import from_outside
+from bide.query import NEVER
+from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")
+
+LOOK: int = SECOND // 10
+"""How often to look at instances of other workers, in microseconds."""
 
 Changed: TypeAlias = Callable[[Instance], None]
 Forget: TypeAlias = Callable[[], None]
@@ -98,3 +104,42 @@ def _tell_each(watchers: _Told, *told: Any) -> None:
 
 def _drop(watchers: _Told, number: int) -> None:
     watchers.pop(number, None)
+
+
+class Abroad:
+    """Implements `Chore`: looks at instances of other workers that somebody here watches."""
+
+    def __init__(self, store: Store, watchers: Watchers, owns: Callable[[str], bool]) -> None:
+        """`owns` says whether an instance is this worker's own."""
+        self._store = store
+        self._watchers = watchers
+        self._owns = owns
+        self.next_at: Timestamp = NEVER
+
+    def look(self) -> None:
+        """Look now."""
+        self.next_at = 0
+
+    def look_soon(self, now: Timestamp) -> None:
+        """Somebody has begun to watch one of them."""
+        self.next_at = min(self.next_at, now + LOOK)
+
+    def others_changed(self, changes: int) -> None:
+        """So many changes other workers have made, all in all."""
+        self._watchers.others_changed(changes)
+
+    async def show_all(self) -> None:
+        """Tell watchers of what was committed without being confirmed."""
+        watched = self._watchers.ids
+        self._watchers.show(await self._store.rows(watched) if watched else ())
+
+    async def run(self, now: Timestamp) -> bool:
+        """Show watchers how the instances of other workers are."""
+        abroad = [instance_id for instance_id in self._watchers.ids if not self._owns(instance_id)]
+        self.next_at = now + LOOK if abroad else NEVER
+        self._watchers.show_abroad(await self._store.rows(abroad) if abroad else ())
+        return False
+
+    def set_back(self, now: Timestamp) -> None:
+        """The clock was set back to this."""
+        self.next_at = min(self.next_at, now + LOOK)

@@ -24,10 +24,11 @@ from bide.clock import Timestamp, to_datetime, to_micros, to_span
 from bide.core.calls import ActivityCall, current_call
 from bide.core.registry import ActivityDefinition, Function, Registry
 from bide.core.replay import Executions, check_replay
-from bide.engine.activities import ActivityRunner
+from bide.engine.activities import Activities, ActivityRunner
 from bide.engine.client import Client
 from bide.engine.code_version import code_version
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.options import WorkerOptions
+from bide.engine.worker import Worker
 from bide.errors import PayloadError
 from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated
 from bide.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait
@@ -187,13 +188,18 @@ class _Worker(Worker):
         super().submit(message, reply)
         self.changed.set()
 
-    def post(self, message: Message) -> None:
-        super().post(message)
-        self.changed.set()
+    def hear(self, activities: Activities) -> None:
+        """Take what these activities have for it."""
 
-    def start_activity(self, activity: ScheduledActivity, reply: Reply) -> None:
-        super().start_activity(activity, reply)
-        self.changed.set()
+        def post(message: Message) -> None:
+            self.intake.post(message)
+            self.changed.set()
+
+        def claim(activity: ScheduledActivity, reply: Reply) -> None:
+            self.intake.claim(activity, reply)
+            self.changed.set()
+
+        activities.connect(post, claim)
 
 
 class Durable:
@@ -459,6 +465,7 @@ class Durable:
             self._store, executions, self.clock, self._runner, owner, _SEALER, metrics, self._options, code
         )
         self._worker.changed = self.changed
+        self._worker.hear(self._runner)
         self._client = self._app.running_client = Client(
             self._worker, self._store, registry, self.clock, opens=True
         )

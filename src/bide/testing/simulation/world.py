@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from bide.batch import Batch, Message, Snapshot
 from bide.clock import SECOND, Clock, Timestamp
 from bide.core.replay import Executions
-from bide.engine.worker import Worker, WorkerOptions
+from bide.engine.options import WorkerOptions
+from bide.engine.worker import Worker
 from bide.errors import BideError
 from bide.history import Step, Unreadable
 from bide.instance import Instance

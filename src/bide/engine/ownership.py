@@ -1,0 +1,190 @@
+"""Which partitions are this worker's: a fair share of those that all workers have together, as long as its lease
+is renewed (G6)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from bide.clock import SECOND, Clock, Timestamp, set_lately
+from bide.core.dispatcher import Dispatcher
+from bide.engine.activities import Activities
+from bide.engine.intake import Intake
+from bide.engine.mailbox import Mailbox
+from bide.engine.timers import TimerWindow
+from bide.engine.underway import UnderWay
+from bide.engine.watching import Abroad
+from bide.errors import LeaseLostError
+from bide.instance import PARTITIONS, partition_of
+from bide.presence import Presence
+from bide.query import NEVER
+from bide.store.protocol import Store
+
+log = logging.getLogger("bide.worker")
+
+UNSETTLED: int = 30 * SECOND
+"""So long after the clock was set nothing is taken from other workers: they may follow a little later."""
+
+
+class Lease:
+    """Implements `Chore`: renews the lease in time."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, mailbox: Mailbox, owner: str, span: int) -> None:
+        """`span` is in microseconds."""
+        self._store = store
+        self._dispatcher = dispatcher
+        self._mailbox = mailbox
+        self._owner = owner
+        self._span = span
+        self.until: Timestamp = 0
+
+    @property
+    def next_at(self) -> Timestamp:
+        """When half of it is over."""
+        return self.until - self._span // 2 if self._dispatcher.epochs else NEVER
+
+    async def run(self, now: Timestamp) -> bool:
+        """Renew it. Raises `LeaseLostError` if another worker has something of what was owned."""
+        epochs, until = self._dispatcher.epochs, now + self._span
+        if await self._store.renew(self._owner, epochs, now, until) != epochs.keys():
+            raise LeaseLostError("Another worker took a partition.")
+        self.until = until
+        self._mailbox.look()  # a worker that lost its partitions may have left something
+        return False
+
+    async def acquire(self, now: Timestamp, at_most: int) -> dict[int, int]:
+        """Take what is free, and return it with its epochs. Raises `LeaseLostError` as `run` does."""
+        epochs, until = self._dispatcher.epochs, now + self._span
+        taken = await self._store.acquire(self._owner, now, until, at_most)
+        if not epochs:  # else what was held before ends earlier
+            self.until = until
+        lost = epochs.keys() & taken.keys()
+        epochs.update(taken)
+        if lost:  # it was another worker's meanwhile: what is here of it is old
+            raise LeaseLostError("Another worker had taken a partition.")
+        return taken
+
+    def set_back(self, now: Timestamp) -> None:
+        """The clock was set back to this."""
+        if self.until > now + self._span + SECOND:
+            self.until = now  # renewed at once: others do not believe a lease of such length
+
+
+class Sharing:
+    """Implements `Chore`: looks now and then who else is there, and takes or gives."""
+
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        owner: str,
+        poll: int,
+        lease: Lease,
+        activities: Activities,
+        intake: Intake,
+        mailbox: Mailbox,
+        timers: TimerWindow,
+        under_way: UnderWay,
+        abroad: Abroad,
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._owner = owner
+        self._poll = poll
+        self.lease = lease
+        self._activities = activities
+        self._intake = intake
+        self._mailbox = mailbox
+        self._timers = timers
+        self._under_way = under_way
+        self._abroad = abroad
+        self._poll_at: Timestamp = 0
+        self._begun = False
+
+    @property
+    def next_at(self) -> Timestamp:
+        """When to look again. Never, where no other worker can be."""
+        shares = self._store.shared or len(self._dispatcher.epochs) < PARTITIONS
+        return self._poll_at if shares else NEVER
+
+    def look(self) -> None:
+        """There may be partitions to be had."""
+        self._poll_at = 0
+
+    async def begin(self, now: Timestamp) -> None:
+        """Own what can be owned, under new epochs: nothing that may be in flight can land."""
+        epochs = self._dispatcher.epochs
+        await self._store.release(self._owner, epochs)
+        epochs.clear()
+        self._mailbox.begin()
+        self._timers.clear()
+        self._under_way.reruns.clear()
+        self._begun = False
+        await self._balance(now)
+        self._begun = True
+
+    async def run(self, now: Timestamp) -> bool:
+        """Own a fair share."""
+        await self._balance(now)
+        self._mailbox.look()
+        return False
+
+    async def release(self) -> None:
+        """Give all to whoever wants it."""
+        await self._store.release(self._owner, self._dispatcher.epochs)
+
+    def set_back(self, now: Timestamp) -> None:
+        """The clock was set back to this."""
+        self._poll_at = min(self._poll_at, now + self._poll)
+
+    async def _balance(self, now: Timestamp) -> None:
+        """Take what is free, or give some to those who have too few."""
+        self._poll_at = now + self._poll
+        others = await self._others(now)
+        self._abroad.others_changed(sum(each.changes for each in others))
+        share = -(-PARTITIONS // (sum(not each.failing for each in others) + 1))
+        surplus = len(self._dispatcher.epochs) - share
+        if surplus > 0:
+            await self._give(surplus)
+        elif surplus < 0 and not (self._begun and set_lately(self._clock, now, UNSETTLED)):
+            await self._take(now, -surplus)
+
+    async def _others(self, now: Timestamp) -> list[Presence]:
+        """The workers to share with. Where one has the store for itself, whoever seems to live has been killed."""
+        if not self._store.shared:
+            return []
+        return [each for each in await self._store.workers() if each.alive(now) and each.name != self._owner]
+
+    async def _take(self, now: Timestamp, most: int) -> None:
+        taken = await self.lease.acquire(now, most)
+        if taken:
+            self._intake.void_claims(taken.keys())
+            self._timers.add(await self._store.timers(taken.keys(), self._timers.horizon))
+            await self._under_way.run_again(taken.keys(), now)
+            self._mailbox.look()
+
+    async def _give(self, most: int) -> None:
+        """Let others have partitions in which nothing is under way: what runs here would run there once more."""
+        epochs = self._dispatcher.epochs
+        idle = epochs.keys() - {partition_of(instance_id) for instance_id in self._busy()}
+        given = {partition: epochs.pop(partition) for partition in sorted(idle)[:most]}
+        if given:
+            self._forget(given.keys())
+            await self._store.release(self._owner, given)
+            log.info("Gave %d partitions to other workers; has %d", len(given), len(epochs))
+
+    def _busy(self) -> list[str]:
+        """The instances for which something is under way."""
+        busy = [message.instance_id for message, _ in self._intake.entries]
+        busy += [message.instance_id for message in self._mailbox.messages]
+        busy += [activity.instance_id for activity, _ in self._intake.starting]
+        return busy + [key[0] for key in self._activities.running]
+
+    def _forget(self, partitions: Collection[int]) -> None:
+        self._dispatcher.forget(partitions)
+        self._timers.forget(partitions)
+        self._under_way.reruns.forget(partitions)
+        self._mailbox.forget(partitions)
+        self._abroad.look()  # some of them may be watched
