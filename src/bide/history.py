@@ -297,12 +297,12 @@ class OrchestratorStarted(_Fact, frozen=True):
 class OrchestratorCompleted(_Fact, frozen=True):
     """The answer to a turn. `asked` is what the code asks for; in history it stands as facts of this step.
 
-    The last of it is an ending if the code is through. `custom_status` is None if it is as before.
+    The last of it is an ending if the code is through. `custom_status` is as the code has set it up to then.
     """
 
     id: int
     asked: tuple[Fact, ...] = ()
-    custom_status: Raw | None = None
+    custom_status: Raw = NULL
 
 
 # --- what cannot be read

@@ -21,6 +21,7 @@ from bide.history import (
     ExecutionRewound,
     Fact,
     Failure,
+    OrchestratorCompleted,
     Request,
     Step,
     SubOrchestrationInstanceCompleted,
@@ -31,6 +32,8 @@ from bide.history import (
 )
 
 _Failed: TypeAlias = TaskFailed | SubOrchestrationInstanceFailed
+_NOT_AGAIN = (TaskFailed, SubOrchestrationInstanceFailed, ExecutionRewound, OrchestratorCompleted)
+"""What has failed runs again, and so does a turn."""
 _Answer: TypeAlias = TaskCompleted | TimerFired | SubOrchestrationInstanceCompleted
 
 
@@ -50,7 +53,7 @@ def undone_from(history: Sequence[Step]) -> int:
 def told_again(undone: Sequence[Step]) -> list[Fact]:
     """The messages of these steps that the instance must hear once more."""
     messages = [step.facts[0] for step in undone]
-    return [fact for fact in messages if not isinstance(fact, _Failed | ExecutionRewound)]
+    return [fact for fact in messages if not isinstance(fact, _NOT_AGAIN)]
 
 
 def still_wanted(work: OpenWork, again: Sequence[Fact]) -> list[Fact]:

@@ -14,7 +14,7 @@ from bide.clock import SECOND
 from bide.core.calls import Done, NotDone, Outcome, Unknown
 from bide.engine.activities import Claim, Post
 from bide.errors import BideError, CommitUnknownError, LeaseLostError
-from bide.history import Failure, TaskCompleted, TaskFailed
+from bide.history import Fact, Failure, TaskCompleted, TaskFailed
 from bide.payload import encode
 from bide.testing.simulation.actors import Actor, Until
 from bide.testing.simulation.workload import CarrierTimeout
@@ -79,8 +79,9 @@ class SimulatedActivities:
     # --- one activity, as the runner does it
 
     async def _run(self, activity: ScheduledActivity, recovered: bool) -> None:
+        fact: Fact | None
         try:
-            fact = await self._outcome(activity, recovered)
+            fact = await (self._turn(activity) if activity.task_id < 0 else self._outcome(activity, recovered))
         except LeaseLostError:
             fact = None
         self._running.pop(activity.key, None)
@@ -88,6 +89,20 @@ class SimulatedActivities:
         if fact is not None:
             self._world.ledger.gave(activity, fact)
             await self._hand_in(Message(activity.instance_id, fact, activity.generation, birth=activity.birth))
+
+    async def _turn(self, activity: ScheduledActivity) -> Fact | None:
+        """Let the code run elsewhere, which takes its time."""
+        world = self._world
+        await self._sleep(world.rng.randint(0, SECOND // 2))
+        await self._brink()
+        instance = await world.store.instance(activity.instance_id)
+        history = await world.store.history(activity.instance_id)
+        if instance is None or (instance.birth, instance.generation) != (activity.birth, activity.generation):
+            return None
+        answer = world.host.run(instance, history, activity.task_id)
+        world.report.counts["turns"] += 1
+        await self._sleep(world.rng.randint(0, SECOND // 2))
+        return answer
 
     async def _outcome(self, activity: ScheduledActivity, recovered: bool) -> TaskCompleted | TaskFailed:
         once = activity.name in _ONCE

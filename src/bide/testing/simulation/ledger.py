@@ -25,6 +25,7 @@ from bide.history import (
     ExecutionStarted,
     ExecutionTerminated,
     Fact,
+    OrchestratorCompleted,
     Parent,
     SubOrchestrationInstanceCompleted,
     TaskCompleted,
@@ -227,6 +228,11 @@ class Ledger:
         match fact:
             case EventRaised():
                 self._event(row, past, fact)
+            case OrchestratorCompleted():
+                key = (row.instance_id, row.generation, fact.id, past.birth)
+                self.report.check("G5", key in self.scheduled, f"an answer to {key}, which was never handed out")
+                self.report.check("G5", key not in self.answered, f"a second answer to {key}")
+                self.answered.add(key)
             case TaskCompleted() | TaskFailed():
                 key = (row.instance_id, row.generation, fact.id, past.birth)
                 self.report.check("G5", key in self.scheduled, f"a result of {key}, which was never asked for")
@@ -309,7 +315,7 @@ class Ledger:
             allowed = 1 + self.excused.get(key, 0)
             self.report.check("G5", count <= allowed, f"once-activity {key} was done {count} times")
 
-    def gave(self, activity: ScheduledActivity, fact: TaskCompleted | TaskFailed) -> None:
+    def gave(self, activity: ScheduledActivity, fact: Fact) -> None:
         """The body of an activity came to its end."""
         self.produced.setdefault(activity.key, set()).add(encode(fact))
 

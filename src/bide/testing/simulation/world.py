@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from bide.batch import Batch, Message, Snapshot
 from bide.clock import SECOND, Clock, Timestamp
+from bide.core.executors import Executors
 from bide.core.replay import Executions
 from bide.engine.options import WorkerOptions
 from bide.engine.worker import Worker
@@ -32,6 +33,7 @@ from bide.testing.simulation.activities import SimulatedActivities
 from bide.testing.simulation.actors import Actor
 from bide.testing.simulation.clocks import ProcessClock, WallClock
 from bide.testing.simulation.ledger import SEALER, Ledger, WatchedStore
+from bide.testing.simulation.remote import Host, RemoteExecutors
 from bide.testing.simulation.report import Report
 from bide.testing.simulation.rogues import REFUSED, UNREAD
 from bide.testing.simulation.workload import UNFIT, registry
@@ -134,7 +136,7 @@ class Process:
         options, clock = world.hazards.options, world.plant.clock(self.time.clock)
         self.worker = world.plant.worker(
             store,
-            Executions(registry(version), _LINKS, SEALER),
+            world.executors(version),
             clock,
             self.activities,
             name,
@@ -262,6 +264,9 @@ class World:
         self.ledger = Ledger(report)
         self.clock_start = self.now = ManualClock().now()
         self.wall = WallClock(lambda: self.now)
+        self.remote = not self.hazards.deploy and Random(f"remote {report.seed}").random() < 0.3  # noqa: S311
+        """Whether the code of orchestrators runs elsewhere."""
+        self.host = Host(self.executions(1), SEALER)
         self.steps = 0
         self.order = 0
         self.hostile = True
@@ -275,6 +280,17 @@ class World:
         """Instances that can never go on."""
         self._restarts: list[Timestamp] = [self.now] * self.hazards.workers
         self._born = 0
+
+    # --- code
+
+    def executions(self, version: int) -> Executions:
+        """The orchestrators of one version of the code."""
+        return Executions(registry(version), _LINKS, SEALER)
+
+    def executors(self, version: int) -> Executors:
+        """What a process has of them."""
+        native = self.executions(version)
+        return RemoteExecutors(native, SEALER) if self.remote else native
 
     # --- time and order
 
