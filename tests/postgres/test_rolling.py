@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -160,3 +161,24 @@ def _instances(fleet: Fleet) -> list[dict[str, object]]:
     assert status == 200
     assert isinstance(found, list)
     return found
+
+
+def test_what_only_new_workers_have_runs_while_old_ones_live(fleet: Fleet) -> None:
+    """An instance is in a partition by its id, whoever owns that: it goes to a worker that has its code."""
+    fleet.start("old")
+    fleet.start("old")
+    new = fleet.start("new")
+    names = [f"greeted-{number}" for number in range(40)]
+    for name in names:
+        status, said = new.ask("POST", f"/orchestrators/greet/{name}", b'"you"')
+        assert status == 202, said
+
+    def ended(name: str) -> bool | None:
+        _, shown = fleet.ask("GET", f"{INSTANCES}/{name}")
+        assert isinstance(shown, dict)
+        assert "held" not in shown, shown
+        return True if shown.get("output") == "Hello you!" else None
+
+    for name in names:
+        eventually(f"{name} has ended", partial(ended, name))
+    verify_one(fleet, "as-ever")

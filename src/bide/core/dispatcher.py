@@ -171,6 +171,7 @@ class Dispatcher:
             self.instances.forget(partitions)
         house.held = {each: parked for each, parked in house.held.items() if partition_of(each) not in partitions}
         house.catching_up = {each for each in house.catching_up if partition_of(each) not in partitions}
+        house.wanted = {each: name for each, name in house.wanted.items() if each not in partitions}
 
 
 # --- one message

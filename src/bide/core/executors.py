@@ -63,10 +63,11 @@ class Executor(Protocol):
 
 
 class Executors(Protocol):
-    """Makes executors. Each method but `runs` may run users' code."""
+    """Makes executors. Each method may run users' code."""
 
-    def runs(self, name: str) -> bool:
-        """Whether there is an orchestrator of that name."""
+    @property
+    def names(self) -> frozenset[str]:
+        """The orchestrators that there are, in lower case."""
         ...
 
     def begin(self, instance: Instance) -> Executor:

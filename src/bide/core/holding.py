@@ -68,7 +68,8 @@ def pass_on(turn: Turn, message: Message, live: Live) -> Verdict:
     refusal = refusal_without_code(turn, message, live)
     if refusal is not ACCEPTED:
         return turn.drop(message, refusal)
-    turn.batch.wanted[live.partition] = live.instance.name
+    if isinstance(message.fact, ExecutionStarted):
+        turn.change(live)  # its row is there before it begins: what comes after is for this very instance
     return _put_down(turn, message, _judged(turn, message, live))
 
 
@@ -77,7 +78,7 @@ def park(turn: Turn, message: Message, live: Live) -> Verdict:
     when the generation that it must not overtake has begun."""
     instance = live.instance
     judged = _judged(turn, message, live)
-    if instance.held is None and not turn.is_catching_up(instance.id):
+    if instance.held is None and not turn.is_catching_up(instance.id) and not turn.is_elsewhere(live):
         turn.changes.put_back(instance, judged.fact, judged.generation)
         return turn.drop(message)
     if type(message.fact) is EventRaised and live.readable:

@@ -396,10 +396,6 @@ class Registry:
             raise self._orchestrators.unknown(wanted, _AN_ACTIVITY if self._activities.find(wanted) else "")
         return found
 
-    def has_orchestrator(self, name: str) -> bool:
-        """Whether there is one of that name."""
-        return self._orchestrators.find(name) is not None
-
     def activity(self, wanted: str | Function) -> ActivityDefinition:
         """Raises `FunctionNotFoundError`."""
         found = self._activities.find(wanted)

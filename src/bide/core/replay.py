@@ -50,9 +50,10 @@ class Executions:
         self._strict = strict
         self._max_payload = max_payload
 
-    def runs(self, name: str) -> bool:
-        """Whether there is an orchestrator of that name."""
-        return self._registry.has_orchestrator(name)
+    @property
+    def names(self) -> frozenset[str]:
+        """The orchestrators that there are, in lower case."""
+        return frozenset(map(str.casefold, self._registry.orchestrators))
 
     def begin(self, instance: Instance) -> Execution:
         """For the first fact of a generation. Raises `FunctionNotFoundError`."""

@@ -72,10 +72,11 @@ def _revived(turn: Turn, live: Live) -> Executor:
 
 
 def without_code(turn: Turn, message: Message, live: Live, error: FunctionNotFoundError) -> Verdict:
-    """There is no such orchestrator here. Another worker that has it gets the instance; else it is held."""
-    if live.instance.name.lower() in turn.house.elsewhere:
-        return pass_on(turn, message, live)
-    return hold(turn, message, live, str(error))
+    """There is no such orchestrator here. A worker that has it is to get the instance; if none has, it is held."""
+    name = turn.batch.wanted[live.partition] = live.instance.name.casefold()
+    if name in turn.house.nowhere:
+        return hold(turn, message, live, str(error))
+    return pass_on(turn, message, live)
 
 
 def tell(turn: Turn, message: Message, live: Live, executor: Executor, status: RuntimeStatus) -> Verdict:

@@ -34,7 +34,16 @@ class House(Record):
     catching_up: set[str] = set()
     """Instances that are held no longer, and were not given yet what they were kept from: it comes first."""
     elsewhere: frozenset[str] = frozenset()
-    """The orchestrators that other workers have, by their names in lower case."""
+    """The orchestrators that other workers have and this one has not, by their names in lower case."""
+    nowhere: frozenset[str] = frozenset()
+    """Orchestrators that were looked for, and no worker has: their instances are held."""
+    wanted: dict[int, str] = {}
+    """Owned partitions with messages for an orchestrator that is not here, and its name in lower case."""
+
+    @property
+    def sought(self) -> frozenset[str]:
+        """The orchestrators that are wanted, and of which nobody knows whether any worker has them."""
+        return frozenset(self.wanted.values()) - self.elsewhere - self.nowhere
 
     def holds(self, held_by: str) -> bool:
         """Whether what is held by that is not to be tried by this code."""
@@ -83,6 +92,11 @@ class Turn(Record):
     def is_catching_up(self, instance_id: str) -> bool:
         """Whether what the instance was kept from is to come first."""
         return instance_id in self.house.catching_up or instance_id in self.batch.let_go
+
+    def is_elsewhere(self, live: Live) -> bool:
+        """Whether the instance waits for a worker that has its orchestrator."""
+        wanted = live.partition in self.batch.wanted or live.partition in self.house.wanted
+        return wanted and live.instance.name.casefold() not in self.house.executors.names
 
     # --- requests and those who made them
 

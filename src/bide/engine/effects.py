@@ -75,7 +75,9 @@ class Effects:
         self._reruns.drop(batch.activities.closed)
         self._reruns.ended(batch.reruns.closed)
         self._reruns.noted(batch.reruns.put)
-        self._dispatcher.house.catching_up.update(batch.let_go)
+        house = self._dispatcher.house
+        house.catching_up.update(batch.let_go)
+        house.wanted.update(batch.wanted)
         for activity in batch.activities.put.values():
             self._activities.run(activity)
         for _, started in starting:

@@ -27,7 +27,7 @@ from bide.engine.intake import Entry, Intake, Start
 from bide.engine.isolation import WithoutLoop
 from bide.engine.mailbox import Mailbox
 from bide.engine.options import WorkerOptions
-from bide.engine.ownership import Lease, Sharing
+from bide.engine.ownership import Lease, PassingOn, Sharing
 from bide.engine.reruns import Reruns
 from bide.engine.retention import Retention
 from bide.engine.sleep import Sleep
@@ -106,6 +106,7 @@ class Worker:
                 lease,
                 ReadingAhead(store, dispatcher, self._timers),
                 self.sharing,
+                PassingOn(dispatcher, self.sharing),
                 GoOn(dispatcher, self.mailbox, under_way),
                 self.mailbox,
                 under_way,

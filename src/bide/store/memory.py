@@ -46,11 +46,12 @@ _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
 
 
 class _Lease:
-    __slots__ = ("cut_off", "epoch", "owner", "until")
+    __slots__ = ("cut_off", "epoch", "owner", "until", "wanted")
 
     def __init__(self) -> None:
         self.owner: str | None = None
         self.cut_off = False
+        self.wanted = ""
         self.epoch = 0
         self.until: Timestamp = 0
 
@@ -90,17 +91,28 @@ class MemoryStore:
 
     # --- ownership
 
-    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        taken: dict[int, int] = {}
-        for partition, lease in enumerate(self._leases):
-            if len(taken) >= at_most:
-                break
-            if lease.owner is None or not now <= lease.until <= now + LONGEST_LEASE:
-                lease.cut_off = lease.owner is not None
-                lease.owner, lease.until = owner, lease_until
-                lease.epoch += 1
-                taken[partition] = lease.epoch
-        return taken
+    async def acquire(
+        self,
+        owner: str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        at_most: int,
+        lacking: Collection[str] = (),
+        having: Collection[str] = (),
+    ) -> dict[int, int]:
+        free = {
+            partition: lease
+            for partition, lease in enumerate(self._leases)
+            if lease.owner is None or not now <= lease.until <= now + LONGEST_LEASE
+        }
+        besides = [partition for partition, lease in free.items() if lease.wanted and lease.wanted in having]
+        others = [each for each, lease in free.items() if each not in besides and lease.wanted not in lacking]
+        taken = {each: free[each] for each in sorted([*besides, *others[:at_most]])}
+        for lease in taken.values():
+            lease.cut_off = lease.owner is not None
+            lease.owner, lease.until = owner, lease_until
+            lease.epoch += 1
+        return {partition: lease.epoch for partition, lease in taken.items()}
 
     async def cut_off(self, partitions: Collection[int]) -> set[int]:
         return {partition for partition in partitions if self._leases[partition].cut_off}
@@ -113,10 +125,15 @@ class MemoryStore:
             self._leases[partition].until = lease_until
         return held
 
-    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
+    async def release(self, owner: str, epochs: Mapping[int, int], wanted: Mapping[int, str] | None = None) -> None:
         for partition, epoch in epochs.items():
             if self._holds(owner, partition, epoch):
-                self._leases[partition].owner = None
+                lease = self._leases[partition]
+                lease.owner = None
+                lease.wanted = (wanted or {}).get(partition, lease.wanted)
+
+    async def wanted(self, partitions: Collection[int]) -> dict[int, str]:
+        return {each: self._leases[each].wanted for each in partitions if self._leases[each].wanted}
 
     def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
         """Gives no hints."""

@@ -83,9 +83,13 @@ _HUB = """
     RETURNING secret
 """
 _ACQUIRE = """
+    WITH free AS (
+        SELECT partition, wanted = ANY ($7::text[]) AS besides FROM partitions
+        WHERE (owner IS NULL OR lease_until NOT BETWEEN $2 AND $5) AND wanted <> ALL ($6::text[])
+        FOR UPDATE SKIP LOCKED)
     UPDATE partitions SET cut_off = owner IS NOT NULL, owner = $1, epoch = greatest(epoch + 1, $2), lease_until = $3
-    WHERE partition IN (SELECT partition FROM partitions WHERE owner IS NULL OR lease_until NOT BETWEEN $2 AND $5
-                        ORDER BY partition LIMIT $4 FOR UPDATE SKIP LOCKED)
+    WHERE partition IN (SELECT partition FROM free ORDER BY besides DESC, partition
+                        LIMIT $4 + (SELECT count(*) FROM free WHERE besides))
     RETURNING partition, epoch
 """
 _RENEW = """
@@ -96,8 +100,8 @@ _RENEW = """
 """
 _RELEASE = """
     WITH freed AS (
-        UPDATE partitions AS p SET owner = NULL
-        FROM unnest($2::smallint[], $3::bigint[]) AS held (partition, epoch)
+        UPDATE partitions AS p SET owner = NULL, wanted = coalesce(held.wanted, p.wanted)
+        FROM unnest($2::smallint[], $3::bigint[], $4::text[]) AS held (partition, epoch, wanted)
         WHERE p.partition = held.partition AND p.epoch = held.epoch AND p.owner = $1
         RETURNING p.partition)
     SELECT pg_notify('bide', '') FROM freed LIMIT 1
@@ -120,6 +124,7 @@ _INBOX = """
     ORDER BY id LIMIT $3
 """
 _VERDICTS = "DELETE FROM verdicts WHERE worker = $1 RETURNING worker, inbox_id, error, text, path"
+_WANTED = "SELECT partition, wanted FROM partitions WHERE partition = ANY ($1::smallint[]) AND wanted <> ''"
 _CUT_OFF = "SELECT partition FROM partitions WHERE partition = ANY ($1::smallint[]) AND cut_off"
 _RERUNS = """
     SELECT instance_id, generation, task_id, birth, times FROM reruns WHERE partition = ANY ($1::smallint[])
@@ -222,8 +227,17 @@ class PostgresStore:
 
     # --- ownership
 
-    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        rows = await self._write(_ACQUIRE, owner, now, lease_until, at_most, now + LONGEST_LEASE)
+    async def acquire(
+        self,
+        owner: str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        at_most: int,
+        lacking: Collection[str] = (),
+        having: Collection[str] = (),
+    ) -> dict[int, int]:
+        latest = now + LONGEST_LEASE
+        rows = await self._write(_ACQUIRE, owner, now, lease_until, at_most, latest, [*lacking], [*having])
         return {row[0]: row[1] for row in rows}
 
     async def cut_off(self, partitions: Collection[int]) -> set[int]:
@@ -235,8 +249,12 @@ class PostgresStore:
         rows = await self._write(_RENEW, owner, [*epochs], [*epochs.values()], lease_until)
         return {row[0] for row in rows}
 
-    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
-        await self._write(_RELEASE, owner, [*epochs], [*epochs.values()])
+    async def release(self, owner: str, epochs: Mapping[int, int], wanted: Mapping[int, str] | None = None) -> None:
+        names = [(wanted or {}).get(partition) for partition in epochs]
+        await self._write(_RELEASE, owner, [*epochs], [*epochs.values()], names)
+
+    async def wanted(self, partitions: Collection[int]) -> dict[int, str]:
+        return {row[0]: row[1] for row in await self._write(_WANTED, [*partitions])}
 
     def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
         self._listening = asyncio.create_task(self._listen(owner, mail, free))

@@ -72,9 +72,18 @@ class Store(Protocol):
 
     # --- ownership
 
-    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+    async def acquire(
+        self,
+        owner: str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        at_most: int,
+        lacking: Collection[str] = (),
+        having: Collection[str] = (),
+    ) -> dict[int, int]:
         """Take up to `at_most` partitions whose lease nobody holds, ended before `now`, or ends later than
-        `LONGEST_LEASE` after it.
+        `LONGEST_LEASE` after it; but none that is wanted for one of the orchestrators `lacking`. Those that are
+        wanted for one of the orchestrators `having` are taken besides, however many they are.
 
         Returns each with its new epoch, which is higher than any before. What an earlier owner commits from now
         on is refused. Partitions that `owner` holds already are not returned again.
@@ -91,8 +100,16 @@ class Store(Protocol):
         """Prolong the leases still held under these epochs. Returns those partitions; the others are lost."""
         ...
 
-    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
-        """Give the leases back, so that another worker can take them at once."""
+    async def release(self, owner: str, epochs: Mapping[int, int], wanted: Mapping[int, str] | None = None) -> None:
+        """Give the leases back, so that another worker can take them at once.
+
+        `wanted` says for which orchestrator, in lower case, partitions are wanted from now on: whoever takes them
+        should have it.
+        """
+        ...
+
+    async def wanted(self, partitions: Collection[int]) -> dict[int, str]:
+        """Those of the partitions that are wanted for an orchestrator, and for which."""
         ...
 
     def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:

@@ -137,6 +137,16 @@ _PUT_RERUN = """
     ON CONFLICT (instance_id, generation, task_id, birth) DO UPDATE SET times = excluded.times
 """
 _CLOSE_RERUN = f"DELETE FROM reruns WHERE {_KEY}"  # noqa: S608 - as above
+_ACQUIRE = """
+    WITH free AS (
+        SELECT partition, wanted IN (SELECT value FROM json_each(:having)) AS besides FROM partitions
+        WHERE (owner IS NULL OR lease_until NOT BETWEEN :now AND :latest)
+            AND wanted NOT IN (SELECT value FROM json_each(:lacking)))
+    UPDATE partitions SET cut_off = owner IS NOT NULL, owner = :owner, epoch = epoch + 1, lease_until = :until
+    WHERE partition IN (SELECT partition FROM free ORDER BY besides DESC, partition
+                        LIMIT :most + (SELECT count(*) FROM free WHERE besides))
+    RETURNING partition, epoch
+"""
 _PUT_TIMER = "INSERT INTO timers (instance_id, generation, task_id, birth, fire_at) VALUES (?, ?, ?, ?, ?)"
 _CLOSE_TIMER = f"DELETE FROM timers WHERE {_KEY} AND fire_at = ?"  # noqa: S608 - as above
 _PUT_WAIT = "INSERT INTO waits (instance_id, id, name, since, deadline, schema) VALUES (?, ?, ?, ?, ?, ?)"
@@ -261,15 +271,27 @@ class SqliteStore:
 
     # --- ownership
 
-    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
+    async def acquire(
+        self,
+        owner: str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        at_most: int,
+        lacking: Collection[str] = (),
+        having: Collection[str] = (),
+    ) -> dict[int, int]:
         def acquire(db: sqlite3.Connection) -> dict[int, int]:
             rows = db.execute(
-                """UPDATE partitions SET cut_off = owner IS NOT NULL, owner = ?, epoch = epoch + 1, lease_until = ?
-                   WHERE partition IN (SELECT partition FROM partitions
-                                       WHERE owner IS NULL OR lease_until NOT BETWEEN ? AND ?
-                                       ORDER BY partition LIMIT ?)
-                   RETURNING partition, epoch""",
-                (owner, lease_until, now, now + LONGEST_LEASE, at_most),
+                _ACQUIRE,
+                {
+                    "owner": owner,
+                    "until": lease_until,
+                    "now": now,
+                    "latest": now + LONGEST_LEASE,
+                    "most": at_most,
+                    "lacking": encode([*lacking]).decode(),
+                    "having": encode([*having]).decode(),
+                },
             )
             taken: dict[int, int] = dict(rows.fetchall())
             self._epochs.update(taken)
@@ -294,14 +316,20 @@ class SqliteStore:
 
         return await self._write(renew)
 
-    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
+    async def release(self, owner: str, epochs: Mapping[int, int], wanted: Mapping[int, str] | None = None) -> None:
         def release(db: sqlite3.Connection) -> None:
+            held = _held(db, owner, epochs)
+            db.executemany("UPDATE partitions SET owner = NULL WHERE partition = ?", [(each,) for each in held])
             db.executemany(
-                "UPDATE partitions SET owner = NULL WHERE partition = ?",
-                [(partition,) for partition in _held(db, owner, epochs)],
+                "UPDATE partitions SET wanted = ? WHERE partition = ?",
+                [(name, partition) for partition, name in (wanted or {}).items() if partition in held],
             )
 
         await self._write(release)
+
+    async def wanted(self, partitions: Collection[int]) -> dict[int, str]:
+        rows = self._read("SELECT partition, wanted FROM partitions WHERE wanted <> ''", ())
+        return {partition: name for partition, name in rows if partition in partitions}
 
     def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
         """There is nobody to hear of."""
@@ -625,8 +653,8 @@ def _reader(path: Path) -> sqlite3.Connection:
 
 def _put_partitions(db: sqlite3.Connection) -> None:
     db.executemany(
-        """INSERT OR IGNORE INTO partitions (partition, owner, epoch, lease_until, cut_off)
-           VALUES (?, NULL, 0, 0, 0)""",
+        """INSERT OR IGNORE INTO partitions (partition, owner, epoch, lease_until, cut_off, wanted)
+           VALUES (?, NULL, 0, 0, 0, '')""",
         [(partition,) for partition in range(PARTITIONS)],
     )
 

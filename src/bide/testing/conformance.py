@@ -255,6 +255,26 @@ class StoreExam(ListExam):
 
         self.ask(tmp_path, question)
 
+    def test_what_is_wanted_for_an_orchestrator_is_taken_by_those_who_have_it(self, tmp_path: Path) -> None:
+        async def question(store: Store) -> None:
+            epochs = await own_all(store)
+            given = {partition: epochs[partition] for partition in (3, 4, 5, 6)}
+            await store.release("owner", given, {3: "order", 4: "bill"})
+            assert await store.wanted(ALL) == {3: "order", 4: "bill"}
+            assert await store.wanted([4, 5]) == {4: "bill"}
+            until = NOW + 15 * SECOND
+            assert (await store.acquire("a", NOW, until, 2, lacking=["order", "bill"])).keys() == {5, 6}
+            assert await store.acquire("a", NOW, until, 9, lacking=["order", "bill"]) == {}
+            taken = await store.acquire("b", NOW, until, 0, having=["order"])
+            assert taken.keys() == {3}, "besides what is its share"
+            await store.release("b", taken)
+            assert await store.wanted(ALL) == {3: "order", 4: "bill"}, "it stays so until it is said otherwise"
+            assert (await store.acquire("c", NOW, until, 1, having=["order"])).keys() == {3, 4}
+            await store.release("owner", {3: epochs[3]}, {3: "other"})
+            assert (await store.wanted(ALL))[3] == "order", "whoever does not own it says nothing of it"
+
+        self.ask(tmp_path, question)
+
     def test_what_runs_again_is_counted_until_it_has_ended(self, tmp_path: Path) -> None:
         first, second, other = ("a", 0, 1, "b1"), ("a", 0, -1, ""), ("b", 2, 7, "b2")
 

@@ -102,8 +102,18 @@ class FaultyStore:
 
     # --- ownership
 
-    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        return await self._through("acquire", self._store.acquire, owner, now, lease_until, at_most)
+    async def acquire(
+        self,
+        owner: str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        at_most: int,
+        lacking: Collection[str] = (),
+        having: Collection[str] = (),
+    ) -> dict[int, int]:
+        return await self._through(
+            "acquire", self._store.acquire, owner, now, lease_until, at_most, lacking, having
+        )
 
     async def cut_off(self, partitions: Collection[int]) -> set[int]:
         return await self._through("cut_off", self._store.cut_off, partitions)
@@ -113,8 +123,11 @@ class FaultyStore:
     ) -> set[int]:
         return await self._through("renew", self._store.renew, owner, epochs, now, lease_until)
 
-    async def release(self, owner: str, epochs: Mapping[int, int]) -> None:
-        await self._through("release", self._store.release, owner, epochs)
+    async def release(self, owner: str, epochs: Mapping[int, int], wanted: Mapping[int, str] | None = None) -> None:
+        await self._through("release", self._store.release, owner, epochs, wanted)
+
+    async def wanted(self, partitions: Collection[int]) -> dict[int, str]:
+        return await self._through("wanted", self._store.wanted, partitions)
 
     def listen(self, owner: str, mail: Callable[[], None], free: Callable[[], None]) -> None:
         self._store.listen(owner, mail, free)

@@ -120,7 +120,9 @@ async def _check_story(world: World, client: Client) -> None:
     sent = [event for event in ledger.sent.values() if event.instance_id == client.instance_id]
     for event in sent:
         _check_event(world, event, lives, instance)
-    if len(lives) > 1:  # what came late may have been for the one before, or too late for both
+    if (
+        len(lives) > 1 or client.instance_id in ledger.made_way
+    ):  # what came late may have been for the one before, or too late for both
         sent = []
     elif past.generation > 0:  # an event on its way to another worker, and a new generation: no order is promised
         sent = [event for event in sent if not event.relayed]

@@ -6,7 +6,7 @@ every answer a client got. Most promises are checked here, on the spot; the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -96,6 +96,8 @@ class Ledger:
         """What was committed of the last instance of each id."""
         self.lives: dict[str, list[Past]] = {}
         """What was committed of all instances of each id, in the order in which they began."""
+        self.unbegun: dict[tuple[str, str], Past] = {}
+        """Instances that have a row, and no history yet."""
         self.produced: dict[TaskKey, set[bytes]] = {}
         """The results that the bodies of activities gave."""
         self.made_way: set[str] = set()
@@ -136,6 +138,7 @@ class Ledger:
         """`unfit` are the functions that do not fit on the worker that wrote this; `latest` the latest that it may
         have been there."""
         self._check_fence(batch)
+        self.report.counts["wanted elsewhere"] += len(batch.wanted)
         for key, activity in batch.activities.put.items():
             self.scheduled[key] = activity
         self.started.update(activity.key for activity in batch.activities_started)
@@ -185,6 +188,7 @@ class Ledger:
             if instance.name in unfit and not instance.status.finished:
                 self.misfits.add(instance.id)
                 held = instance.held is not None or instance.id in batch.let_go  # then it is tried once more
+                held = held or partition_of(instance.id) in batch.wanted  # by a worker that may have it
                 self.report.check("G7", held, f"{instance.id} is not held")
 
     # --- histories
@@ -193,7 +197,7 @@ class Ledger:
         """The instant of an instance is that of its worker's clock, or the one that it had."""
         past = self.pasts.get(instance.id)
         if past is None or past.birth != instance.birth:
-            past = Past(instance.birth)
+            past = self.unbegun.setdefault((instance.id, instance.birth), Past(instance.birth))
         at = instance.updated
         self.report.check("time", past.at <= at, f"{instance.id} was at {past.at}, and is at {at}")
         self.report.check("time", at <= max(past.at, latest), f"{instance.id} is at {at}, and it is {latest}")
@@ -202,7 +206,7 @@ class Ledger:
     def _step(self, row: HistoryRow, birth: str, latest: Timestamp) -> None:
         past = self.pasts.get(row.instance_id)
         if past is None or past.birth != birth:
-            past = self.pasts[row.instance_id] = Past(birth)
+            past = self.pasts[row.instance_id] = self.unbegun.pop((row.instance_id, birth), Past(birth))
             self.lives.setdefault(row.instance_id, []).append(past)
         next_step = row.generation == past.generation and row.seq == past.seq + 1
         next_run = row.generation > past.generation and row.seq == 0
@@ -361,11 +365,21 @@ class WatchedStore(FaultyStore):
     def shared(self) -> bool:
         return True  # the workers of the world share it, though all of them are in one process
 
-    async def acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        return await self._through("acquire", self._acquire, owner, now, lease_until, at_most)
+    async def acquire(
+        self,
+        owner: str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        at_most: int,
+        lacking: Collection[str] = (),
+        having: Collection[str] = (),
+    ) -> dict[int, int]:
+        return await self._through("acquire", self._acquire, owner, now, lease_until, at_most, lacking, having)
 
-    async def _acquire(self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int) -> dict[int, int]:
-        epochs = await self._store.acquire(owner, now, lease_until, at_most)
+    async def _acquire(
+        self, owner: str, now: Timestamp, lease_until: Timestamp, at_most: int, *names: Collection[str]
+    ) -> dict[int, int]:
+        epochs = await self._store.acquire(owner, now, lease_until, at_most, *names)
         self._ledger.acquired(epochs)
         return epochs
 

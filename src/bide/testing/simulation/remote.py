@@ -178,13 +178,14 @@ class RemoteExecutors:
         self._sealer = sealer
         self._name = name
 
-    def runs(self, name: str) -> bool:
-        return self._native.runs(name)
+    @property
+    def names(self) -> frozenset[str]:
+        return self._native.names
 
     def begin(self, instance: Instance) -> Executor:
         if instance.name == self._name:
             return self._native.begin(instance)
-        if not self.runs(instance.name):
+        if instance.name not in self.names:
             raise FunctionNotFoundError(f"There is no orchestrator '{instance.name}'.")
         return RemoteExecutor(instance, self._sealer)
 

@@ -30,6 +30,9 @@ from bide.testing.simulation.rogues import clean
 
 UNFIT = frozenset({"collect", "verify", "patient", "vote"})
 
+LACKING = frozenset({"chain", "loop", "play", "parent", "child"})
+"""What workers of the third version do not have."""
+
 VERIFY_S = 90
 
 
@@ -235,7 +238,9 @@ def registry(version: int = 1) -> Registry:
     """The functions of one version of the code. Nobody changes it, so all workers of all worlds share it."""
     found = Registry()
     for function in (verify, chain, pay, fan, parent, child, patient, collect, loop, vote, play):
-        if version == 1 or function.__name__ not in UNFIT:
+        if version == 3 and function.__name__ in LACKING:
+            continue
+        if version != 2 or function.__name__ not in UNFIT:
             found.add_orchestrator(function.__name__, function)
         elif function not in (patient, vote):  # of these the second version knows nothing at all
             found.add_orchestrator(function.__name__, misfit)

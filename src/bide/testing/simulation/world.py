@@ -119,6 +119,7 @@ class Process:
     def __init__(self, world: World, name: str, version: int) -> None:
         self.world = world
         self.name = name
+        self.version = version
         self.alive = True
         self.paused_until: Timestamp = 0
         self.time = ProcessClock(world.wall)
@@ -129,7 +130,7 @@ class Process:
         self.activities = SimulatedActivities(world, self)
         self._turn: Coroutine[Any, Any, bool] | None = None
         self._awake = True
-        unfit = frozenset[str]() if version == 1 else UNFIT
+        unfit = UNFIT if version == 2 else frozenset[str]()
         store = WatchedStore(
             world.store, _ProcessFaults(world, name), world.ledger, unfit, self, lambda: self.latest
         )
@@ -194,7 +195,8 @@ class Process:
         now, self.latest = self.time.clock.now(), self.time.latest
         if abs(now - self._seen_at) >= BEAT:
             self._seen_at = now
-            presence = Presence(self.name, "host", 1, str(self.world.version), (), (), self.born_at, now)
+            names = tuple(registry(self.version).orchestrators)
+            presence = Presence(self.name, "host", 1, str(self.version), names, (), self.born_at, now)
             await self.world.store.announce(presence)
         return await self.worker.turn()
 
@@ -266,6 +268,8 @@ class World:
         self.wall = WallClock(lambda: self.now)
         self.remote = not self.hazards.deploy and Random(f"remote {report.seed}").random() < 0.3  # noqa: S311
         """Whether the code of orchestrators runs elsewhere."""
+        partial = Random(f"partial {report.seed}")  # noqa: S311
+        self._partial = partial if not self.hazards.deploy and partial.random() < 0.4 else None
         self.host = Host(self.executions(1), SEALER)
         self.steps = 0
         self.order = 0
@@ -434,12 +438,17 @@ class World:
         self.version = version
         self.crash_all()
 
+    def _version(self) -> int:
+        """Some workers lack orchestrators that others have; but one at least has all."""
+        whole = any(process.version == self.version for process in self.processes)
+        return 3 if whole and self._partial is not None and self._partial.random() < 0.6 else self.version
+
     def _restart(self) -> None:
         due = [at for at in self._restarts if at <= self.now]
         for at in due:
             self._restarts.remove(at)
             self._born += 1
-            process = Process(self, f"w{self._born}", self.version)
+            process = Process(self, f"w{self._born}", self._version())
             self.processes.append(process)
             self.log(process.name, "starts")
 

@@ -17,9 +17,10 @@ CREATE TABLE partitions (
     owner       text,               -- NULL: nobody
     epoch       bigint NOT NULL,
     lease_until bigint NOT NULL,
-    cut_off     boolean NOT NULL    -- whether the owner before did not release it: it was killed, or lost it
+    cut_off     boolean NOT NULL,   -- whether the owner before did not release it: it was killed, or lost it
+    wanted      text NOT NULL       -- the orchestrator that its owner should have, in lower case; empty: any
 ) WITH (fillfactor = 50);
-INSERT INTO partitions SELECT number, NULL, 0, 0, false FROM generate_series(0, 255) AS number;
+INSERT INTO partitions SELECT number, NULL, 0, 0, false, '' FROM generate_series(0, 255) AS number;
 
 -- One row for each instance: what a list shows, and what a start or an event is checked against.
 CREATE TABLE instances (

@@ -14,7 +14,8 @@ CREATE TABLE partitions (
     owner       TEXT,               -- NULL: nobody
     epoch       INTEGER NOT NULL,
     lease_until INTEGER NOT NULL,
-    cut_off     INTEGER NOT NULL    -- whether the owner before did not release it: it was killed
+    cut_off     INTEGER NOT NULL,   -- whether the owner before did not release it: it was killed
+    wanted      TEXT NOT NULL       -- the orchestrator that its owner should have, in lower case; empty: any
 );
 
 -- One row for each instance: what a list shows, what a start or an event is checked against, and the beginning of
