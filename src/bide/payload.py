@@ -21,7 +21,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
 import msgspec
 import msgspec.inspect
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, Struct
 
 from bide.arguments import kind_of
 from bide.errors import MisfitError, PayloadError
@@ -222,6 +222,12 @@ _PATH = re.compile(r" - at `(?:key in `)?([^`]*)`+$")
 _CANNOT_WRITE = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
 
 
+class ReadJson(Struct, frozen=True):
+    """JSON text that was read at the edge, where it came in: it is not read again before its type is known."""
+
+    text: Raw
+
+
 def encode(value: object) -> Raw:
     """The value as JSON text. `Raw` is taken as it is, if it is JSON.
 
@@ -230,6 +236,8 @@ def encode(value: object) -> Raw:
     if value is None:
         return NULL
     kind = type(value)
+    if kind is ReadJson:
+        return cast("ReadJson", value).text
     try:
         text = _encode(value)
         if kind is Raw:

@@ -51,7 +51,7 @@ from bide.instance import (
     check_tags,
 )
 from bide.metrics import Metrics
-from bide.payload import check_text, encode, too_large
+from bide.payload import ReadJson, check_text, encode, too_large
 from bide.presence import Presence
 from bide.query import (
     NEVER,
@@ -208,7 +208,9 @@ class Client:
     ) -> Message:
         reuse = check_reuse(reuse)
         definition = self._registry.orchestrator(orchestrator)
-        input_json = encode(input) if isinstance(input, Raw) else definition.signature.encode_input(input)
+        input_json = (
+            encode(input) if isinstance(input, Raw | ReadJson) else definition.signature.encode_input(input)
+        )
         if len(input_json) > self._worker.options.max_payload:
             raise too_large(input_json, self._worker.options.max_payload, f"The input of {definition.name}")
         check_input(definition, input_json)

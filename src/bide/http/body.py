@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from bide.config import Settings
 from bide.history import NULL
-from bide.payload import is_deeper, skeleton_of
+from bide.payload import ReadJson, is_deeper, skeleton_of
 
 _UNACCEPTABLE = "The body is not acceptable JSON"
 _TOO_DEEP = "The JSON is nested more than {} levels deep."
@@ -39,16 +39,16 @@ _CLOSE = {"Connection": "close"}
 """Sent when the body was not read to its end: what follows on the connection is not a request."""
 
 
-async def read_payload(request: Request, settings: Settings) -> Raw:
+async def read_payload(request: Request, settings: Settings) -> ReadJson:
     """An event's data as JSON text. An empty body is null, one of type `text/plain` a JSON string.
 
     Raises as `read_input` does.
     """
     given = await _read(request, settings, as_text=media_type(request) == "text/plain")
-    return given if isinstance(given, Raw) else NULL
+    return given if isinstance(given, ReadJson) else ReadJson(NULL)
 
 
-async def read_input(request: Request, settings: Settings) -> Raw | UnsetType:
+async def read_input(request: Request, settings: Settings) -> ReadJson | UnsetType:
     """An orchestrator's input as JSON text, `UNSET` if the body is empty.
 
     As in Durable Functions, it is JSON whatever its content type says.
@@ -65,19 +65,19 @@ async def read_input(request: Request, settings: Settings) -> Raw | UnsetType:
         raise HTTPException(400, f"{error.detail} {advice}", error.headers) from error
 
 
-async def _read(request: Request, settings: Settings, *, as_text: bool) -> Raw | UnsetType:
+async def _read(request: Request, settings: Settings, *, as_text: bool) -> ReadJson | UnsetType:
     body = (await read_body(request, settings)).removeprefix(BOM_UTF8)  # as editors and shells of Windows write it
     try:
         if not body.strip():
             return UNSET
         if as_text:
-            return Raw(msgspec.json.encode(body.decode()))
+            return ReadJson(Raw(msgspec.json.encode(body.decode())))
         check_json(body, settings.max_json_depth)
     except UnicodeDecodeError as error:
         raise HTTPException(400, f"The body is not UTF-8: byte {error.start} is not allowed there.") from error
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
-    return Raw(body)
+    return ReadJson(Raw(body))
 
 
 def media_type(request: Request) -> str:

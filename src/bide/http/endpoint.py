@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct, UnsetType
+from msgspec import Struct, UnsetType
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,6 +29,7 @@ from bide.http.paging import continuation, read_cursor
 from bide.http.queries import Query, parse
 from bide.http.streams import Streams
 from bide.instance import MAX_NAME, Instance
+from bide.payload import ReadJson
 
 C = TypeVar("C", bound=tuple[Any, ...])
 Q = TypeVar("Q", bound=Query)
@@ -131,11 +132,11 @@ class Call(Struct, Generic[Q], frozen=True):
         """A JSON answer. `Raw` values in `content` are written as they are."""
         return json_answer(status, self.encode(content), headers)
 
-    async def payload(self) -> Raw:
+    async def payload(self) -> ReadJson:
         """The body as JSON text. Raises `HTTPException` for what is not acceptable."""
         return await read_payload(self.request, self.settings)
 
-    async def input(self) -> Raw | UnsetType:
+    async def input(self) -> ReadJson | UnsetType:
         """The same, and `UNSET` for an empty body."""
         return await read_input(self.request, self.settings)
 

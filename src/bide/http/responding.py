@@ -158,7 +158,7 @@ async def _show(services: Services, grant: ResponseGrant) -> Response:
 
 
 async def _take_json(request: Request, services: Services, grant: ResponseGrant) -> Response:
-    data = await read_payload(request, services.settings)
+    data = (await read_payload(request, services.settings)).text
     await _respond(services.client, grant, await _open_wait(services.client, grant), data)
     return nothing(202)
 
