@@ -46,11 +46,11 @@ from cluster import HOST_BASED
 from hosts import Host, Hosts
 
 from bide import Settings
-from bide.clock import SECOND, SystemClock
-from bide.history import EventRaised, Fact
-from bide.keys import Role, key_ring
-from bide.sealing import SealingKeys, event_place
-from bide.sealing_keys import hub_key
+from bide.access.keys import Role, key_ring
+from bide.access.sealing_keys import hub_key
+from bide.model.clock import SECOND, SystemClock
+from bide.model.history import EventRaised, Fact
+from bide.model.sealing import SealingKeys, event_place
 from tests.postgres.server import PostgresServer
 
 APP = """

@@ -24,9 +24,9 @@ import httpx2
 from lists import NOW, fill, serving
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bide.batch import Batch, HistoryRow
-from bide.instance import PARTITIONS, Instance, RuntimeStatus
-from bide.store.sqlite import SqliteStore
+from bide.model.batch import Batch, HistoryRow
+from bide.model.instance import PARTITIONS, Instance, RuntimeStatus
+from bide.store.sqlite.store import SqliteStore
 
 LONG = "a-long-history"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

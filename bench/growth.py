@@ -23,10 +23,10 @@ import verify
 from msgspec import Raw
 
 from bide import App, Client, OrchestrationContext, Settings
-from bide.batch import Batch, HistoryRow, Timer
-from bide.clock import SECOND, SystemClock
-from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait
-from bide.store.sqlite import SqliteStore
+from bide.model.batch import Batch, HistoryRow, Timer
+from bide.model.clock import SECOND, SystemClock
+from bide.model.instance import PARTITIONS, Instance, RuntimeStatus, Wait
+from bide.store.sqlite.store import SqliteStore
 
 app = App()
 STEPS = (50, 500, 5_000, 50_000)

@@ -26,11 +26,11 @@ from pathlib import Path
 import httpx2
 from msgspec import Raw
 
-from bide.batch import Batch, HistoryRow, Timer
-from bide.clock import SECOND, to_datetime
-from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait
-from bide.query import InstanceCursor
-from bide.store.sqlite import SqliteStore
+from bide.model.batch import Batch, HistoryRow, Timer
+from bide.model.clock import SECOND, to_datetime
+from bide.model.instance import PARTITIONS, Instance, RuntimeStatus, Wait
+from bide.model.query import InstanceCursor
+from bide.store.sqlite.store import SqliteStore
 
 APP = "from bide import App\napp = App()\n"
 BASE = "/runtime/webhooks/durabletask"

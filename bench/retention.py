@@ -19,18 +19,18 @@ from pathlib import Path
 from msgspec import Raw
 
 from bide import App
-from bide.batch import AuditEntry, Batch, HistoryRow
-from bide.clock import SECOND, SystemClock
 from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.memory import search_less_often
 from bide.engine.options import WorkerOptions
 from bide.engine.worker import Worker
-from bide.instance import PARTITIONS, Instance, RuntimeStatus
-from bide.links import SignedLinks
-from bide.metrics import Metrics
-from bide.sealing import SealingKeys
-from bide.store.sqlite import SqliteStore
+from bide.model.batch import AuditEntry, Batch, HistoryRow
+from bide.model.clock import SECOND, SystemClock
+from bide.model.instance import PARTITIONS, Instance, RuntimeStatus
+from bide.model.links import SignedLinks
+from bide.model.metrics import Metrics
+from bide.model.sealing import SealingKeys
+from bide.store.sqlite.store import SqliteStore
 
 SEALER = SealingKeys([bytes(32)])
 

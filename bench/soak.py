@@ -31,8 +31,8 @@ import svg
 import verify
 
 from bide import Client, Settings
-from bide.clock import SECOND
 from bide.engine.retention import SWEEP
+from bide.model.clock import SECOND
 
 BURST_S = 0.01
 SAMPLE_S = 10.0

@@ -32,10 +32,10 @@ from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.memory import search_less_often
 from bide.engine.worker import Worker
-from bide.links import SignedLinks
-from bide.metrics import Metrics
-from bide.sealing import SealingKeys
-from bide.store.sqlite import SqliteStore
+from bide.model.links import SignedLinks
+from bide.model.metrics import Metrics
+from bide.model.sealing import SealingKeys
+from bide.store.sqlite.store import SqliteStore
 
 SEALER = SealingKeys([bytes(32)])
 

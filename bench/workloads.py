@@ -32,7 +32,7 @@ import places
 from verify import run
 
 from bide import App, Client, OrchestrationContext, RuntimeStatus, Settings, when_all
-from bide.clock import SECOND
+from bide.model.clock import SECOND
 
 app = App()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from bide.clock import SECOND, SteadyClock, Timestamp, to_micros
+from bide.model.clock import SECOND, SteadyClock, Timestamp, to_micros
 from bide.testing.clock import ManualClock
 
 

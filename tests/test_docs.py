@@ -10,16 +10,17 @@ from types import ModuleType
 
 import pytest
 
-from bide import Settings, instance
+from bide import Settings
 from bide.core.context import MAX_CUSTOM_STATUS
 from bide.core.failures import MAX_CAUSES, MAX_ERRORS
 from bide.core.registry import MAX_EVENTS
 from bide.engine.activities import MAX_ACTIVITIES, MAX_THREADS
 from bide.engine.options import WorkerOptions
-from bide.http.body import MAX_FAR_NUMBERS
-from bide.http.queries import MAX_PAGE
-from bide.http.responding import MAX_FIELDS
-from bide.retry import LONGEST_PAUSE
+from bide.http.base.body import MAX_FAR_NUMBERS
+from bide.http.base.queries import MAX_PAGE
+from bide.http.respond.responding import MAX_FIELDS
+from bide.model import instance
+from bide.model.retry import LONGEST_PAUSE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -89,7 +89,9 @@ def test_it_behaves_as_elsewhere(tests: list[str]) -> None:
 
 
 def test_modes_that_say_nothing_are_not_judged(tmp_path: Path) -> None:
-    make = "from bide.keys import KeyRing, Role; from pathlib import Path; ring = KeyRing(Path('hub.db.keys'));"
+    make = (
+        "from bide.access.keys import KeyRing, Role; from pathlib import Path; ring = KeyRing(Path('hub.db.keys'));"
+    )
     on_the_stand_in("-c", f"{make} ring.create('ci', Role.VIEWER, 0)", cwd=tmp_path)
     (tmp_path / "hub.db.keys").chmod(0o666)  # all that Windows ever shows
     assert on_the_stand_in("-c", f"{make} print(ring.list()[0].name)", cwd=tmp_path) == "ci\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -20,30 +22,29 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "bide"
 
 FLOORS = [
-    {
-        "history",
-        "instance",
-        "rules",
-        "batch",
-        "query",
-        "presence",
-        "metrics",
-        "retry",
-        "errors",
-        "clock",
-        "payload",
-        "sealing",
-        "tokens",
-        "links",
-        "interrupts",
-        "arguments",
-    },
+    {"model", "errors", "version"},
     {"core"},
     {"store"},
     {"engine"},
-    {"app", "client", "config", "http", "keys", "keys_on_server", "sealing_keys", "cli", "web", "__init__"},
+    {"config"},
+    {"access"},
+    {"running"},
+    {"http", "web"},
+    {"app"},
+    {"client", "__init__"},
+    {"cli"},
 ]
 """From the ground up. A module imports its own floor or a lower one."""
+
+ROOMS = [
+    {"base"},
+    {"gate"},
+    {"handlers"},
+    {"document", "respond"},
+    {"server"},
+    {"app"},
+]
+"""The same within `http`."""
 
 ABOVE = {"phone", "testing"}
 """`phone` imports public names only; `testing` may import everything, and nothing imports it."""
@@ -119,6 +120,50 @@ def climbing_imports(source: Path) -> list[str]:
     return found
 
 
+def climbing_in_http(source: Path) -> list[str]:
+    """The rooms of `http` are in an order, too."""
+
+    def room(dotted: str) -> int | None:
+        parts = dotted.split(".")
+        if parts[:2] != ["bide", "http"] or len(parts) < 3:
+            return None
+        return next((number for number, rooms in enumerate(ROOMS) if parts[2] in rooms), None)
+
+    return [
+        f"{module.name} imports {imported}"
+        for module in modules(source)
+        if (here := room(module.name)) is not None
+        for imported in module.imports
+        if (there := room(imported)) is not None and there > here
+    ]
+
+
+def circles(source: Path) -> list[str]:
+    """Modules that import each other, in whatever way: inside functions and for type checkers, too."""
+    found = {module.name: module for module in modules(source)}
+
+    def known(imported: str) -> str | None:
+        name = imported if imported in found else imported.rpartition(".")[0]
+        return name if name in found else None
+
+    graph = {
+        name: {target for each in module.imports if (target := known(each)) not in (None, name)}
+        for name, module in found.items()
+    }
+    return [f"{name} is in a circle" for name in sorted(graph) if name in _reached(graph, name)]
+
+
+def _reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    left = [*graph[start]]
+    while left:
+        name = left.pop()
+        if name not in seen:
+            seen.add(name)
+            left += graph[name]
+    return seen
+
+
 def private_imports_of_phone(source: Path) -> list[str]:
     public = {f"bide.{name}" for name in bide.__all__}
     return [
@@ -144,7 +189,7 @@ def readers_of_time(source: Path) -> list[str]:
     """Outside of clock.py: the module `time`, `datetime.now` and its like, and the event loop's time."""
     found: list[str] = []
     for module in modules(source):
-        if module.part == "clock":
+        if module.name == "bide.model.clock":
             continue
         found += [f"{module.name} imports {name}" for name in module.imports if name.split(".")[0] == "time"]
         bound = names_of_datetime(module.tree)
@@ -213,6 +258,14 @@ def test_imports_go_down() -> None:
     assert climbing_imports(SOURCE) == []
 
 
+def test_imports_go_down_in_http() -> None:
+    assert climbing_in_http(SOURCE) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(SOURCE) == []
+
+
 def test_phone_imports_public_names_only() -> None:
     assert private_imports_of_phone(SOURCE) == []
 
@@ -261,10 +314,13 @@ def test_every_dependency_has_its_reason() -> None:
         (climbing_imports, "core/x", "from bide import App"),
         (climbing_imports, "core/x", "from bide.store import memory"),
         (climbing_imports, "store/x", "from bide.core import replay"),
-        (climbing_imports, "payload", "def f():\n    from bide.app import App"),
-        (climbing_imports, "payload", "if TYPE_CHECKING:\n    from bide.app import App"),
+        (climbing_imports, "model/x", "def f():\n    from bide.app import App"),
+        (climbing_imports, "model/x", "if TYPE_CHECKING:\n    from bide.app import App"),
         (climbing_imports, "app", "from bide import phone"),
         (climbing_imports, "newcomer", ""),
+        (climbing_imports, "access/x", "from bide.http import app"),
+        (climbing_in_http, "http/base/x", "def f():\n    from bide.http.gate import auth"),
+        (climbing_in_http, "http/gate/x", "import bide.http.app"),
         (private_imports_of_phone, "phone/x", "from bide.core import replay"),
         (private_imports_of_phone, "phone/x", "from ..core import replay"),
         (private_imports_of_phone, "phone/x", "from bide import Nothing"),
@@ -279,17 +335,26 @@ def test_every_dependency_has_its_reason() -> None:
         (readers_of_time, "store/x", "import datetime as dt\nat = dt.datetime.utcnow()"),
         (readers_of_time, "http/x", "at = asyncio.get_running_loop().time()"),
         (impure_imports, "core/x", "import asyncio"),
-        (impure_imports, "retry", "def f():\n    from threading import Lock"),
+        (impure_imports, "model/x", "def f():\n    from threading import Lock"),
     ],
 )
 def test_a_planted_fault_is_found(
     check: Callable[[Path], list[str]], module: str, code: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"{module}.py"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(code)
     (found,) = check(tmp_path)
     assert found.startswith(f"bide.{module.replace('/', '.')} ")
+
+
+def test_modules_that_import_each_other_are_found(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "x.py").write_text("def f():\n    from bide.core import y")
+    (tmp_path / "core" / "y.py").write_text("from bide.core.z import g")
+    (tmp_path / "core" / "z.py").write_text("if TYPE_CHECKING:\n    import bide.core.x")
+    (tmp_path / "core" / "w.py").write_text("import bide.core.x")
+    assert circles(tmp_path) == [f"bide.core.{name} is in a circle" for name in "xyz"]
 
 
 def test_what_is_allowed_is_not_found(tmp_path: Path) -> None:
@@ -323,3 +388,10 @@ def test_a_dead_reference_is_found(tmp_path: Path) -> None:
 
 def test_the_top_of_a_changelog() -> None:
     assert top_of_changelog("# Changelog\n\n## [1.2.0] - 2026-11-23\n\n## 1.1.0\n") == "1.2.0"
+
+
+def test_the_structure_is_as_drawn() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/structure.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,15 +1,15 @@
 """Workers that tests turn by hand."""
 
 from bide import App
-from bide.clock import Clock
 from bide.core.dispatcher import Dispatcher
 from bide.core.replay import Executions
 from bide.engine.activities import ActivityRunner
 from bide.engine.options import WorkerOptions
 from bide.engine.worker import Worker
-from bide.links import SignedLinks
-from bide.metrics import Metrics
-from bide.sealing import SealingKeys
+from bide.model.clock import Clock
+from bide.model.links import SignedLinks
+from bide.model.metrics import Metrics
+from bide.model.sealing import SealingKeys
 from bide.store.protocol import Store
 
 SECRET = bytes(32)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bide.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bide.app import App
-    from bide.batch import AuditEntry
-    from bide.clock import SystemClock, to_span
     from bide.config import Settings
     from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, current_call
     from bide.core.context import OrchestrationContext
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
         TaskCancelledError,
         TaskFailedError,
     )
-    from bide.history import Failure, Parent
-    from bide.http.development import DevelopmentRoute
-    from bide.http.keyless import KeylessRoute
-    from bide.http.streams import ServerSentEvent, event_stream, unless_stopping
-    from bide.instance import Instance, RuntimeStatus, Wait
-    from bide.payload import OneTimeCode, Secret
-    from bide.query import InstanceFilter
-    from bide.retry import RetryPolicy
+    from bide.http.gate.development import DevelopmentRoute
+    from bide.http.gate.keyless import KeylessRoute
+    from bide.http.gate.streams import ServerSentEvent, event_stream, unless_stopping
+    from bide.model.batch import AuditEntry
+    from bide.model.clock import SystemClock, to_span
+    from bide.model.history import Failure, Parent
+    from bide.model.instance import Instance, RuntimeStatus, Wait
+    from bide.model.payload import OneTimeCode, Secret
+    from bide.model.query import InstanceFilter
+    from bide.model.retry import RetryPolicy
     from bide.web import dashboard_page
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ActivityCall",
@@ -107,21 +107,21 @@ __all__ = [
 
 _HOMES = {
     "app": ("App",),
-    "batch": ("AuditEntry",),
-    "clock": ("SystemClock", "to_span"),
+    "model.batch": ("AuditEntry",),
+    "model.clock": ("SystemClock", "to_span"),
     "config": ("Settings",),
     "core.calls": ("ActivityCall", "Done", "NotDone", "Outcome", "Unknown", "current_call"),
     "core.context": ("OrchestrationContext",),
     "core.tasks": ("DurableTimer", "ExternalEvent", "SubOrchestration", "Task", "when_all", "when_any"),
     "engine.client": ("Client",),
-    "history": ("Failure", "Parent"),
-    "http.development": ("DevelopmentRoute",),
-    "http.keyless": ("KeylessRoute",),
-    "http.streams": ("ServerSentEvent", "event_stream", "unless_stopping"),
-    "instance": ("Instance", "RuntimeStatus", "Wait"),
-    "payload": ("OneTimeCode", "Secret"),
-    "query": ("InstanceFilter",),
-    "retry": ("RetryPolicy",),
+    "model.history": ("Failure", "Parent"),
+    "http.gate.development": ("DevelopmentRoute",),
+    "http.gate.keyless": ("KeylessRoute",),
+    "http.gate.streams": ("ServerSentEvent", "event_stream", "unless_stopping"),
+    "model.instance": ("Instance", "RuntimeStatus", "Wait"),
+    "model.payload": ("OneTimeCode", "Secret"),
+    "model.query": ("InstanceFilter",),
+    "model.retry": ("RetryPolicy",),
     "web": ("dashboard_page",),
 }
 """Which module has which names; `errors` has all others.

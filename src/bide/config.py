@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import FieldInfo, fields
 
-from bide.payload import MAX_PAYLOAD
+from bide.model.payload import MAX_PAYLOAD
 
 FILE_NAME = "bide.toml"
 PROJECT_FILE_NAME = "pyproject.toml"

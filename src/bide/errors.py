@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from bide.history import Failure
+    from bide.model.history import Failure
 
 
 class BideError(Exception):

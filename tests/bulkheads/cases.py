@@ -365,7 +365,7 @@ def a_message_that_cannot_be_read(app: App) -> Callable[[Hub], Awaitable[None]]:
 
 
 async def _put(hub: Hub, instance_id: str, fact: str) -> None:
-    from bide.instance import partition_of
+    from bide.model.instance import partition_of
 
     if hub.on_server:
         message = f'{{"instance_id":"{instance_id}","fact":{fact}}}'

@@ -26,12 +26,12 @@ from bide import App, OrchestrationContext, RetryPolicy, RuntimeStatus, Settings
 from bide.core.context import Calls
 from bide.core.tasks import Task
 from bide.engine.client import Client
-from bide.http.api import MANAGEMENT, STARTERS
 from bide.http.app import DurableApi
-from bide.http.headers import Header
-from bide.http.urls import NEW_PREFIX, OLD_PREFIX
-from bide.interrupts import raised_by_code
-from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor
+from bide.http.base.headers import Header
+from bide.http.base.urls import NEW_PREFIX, OLD_PREFIX
+from bide.http.handlers.api import MANAGEMENT, STARTERS
+from bide.model.interrupts import raised_by_code
+from bide.model.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor
 from tests.bulkheads.hub import Hub, eventually
 from tests.bulkheads.values import JSON, Own, functions, moments, shown, spans, texts, values
 

@@ -15,7 +15,7 @@ import asyncpg
 from bide import App, OrchestrationContext, RuntimeStatus
 from bide.config import Settings
 from bide.engine.client import Client
-from bide.instance import Instance
+from bide.model.instance import Instance
 from bide.testing.clock import ManualClock
 
 PATIENCE_S = 10.0

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from bide import Settings
 from bide.app import App
 from bide.cli.doctor import doctor
-from bide.http.urls import NEW_PREFIX
+from bide.http.base.urls import NEW_PREFIX
 from tests.http.conftest import example, serve
 
 DAMAGED = (

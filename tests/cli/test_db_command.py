@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bide import App, OrchestrationContext, Settings
+from bide.access.keys import KeyRing, Role
 from bide.cli.db import db
 from bide.cli.faults import STORE_UNUSABLE
-from bide.clock import SystemClock
-from bide.keys import KeyRing, Role
-from bide.store.files import lock, status
+from bide.model.clock import SystemClock
+from bide.store.sqlite.files import lock, status
 
 app = App()
 

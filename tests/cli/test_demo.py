@@ -18,9 +18,9 @@ from bide.cli.demo import sample, serve_demo
 from bide.cli.demo_routes import DemoClock, demo_routes
 from bide.cli.faults import Fault, shown_errors
 from bide.cli.loading import load_app
-from bide.clock import SECOND, SystemClock
 from bide.config import using
 from bide.http.app import create_app
+from bide.model.clock import SECOND, SystemClock
 from tests.http.conftest import BASE, INSTANCES, Api
 
 NUMBER = "+12025550123"

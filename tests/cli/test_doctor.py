@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from bide.access.keys import KeyRing, Role
 from bide.cli import checks
 from bide.cli.doctor import doctor
-from bide.clock import SECOND, SystemClock
-from bide.keys import KeyRing, Role
-from bide.store.files import hub_secret
-from bide.store.sqlite import SqliteStore
+from bide.model.clock import SECOND, SystemClock
+from bide.store.sqlite.files import hub_secret
+from bide.store.sqlite.store import SqliteStore
 from tests.cli.test_processes import Command
 from tests.kill.conftest import eventually, free_port
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from bide.access.keys import KeyRing, Role
 from bide.cli.keys import keys
-from bide.clock import SystemClock, to_micros
-from bide.keys import KeyRing, Role
+from bide.model.clock import SystemClock, to_micros
 
 
 @pytest.fixture(autouse=True)

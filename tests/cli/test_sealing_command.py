@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bide import App, OrchestrationContext, Secret, Settings
+from bide.access.sealing_keys import hub_key, sealing_keys
 from bide.cli import main
 from bide.cli.checks import sealing as findings
 from bide.errors import StoreError
-from bide.sealing_keys import hub_key, sealing_keys
-from bide.store.files import hub_secret
+from bide.store.sqlite.files import hub_secret
 from tests.sealed import files_with
 
 FILE = "keys"

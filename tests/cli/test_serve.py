@@ -21,16 +21,16 @@ import pytest
 from click.testing import CliRunner
 
 from bide import App
+from bide.access.keys import KeyRing, Role
 from bide.cli.demo import sample
 from bide.cli.dev import dev
 from bide.cli.first_key import give_first_key
 from bide.cli.options import server_url
 from bide.cli.serve import serve
 from bide.cli.serving import banner
-from bide.clock import SystemClock
 from bide.config import Settings
 from bide.errors import StoreError
-from bide.keys import KeyRing, Role
+from bide.model.clock import SystemClock
 from tests.cli.test_processes import Command
 from tests.kill.conftest import eventually
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from bide import SystemClock
-from bide.clock import CONFIRMED, SECOND, ClockStep, SteadyClock, SyncedClock
+from bide.model.clock import CONFIRMED, SECOND, ClockStep, SteadyClock, SyncedClock
 from bide.testing.clock import ManualClock
 from tests.machine import ManualMachine
 

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from bide import PayloadError
-from bide.history import Fact, TaskCompleted
-from bide.instance import PARTITIONS, check_event_name, check_instance_id, partition_of
+from bide.model.history import Fact, TaskCompleted
+from bide.model.instance import PARTITIONS, check_event_name, check_instance_id, partition_of
 
 
 @pytest.mark.parametrize("instance_id", ["a", "x" * 100, "a b", "é", "a:b@c", "@counter@1"])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bide.clock import SECOND
-from bide.instance import RuntimeStatus
-from bide.metrics import KEPT_MINUTES, MINUTE, Histogram, Metrics, Series, bucket_of, upper_end
+from bide.model.clock import SECOND
+from bide.model.instance import RuntimeStatus
+from bide.model.metrics import KEPT_MINUTES, MINUTE, Histogram, Metrics, Series, bucket_of, upper_end
 
 
 @given(st.integers(0, 2**62))

@@ -1,7 +1,7 @@
 """What an instance waits for, found without running its code (G4, G9)."""
 
 from bide.core.openwork import OpenWork
-from bide.history import (
+from bide.model.history import (
     EventAwaited,
     EventDiscarded,
     EventRaised,

@@ -19,7 +19,7 @@ from msgspec import Raw
 from bide import MisfitError, PayloadError
 from bide.core.registry import Signature
 from bide.errors import RunawayStep
-from bide.payload import decoder, encode, schema
+from bide.model.payload import decoder, encode, schema
 
 
 @dataclass

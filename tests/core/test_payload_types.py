@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from bide import PayloadError
-from bide.payload import decoder, encode
+from bide.model.payload import decoder, encode
 
 Kind: TypeAlias = "tuple[Any, st.SearchStrategy[Any]]"
 """A type, and its values."""

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from bide import PayloadError, Secret
 from bide.core.registry import Signature
-from bide.payload import MAX_DEPTH, decoder, encode, holds_secret, schema
+from bide.model.payload import MAX_DEPTH, decoder, encode, holds_secret, schema
 
 
 class Colour(enum.Enum):

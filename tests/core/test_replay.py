@@ -12,7 +12,7 @@ from msgspec import Raw
 from bide import App, NonDeterminismError, OrchestrationContext, RetryPolicy, Task, when_all, when_any
 from bide.core.execution import Execution
 from bide.core.replay import replay
-from bide.history import (
+from bide.model.history import (
     ContinuedAsNew,
     EventAwaited,
     EventRaised,
@@ -33,8 +33,8 @@ from bide.history import (
     TimerCreated,
     TimerFired,
 )
-from bide.links import SignedLinks
-from bide.sealing import SealingKeys
+from bide.model.links import SignedLinks
+from bide.model.sealing import SealingKeys
 
 SEALER = SealingKeys([bytes(32)])
 LINKS = SignedLinks(bytes(32), "http://127.0.0.1:7071")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bide import Failure, RetryPolicy
-from bide.clock import SECOND
+from bide.model.clock import SECOND
 
 ERROR = Failure("ValueError", "no")
 

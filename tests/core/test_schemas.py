@@ -16,8 +16,8 @@ from msgspec import Meta, Raw, json
 
 from bide.core.schemas import misfit
 from bide.errors import MisfitError
-from bide.history import EventAwaited
-from bide.payload import decoder, schema
+from bide.model.history import EventAwaited
+from bide.model.payload import decoder, schema
 
 
 class Colour(Enum):

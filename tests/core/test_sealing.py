@@ -15,8 +15,8 @@ from msgspec import Meta, Raw
 
 from bide import OneTimeCode, Secret
 from bide.errors import MisfitError, SealedStep
-from bide.payload import decoder, encode, has_secret, holds_secret
-from bide.sealing import SHORTEST, SealingKeys, WithoutKeys, is_declared, is_sealed, key_id_of
+from bide.model.payload import decoder, encode, has_secret, holds_secret
+from bide.model.sealing import SHORTEST, SealingKeys, WithoutKeys, is_declared, is_sealed, key_id_of
 
 OLD, NEW = bytes(32), bytes(range(32))
 KEYS = SealingKeys([OLD])

@@ -28,14 +28,14 @@ from bide import (
     current_call,
     when_all,
 )
-from bide.batch import Message, ScheduledActivity
-from bide.clock import SECOND, Clock
 from bide.core.registry import Registry
 from bide.engine.activities import ActivityRunner
 from bide.errors import BideError, CommitUnknownError, LeaseLostError
-from bide.history import NULL, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated
-from bide.metrics import Metrics
-from bide.sealing import SealingKeys
+from bide.model.batch import Message, ScheduledActivity
+from bide.model.clock import SECOND, Clock
+from bide.model.history import NULL, TaskCompleted, TaskFailed, TaskScheduled, TimerCreated
+from bide.model.metrics import Metrics
+from bide.model.sealing import SealingKeys
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable
 

@@ -16,9 +16,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from bide import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
-from bide.batch import Batch, Loaded, Message, Timer
 from bide.engine.timers import TimerWindow
-from bide.history import (
+from bide.model.batch import Batch, Loaded, Message, Timer
+from bide.model.history import (
     EventRaised,
     ExecutionPurged,
     ExecutionStarted,
@@ -32,12 +32,12 @@ from bide.history import (
     TaskFailed,
     TimerFired,
 )
-from bide.instance import ALL_PARTITIONS, Reuse
-from bide.links import SignedLinks
-from bide.sealing import SealingKeys
+from bide.model.instance import ALL_PARTITIONS, Reuse
+from bide.model.links import SignedLinks
+from bide.model.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.store.protocol import BEFORE_ALL, Store
-from bide.store.sqlite import SqliteStore
+from bide.store.sqlite.store import SqliteStore
 from tests.workers import new_dispatcher
 
 SEALER = SealingKeys([bytes(32)])

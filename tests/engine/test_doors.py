@@ -12,8 +12,8 @@ import pytest
 
 from bide import App, Client, InstanceFilter, OrchestrationContext, PayloadError, RuntimeStatus
 from bide.errors import FunctionNotFoundError
-from bide.interrupts import raised_by_code
-from bide.query import WaitCursor
+from bide.model.interrupts import raised_by_code
+from bide.model.query import WaitCursor
 from bide.testing.harness import Durable
 from tests.bulkheads.values import Odd, Own, Untellable, shown
 

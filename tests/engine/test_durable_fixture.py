@@ -19,7 +19,7 @@ from bide import (
     current_call,
     when_any,
 )
-from bide.clock import to_span
+from bide.model.clock import to_span
 from bide.testing.harness import Durable
 
 pytest_plugins = ["pytester"]

@@ -20,10 +20,10 @@ from bide import (
 )
 from bide.client import Client
 from bide.core.failures import MAX_CAUSES, MAX_ERRORS, failure_of, task_error
-from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated, TaskFailed
 from bide.http.app import create_app
-from bide.http.history_events import history_events
-from bide.payload import encode
+from bide.http.base.history_events import history_events
+from bide.model.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated, TaskFailed
+from bide.model.payload import encode
 from bide.testing.harness import Durable
 from tests.http.conftest import BASE
 

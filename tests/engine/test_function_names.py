@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus
-from bide.history import SubOrchestrationInstanceCreated, TaskScheduled
+from bide.model.history import SubOrchestrationInstanceCreated, TaskScheduled
 from bide.testing.harness import Durable
 
 

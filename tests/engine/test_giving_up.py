@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, RetryPolicy, RuntimeStatus, TaskCancelledError, when_all, when_any
-from bide.history import SubOrchestrationInstanceCancelled, TimerCancelled
+from bide.model.history import SubOrchestrationInstanceCancelled, TimerCancelled
 from bide.testing.harness import Durable
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, Settings, SystemClock
-from bide.app import run
 from bide.core.registry import Registry
 from bide.engine.code_version import code_version
 from bide.engine.heartbeat import Heartbeat, presence_of
-from bide.instance import PARTITIONS
-from bide.presence import SILENCE, Presence
+from bide.model.instance import PARTITIONS
+from bide.model.presence import SILENCE, Presence
+from bide.running import run
 from bide.store.memory import MemoryStore
-from bide.store.sqlite import SqliteStore
+from bide.store.sqlite.store import SqliteStore
 from bide.testing.faults import FaultyStore, Moment
 
 

@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, Settings
-from bide.app import run
 from bide.engine.options import WorkerOptions
+from bide.running import run
 from bide.testing.harness import Durable
 
 Code = Callable[[OrchestrationContext], Awaitable[Any]]

@@ -11,12 +11,12 @@ from datetime import timedelta
 import pytest
 
 from bide import App, OrchestrationContext
-from bide.batch import Message
 from bide.engine.client import Client
 from bide.engine.worker import Worker
-from bide.history import ExecutionStarted
-from bide.instance import PARTITIONS, partition_of
-from bide.sealing import SealingKeys
+from bide.model.batch import Message
+from bide.model.history import ExecutionStarted
+from bide.model.instance import PARTITIONS, partition_of
+from bide.model.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.store.protocol import LONGEST_LEASE
 from bide.testing.clock import ManualClock

@@ -18,10 +18,10 @@ from bide import (
     RuntimeStatus,
     when_any,
 )
-from bide.batch import Message
 from bide.engine.options import WorkerOptions
-from bide.history import NULL, ExecutionStarted, ExecutionTerminated
-from bide.instance import PARTITIONS
+from bide.model.batch import Message
+from bide.model.history import NULL, ExecutionStarted, ExecutionTerminated
+from bide.model.instance import PARTITIONS
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.harness import Durable
 from tests.workers import new_dispatcher

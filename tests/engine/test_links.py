@@ -26,15 +26,15 @@ from bide import (
     when_all,
     when_any,
 )
+from bide.access.keys import KeyRing
 from bide.errors import WaitClosedError
-from bide.history import EventRaised
-from bide.http.auth import Gate
-from bide.http.endpoint import Services
-from bide.http.responding import respond
-from bide.http.streams import Streams
-from bide.keys import KeyRing
+from bide.http.gate.auth import Gate
+from bide.http.gate.streams import Streams
+from bide.http.handlers.endpoint import Services
+from bide.http.respond.responding import respond
+from bide.model.history import EventRaised
+from bide.model.tokens import ResponseGrant, read
 from bide.testing.harness import Durable
-from bide.tokens import ResponseGrant, read
 
 SECRET = bytes(32)
 OK, TAKEN, NOT_YET, CLOSED, MISFIT = 200, 202, 409, 410, 422

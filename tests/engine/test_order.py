@@ -7,10 +7,10 @@ import asyncio
 import msgspec
 
 from bide import App, OrchestrationContext
-from bide.batch import Message
 from bide.engine.options import WorkerOptions
-from bide.history import EventRaised, ExecutionStarted
-from bide.sealing import SealingKeys
+from bide.model.batch import Message
+from bide.model.history import EventRaised, ExecutionStarted
+from bide.model.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable

@@ -8,12 +8,12 @@ from datetime import timedelta
 from msgspec import Raw
 
 from bide import App, BideError, Instance, MisfitError, OrchestrationContext, RuntimeStatus
-from bide.batch import Message
-from bide.clock import SECOND
 from bide.engine.worker import Worker
-from bide.history import EventRaised, ExecutionStarted, Fact
-from bide.instance import PARTITIONS, partition_of
-from bide.presence import Presence
+from bide.model.batch import Message
+from bide.model.clock import SECOND
+from bide.model.history import EventRaised, ExecutionStarted, Fact
+from bide.model.instance import PARTITIONS, partition_of
+from bide.model.presence import Presence
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from tests.workers import new_worker

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bide import App, OrchestrationContext, Settings, SystemClock
-from bide.app import Hub, run
 from bide.engine.options import WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
+from bide.running import Hub, run
 
 
 def delete(path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bide import App, OrchestrationContext, RuntimeStatus, when_all
 from bide.engine.options import WorkerOptions
-from bide.instance import PARTITIONS
+from bide.model.instance import PARTITIONS
 from bide.store.protocol import BEFORE_ALL
 from bide.testing.harness import Durable
 

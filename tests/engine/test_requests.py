@@ -19,7 +19,7 @@ from bide import (
     RequestReusedError,
     RuntimeStatus,
 )
-from bide.query import InstanceFilter
+from bide.model.query import InstanceFilter
 from bide.testing.harness import Durable
 
 

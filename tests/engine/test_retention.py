@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from bide import App, InstanceNotFoundError, OrchestrationContext, RuntimeStatus
-from bide.clock import SECOND
 from bide.engine.options import WorkerOptions
-from bide.query import InstanceFilter
+from bide.model.clock import SECOND
+from bide.model.query import InstanceFilter
 from bide.testing.harness import Durable
 
 KEPT = timedelta(hours=1)

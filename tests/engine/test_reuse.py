@@ -17,7 +17,7 @@ from bide import (
     RuntimeStatus,
     SubOrchestrationFailedError,
 )
-from bide.instance import Reuse
+from bide.model.instance import Reuse
 from bide.testing.harness import Durable
 
 

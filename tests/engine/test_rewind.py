@@ -19,7 +19,7 @@ from bide import (
     SubOrchestrationFailedError,
     when_all,
 )
-from bide.history import ExecutionRewound, SubOrchestrationInstanceFailed
+from bide.model.history import ExecutionRewound, SubOrchestrationInstanceFailed
 from bide.testing.harness import Durable
 
 

@@ -16,12 +16,12 @@ from msgspec import Raw
 from msgspec.json import encode
 
 from bide import ActivityCall, App, Client, OrchestrationContext, Outcome, RetryPolicy, Secret, Settings
-from bide.batch import Batch, Message
 from bide.core.hiding import KnownSecrets
 from bide.errors import MisfitError, NotAllowedError, PayloadError, RequestReusedError
-from bide.history import EventRaised, Step
-from bide.instance import ALL_PARTITIONS, RuntimeStatus
-from bide.sealing import HIDDEN, SealingKeys, event_place
+from bide.model.batch import Batch, Message
+from bide.model.history import EventRaised, Step
+from bide.model.instance import ALL_PARTITIONS, RuntimeStatus
+from bide.model.sealing import HIDDEN, SealingKeys, event_place
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.harness import Durable

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bide import App, BideError, OrchestrationContext, RuntimeStatus, TaskFailedError
-from bide.history import Fact, TaskCompleted, TaskScheduled, TimerFired
-from bide.http.shapes import actions
-from bide.rules import RULES, Role, check_covers, of_role
+from bide.http.base.shapes import actions
+from bide.model.history import Fact, TaskCompleted, TaskScheduled, TimerFired
+from bide.model.rules import RULES, Role, check_covers, of_role
 from bide.testing.harness import Durable
 
 MAY_BECOME = {

@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 
 from bide import App, OrchestrationContext
-from bide.batch import Batch, Message
 from bide.engine.client import Client
 from bide.engine.options import WorkerOptions
 from bide.engine.supervision import Supervisor
 from bide.errors import CommitUnknownError, StoreUnavailableError
-from bide.history import TaskCompleted
-from bide.sealing import SealingKeys
+from bide.model.batch import Batch, Message
+from bide.model.history import TaskCompleted
+from bide.model.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 from bide.testing.faults import FaultyStore, InjectedError, Moment

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from bide import ActivityFailedError, App, OrchestrationContext, RetryPolicy, Settings, when_all, when_any
 from bide.client import Client
-from bide.history import ContinuedAsNew, ExecutionCompleted
 from bide.http.app import create_app
+from bide.model.history import ContinuedAsNew, ExecutionCompleted
 from bide.testing.harness import Durable
 from tests.http.conftest import BASE
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bide import App, OrchestrationContext, PayloadError, RuntimeStatus
-from bide.payload import decoder
+from bide.model.payload import decoder
 from bide.testing.harness import Durable
 from tests.core import test_payload_changes as values
 

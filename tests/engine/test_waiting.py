@@ -20,8 +20,8 @@ from bide import (
     when_any,
 )
 from bide.core.openwork import OpenWork
-from bide.history import EventAwaited, EventDiscarded, EventWaitCancelled, TimerCancelled, TimerFired
-from bide.instance import PARTITIONS
+from bide.model.history import EventAwaited, EventDiscarded, EventWaitCancelled, TimerCancelled, TimerFired
+from bide.model.instance import PARTITIONS
 from bide.testing.harness import Durable
 
 FOREVER = 2**62

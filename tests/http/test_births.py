@@ -13,8 +13,8 @@ from typing import Any, get_args
 import pytest
 
 from bide import App, OrchestrationContext, Settings, current_call
+from bide.access.keys import KeyRing, Role, keys_path
 from bide.config import TokenVerb
-from bide.keys import KeyRing, Role, keys_path
 from tests.http.conftest import INSTANCES, Api, serve
 
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from bide.config import Settings
-from bide.http import connections
-from bide.http.protocol import ServerConfig
+from bide.http.server import connections
+from bide.http.server.protocol import ServerConfig
 from tests.http.test_protocol import GET, PARSERS, Wire, protocols
 
 HEALTH = GET.replace(b"/ ", b"/healthz ")

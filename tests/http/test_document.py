@@ -17,10 +17,10 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from bide import App, OrchestrationContext, Settings
-from bide.http.api import MANAGEMENT, STARTERS
-from bide.http.endpoint import Endpoint
-from bide.http.queries import PurgeQuery, parse, span_of
-from bide.http.urls import NEW_PREFIX
+from bide.http.base.queries import PurgeQuery, parse, span_of
+from bide.http.base.urls import NEW_PREFIX
+from bide.http.handlers.api import MANAGEMENT, STARTERS
+from bide.http.handlers.endpoint import Endpoint
 from tests.http.conftest import Api, example, serve
 
 

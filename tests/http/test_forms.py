@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from bide.http.forms import Field, form
-from bide.http.typed import FormError, answer, shown
-from bide.payload import decoder, schema
+from bide.http.respond.forms import Field, form
+from bide.http.respond.typed import FormError, answer, shown
+from bide.model.payload import decoder, schema
 
 
 class Mood(enum.Enum):

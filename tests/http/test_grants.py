@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bide import Settings
+from bide.access.keys import KeyRing, Role, keys_path
 from bide.config import TokenVerb, load
-from bide.keys import KeyRing, Role, keys_path
-from bide.store.files import hub_secret
-from bide.tokens import InstanceGrant, read, sign
+from bide.model.tokens import InstanceGrant, read, sign
+from bide.store.sqlite.files import hub_secret
 from tests.http.conftest import INSTANCES, Api, serve
 
 CALLS = {

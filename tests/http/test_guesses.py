@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bide import Settings
-from bide.clock import SECOND
-from bide.http.guesses import BURST, EVERY_S, LINES, MOST_ADDRESSES, QUIET_S, Guesses
-from bide.keys import KeyRing, Role, keys_path
+from bide.access.keys import KeyRing, Role, keys_path
+from bide.http.gate.guesses import BURST, EVERY_S, LINES, MOST_ADDRESSES, QUIET_S, Guesses
+from bide.model.clock import SECOND
 from tests.http.conftest import INSTANCES, Api, serve
 
 NOW = 1_763_880_000 * SECOND

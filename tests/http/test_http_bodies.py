@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from bide import Settings
-from bide.http.body import check_json, read_payload
+from bide.http.base.body import check_json, read_payload
 from tests.http.conftest import INSTANCES, Api
 
 PLAIN = Settings()

@@ -19,10 +19,10 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from bide import Settings
+from bide.access.keys import KeyRing, Role, keys_path
 from bide.engine.client import Client
-from bide.http import listening
-from bide.http.guard import PROXY_HEADERS, Guard
-from bide.keys import KeyRing, Role, keys_path
+from bide.http.gate import listening
+from bide.http.server.guard import PROXY_HEADERS, Guard
 from tests.http.conftest import INSTANCES, Api, example, serve
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bide import Settings
-from bide.clock import SECOND, to_datetime
-from bide.http.paging import continuation, page, read_cursor
-from bide.keys import KeyRing, Role, keys_path
-from bide.query import NEVER, InstanceCursor, WaitCursor
+from bide.access.keys import KeyRing, Role, keys_path
+from bide.http.base.paging import continuation, page, read_cursor
+from bide.model.clock import SECOND, to_datetime
+from bide.model.query import NEVER, InstanceCursor, WaitCursor
 from tests.http.conftest import INSTANCES, Api, example, serve
 
 BASE = INSTANCES.removesuffix("/instances")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bide.clock import SECOND
+from bide.access.keys import Key, KeyRing, Role, keys_path
 from bide.errors import KeyNotFoundError, NotAllowedError, PayloadError, StoreError
-from bide.keys import Key, KeyRing, Role, keys_path
-from bide.store.files import hub_secret
+from bide.model.clock import SECOND
+from bide.store.sqlite.files import hub_secret
 
 NOW = 1_763_880_000 * SECOND
 HOUR = 3_600 * SECOND

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bide import Settings
-from bide.keys import KeyRing, Role, keys_path
+from bide.access.keys import KeyRing, Role, keys_path
 from tests.http.conftest import INSTANCES, Api, nearly, serve
 
 READS = [

@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bide import Settings
-from bide.clock import SECOND, to_datetime
+from bide.access.keys import KeyRing, Role
 from bide.errors import InvalidTokenError
-from bide.http.auth import VERBS, Caller, Gate, grant_expired, is_open
-from bide.instance import Instance, RuntimeStatus
-from bide.keys import KeyRing, Role
+from bide.http.gate.auth import VERBS, Caller, Gate, grant_expired, is_open
+from bide.model.clock import SECOND, to_datetime
+from bide.model.instance import Instance, RuntimeStatus
+from bide.model.tokens import InstanceGrant, ResponseGrant, sign
 from bide.testing.clock import ManualClock
-from bide.tokens import InstanceGrant, ResponseGrant, sign
 from tests.machine import ManualMachine
 
 SECRET = bytes(range(32))

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from bide import App, FunctionNotFoundError, InstanceNotFoundError, OrchestrationContext, PayloadError, Settings
 from bide.client import AsyncClient, Client
 from bide.http.app import create_app
-from bide.instance import check_event_name, check_instance_id
+from bide.model.instance import check_event_name, check_instance_id
 from tests.cli.test_server_commands import Server
 from tests.http.conftest import BASE, INSTANCES
 

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from bide import Settings
+from bide.access.keys import KeyRing, Role
 from bide.cli import main
-from bide.clock import SystemClock
-from bide.http.api import MANAGEMENT
-from bide.http.endpoint import Endpoint
-from bide.keys import KeyRing, Role
+from bide.http.handlers.api import MANAGEMENT
+from bide.http.handlers.endpoint import Endpoint
+from bide.model.clock import SystemClock
 from tests.cli.test_server_commands import Server
 from tests.http.conftest import INSTANCES
 from tests.sealed import NEEDLE, app_with_secrets, files_with, secret

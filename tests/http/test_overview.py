@@ -12,7 +12,7 @@ import pytest
 from msgspec import Meta
 
 from bide import App, OrchestrationContext, Settings, when_any
-from bide.keys import KeyRing, Role, keys_path
+from bide.access.keys import KeyRing, Role, keys_path
 from tests.http.conftest import INSTANCES, Api, serve
 
 BASE = INSTANCES.removesuffix("/instances")

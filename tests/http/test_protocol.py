@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from bide.config import Settings
-from bide.http.protocol import ServerConfig
+from bide.http.server.protocol import ServerConfig
 
 SHORT = Settings(header_timeout_s=0.05, max_header_bytes=1000)
 LONG = Settings(header_timeout_s=3600, max_header_bytes=1000)
@@ -90,7 +90,7 @@ def protocols(
         await (await answer(request))(scope, receive, send)
 
     config = ServerConfig(
-        app, settings, http=f"bide.http.protocol_{parser}:WatchedProtocol", log_config=None, **options
+        app, settings, http=f"bide.http.server.protocol_{parser}:WatchedProtocol", log_config=None, **options
     )
     config.load()
     state = ServerState()

@@ -21,8 +21,8 @@ from msgspec import Meta
 from bide import App, OneTimeCode, OrchestrationContext, Secret, Settings, SystemClock, when_any
 from bide.engine.client import Client
 from bide.errors import BusyError
-from bide.store.files import hub_secret
-from bide.tokens import InstanceGrant, ResponseGrant, sign
+from bide.model.tokens import InstanceGrant, ResponseGrant, sign
+from bide.store.sqlite.files import hub_secret
 from tests.http.conftest import INSTANCES, Api, nearly, serve
 
 Release = Annotated[bool, Meta(title="Release version 2?", description="All <b>tests</b> have passed.")]

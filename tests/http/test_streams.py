@@ -21,17 +21,18 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from bide import Client, ServerSentEvent, Settings, event_stream, unless_stopping
-from bide.clock import to_micros
-from bide.http import hub, listening
-from bide.http.api import MANAGEMENT
+from bide.access.keys import KeyRing, Role, keys_path
 from bide.http.app import DurableApi, create_app
-from bide.http.auth import Caller, Gate
-from bide.http.endpoint import Call
-from bide.http.queries import ShowQuery
-from bide.http.shapes import StatusObject
-from bide.http.showing import status_object
-from bide.instance import Instance
-from bide.keys import KeyRing, Role, keys_path
+from bide.http.base.queries import ShowQuery
+from bide.http.base.shapes import StatusObject
+from bide.http.gate import listening
+from bide.http.gate.auth import Caller, Gate
+from bide.http.handlers import hub
+from bide.http.handlers.api import MANAGEMENT
+from bide.http.handlers.endpoint import Call
+from bide.http.handlers.showing import status_object
+from bide.model.clock import to_micros
+from bide.model.instance import Instance
 from bide.testing.clock import ManualClock
 from tests.http.conftest import INSTANCES, example
 

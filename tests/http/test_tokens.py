@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bide.errors import InvalidTokenError
-from bide.tokens import Grant, InstanceGrant, ResponseGrant, read, sign
+from bide.model.tokens import Grant, InstanceGrant, ResponseGrant, read, sign
 
 SECRET = bytes(range(32))
 URLS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")

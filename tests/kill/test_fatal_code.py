@@ -17,7 +17,7 @@ APP = """
 import ctypes, os, signal
 from datetime import timedelta
 from bide import App, OrchestrationContext
-from bide.clock import SECOND
+from bide.model.clock import SECOND
 from bide.engine import reruns
 
 reruns.APART = SECOND // 10
@@ -105,7 +105,7 @@ class Server(Process):
 
 @pytest.mark.kill
 @pytest.mark.parametrize("case", CASES)
-def test_code_that_ends_its_process_is_held_after_three_times(tmp_path: Path, case: str) -> None:
+def test_code_that_ends_its_process_is_held(tmp_path: Path, case: str) -> None:
     name, value = CASES[case]
     server = Server(tmp_path)
     assert server.serve()
@@ -115,9 +115,10 @@ def test_code_that_ends_its_process_is_held_after_three_times(tmp_path: Path, ca
     starts = 0
     while not server.serve():
         starts += 1
-        assert starts < 5, "it comes back again and again"
-    assert starts == 2
-    assert "was running when 3 processes ended" in server.show("bad")["held"]
+        assert starts < 6, "it comes back again and again"
+    most = 4 if name == "runs" else 3
+    assert starts == most - 1
+    assert f"was running when {most} processes ended" in server.show("bad")["held"]
     event = f"{server.base}/runtime/webhooks/durabletask/instances/good/raiseEvent/Go"
     assert request("POST", event, b'"on"')[0] == 202
     assert eventually("it ends", lambda: server.show("good")["output"]) == "on"

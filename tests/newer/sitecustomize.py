@@ -27,7 +27,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "bide.history":
+        if fullname != "bide.model.history":
             return None
         spec = PathFinder.find_spec(fullname, path)
         assert spec is not None

@@ -31,7 +31,7 @@ from bide.phone import (
     TwilioCarrier,
     challenge_text,
 )
-from bide.phone.local_twilio import segments
+from bide.phone.dev.local_twilio import segments
 
 ROOT = Path(__file__).parent.parent.parent
 ACCOUNT, TOKEN, SENDER = "AC" + "0" * 32, "secret-token", "+15005550006"

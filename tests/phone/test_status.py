@@ -35,7 +35,7 @@ from bide.phone import (
     signature,
     twilio_status_routes,
 )
-from bide.phone.local_status import Callback, StatusCallbacks
+from bide.phone.dev.local_status import Callback, StatusCallbacks
 from tests.http.conftest import BASE
 from tests.phone.test_phone_http import NOON
 

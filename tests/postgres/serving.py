@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bide.instance import PARTITIONS
+from bide.model.instance import PARTITIONS
 from tests.kill.conftest import Process, eventually, free_port, request
 
 

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from bide import App, Client, OrchestrationContext, Settings, when_any
-from bide.app import run
 from bide.cli import main
-from bide.clock import SECOND, SystemClock
 from bide.engine.options import WorkerOptions
 from bide.errors import InstanceNotFoundError
+from bide.model.clock import SECOND, SystemClock
+from bide.running import run
 from tests.postgres.server import PostgresServer, find_binaries
 from tests.postgres.test_workers import until, waits
 

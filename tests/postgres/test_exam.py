@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bide.store.postgres import PostgresStore
+from bide.store.postgres.store import PostgresStore
 from bide.store.protocol import Store
 from bide.testing.conformance import StoreExam
 

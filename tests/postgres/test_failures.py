@@ -7,10 +7,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bide.clock import SECOND, SystemClock
 from bide.errors import CommitUnknownError, StoreUnavailableError, TryAgainError
-from bide.instance import PARTITIONS
-from bide.store.postgres import PostgresStore
+from bide.model.clock import SECOND, SystemClock
+from bide.model.instance import PARTITIONS
+from bide.store.postgres.store import PostgresStore
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import Workers, play, until, verify, waits
 

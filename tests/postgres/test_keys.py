@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from bide import App, Settings
+from bide.access.keys import Role
+from bide.access.rings import key_ring
 from bide.cli.first_key import give_first_key
-from bide.clock import SystemClock
 from bide.errors import NotAllowedError
-from bide.keys import Role, key_ring
+from bide.model.clock import SystemClock
 from tests.http.conftest import INSTANCES, serve
 from tests.kill.conftest import eventually
 

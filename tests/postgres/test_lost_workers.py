@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bide.instance import PARTITIONS
+from bide.model.instance import PARTITIONS
 from tests.kill.conftest import eventually
 from tests.postgres.serving import Worker
 

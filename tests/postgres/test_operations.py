@@ -18,14 +18,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bide import App, Settings
-from bide.app import Hub
-from bide.app import run as run_app
 from bide.cli import main
-from bide.clock import SystemClock
 from bide.errors import StoreError
-from bide.instance import PARTITIONS
-from bide.presence import Presence
-from bide.store import postgres_schema
+from bide.model.clock import SystemClock
+from bide.model.instance import PARTITIONS
+from bide.model.presence import Presence
+from bide.running import Hub
+from bide.running import run as run_app
+from bide.store.postgres import schema as postgres_schema
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import until
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from bide.cli import main
 from bide.errors import StoreError
-from bide.store.postgres import PostgresStore
+from bide.store.postgres.store import PostgresStore
 from tests.postgres.server import PostgresServer
 from tests.postgres.test_workers import Workers, foreign_id, play, until, verify, waits
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from bide.cli import main
 from bide.errors import StoreError
-from bide.store.postgres import PostgresStore
+from bide.store.postgres.store import PostgresStore
 from bide.store.protocol import Store
 from bide.testing.conformance import StoreExam
 from tests.postgres.server import PostgresError, PostgresServer, find_binaries

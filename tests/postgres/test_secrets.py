@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from bide import Settings
+from bide.access.sealing_keys import add, read, use
 from bide.errors import StoreError
-from bide.instance import partition_of
-from bide.sealing_keys import add, read, use
+from bide.model.instance import partition_of
 from tests.sealed import NEEDLE, Login, app_with_secrets, secret
 
 pytestmark = pytest.mark.postgres

@@ -9,8 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from bide import App, Client, OrchestrationContext, Settings, when_any
-from bide.app import Hub, run
-from bide.clock import Clock, SystemClock
 from bide.engine.options import WorkerOptions
 from bide.errors import (
     InstanceExistsError,
@@ -19,7 +17,9 @@ from bide.errors import (
     MisfitError,
     WaitClosedError,
 )
-from bide.instance import PARTITIONS, RuntimeStatus, partition_of
+from bide.model.clock import Clock, SystemClock
+from bide.model.instance import PARTITIONS, RuntimeStatus, partition_of
+from bide.running import Hub, run
 
 pytestmark = pytest.mark.postgres
 

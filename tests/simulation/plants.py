@@ -8,8 +8,6 @@ from typing import Any
 
 from msgspec import structs
 
-from bide.batch import Batch, Message, Reply, Table
-from bide.clock import SECOND, Clock, SteadyClock, Timestamp
 from bide.core.live import Instances, Live
 from bide.engine.activities import Activities
 from bide.engine.bulkheads import Bulkheads
@@ -17,10 +15,12 @@ from bide.engine.effects import Effects
 from bide.engine.intake import Entry, Start
 from bide.engine.worker import Worker
 from bide.errors import BideError, CommitUnknownError
-from bide.history import EventRaised
+from bide.model.batch import Batch, Message, Reply, Table
+from bide.model.clock import SECOND, Clock, SteadyClock, Timestamp
+from bide.model.history import EventRaised
 from bide.store.memory import MemoryStore
 from bide.store.protocol import Store
-from bide.testing.simulation import Plant
+from simulation import Plant
 
 
 class NoFence(MemoryStore):

@@ -10,15 +10,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bide.store.memory import MemoryStore
 from bide.testing.faults import FaultyStore, InjectedError, SeededFaults
-from bide.testing.simulation import PROMISES, Plant, simulate
+from simulation import PROMISES, Plant, simulate
 from tests.simulation.plants import PLANTS
 
+ROOT = Path(__file__).parents[2]
 SOME, PART = 25, 400
 LATER = range(25, 2_025, PART)
 """2,025 worlds in all, in parts: a test that takes longer than two minutes is taken for one that hangs."""
@@ -26,8 +28,8 @@ STEPS = 2_000
 
 
 def _run(*arguments: str) -> tuple[str, dict[str, Any]]:
-    command = [sys.executable, "-m", "bide.testing.simulation", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", "simulation", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.stdout, done.stderr
     return done.stdout, json.loads(done.stdout.splitlines()[-1])
 
@@ -50,7 +52,7 @@ def test_every_promise_holds_in_many_worlds(first: int) -> None:
 def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
     seeds = (3, 4, 5)
     here = [simulate(seed).fingerprint for seed in seeds]
-    code = f"from bide.testing.simulation import simulate\nfor seed in {seeds}: print(simulate(seed).fingerprint)"
+    code = f"from simulation import simulate\nfor seed in {seeds}: print(simulate(seed).fingerprint)"
     for hash_seed in ("0", "77"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         there = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment, timeout=300)

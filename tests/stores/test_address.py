@@ -9,7 +9,7 @@ import pytest
 
 from bide import App, Settings
 from bide.errors import StoreError
-from bide.store.address import owner_url, safe_url
+from bide.store.postgres.address import owner_url, safe_url
 
 
 @pytest.mark.parametrize(

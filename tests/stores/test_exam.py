@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bide.store.memory import MemoryStore
 from bide.store.protocol import Store
-from bide.store.sqlite import SqliteStore
+from bide.store.sqlite.store import SqliteStore
 from bide.testing.conformance import StoreExam
 
 

@@ -16,12 +16,12 @@ from bide import (
     OrchestrationContext,
     RuntimeStatus,
 )
-from bide.app import open_store, run
-from bide.clock import Clock, SystemClock
 from bide.config import Settings
 from bide.engine import offline
 from bide.errors import StoreInUseError
-from bide.instance import PARTITIONS, partition_of
+from bide.model.clock import Clock, SystemClock
+from bide.model.instance import PARTITIONS, partition_of
+from bide.running import open_store, run
 from bide.store.protocol import LONGEST_LEASE, Store
 
 Change = Callable[[Store, Clock], Awaitable[None]]

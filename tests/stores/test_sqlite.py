@@ -21,14 +21,14 @@ from bide.errors import (
     StoreReplacedError,
     StoreUnavailableError,
 )
-from bide.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
-from bide.instance import PARTITIONS, RuntimeStatus, partition_of
-from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
+from bide.model.history import EventRaised, ExecutionRewound, ExecutionStarted, Fact
+from bide.model.instance import PARTITIONS, RuntimeStatus, partition_of
+from bide.model.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store import listing
-from bide.store.files import backup, damage, migrate, status
 from bide.store.listing import SQLITE
 from bide.store.protocol import BEFORE_ALL, Store
-from bide.store.sqlite import SqliteStore
+from bide.store.sqlite.files import backup, damage, migrate, status
+from bide.store.sqlite.store import SqliteStore
 from bide.testing.conformance import everything, instance, nothing_of, own_all, put
 from bide.testing.exam_rows import step
 
@@ -36,7 +36,7 @@ SMALL, LARGE = Raw(b'"small"'), Raw(b'"' + b"large" * 200 + b'"')
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from bide.store.sqlite import SqliteStore
+from bide.store.sqlite.store import SqliteStore
 asyncio.run(SqliteStore(Path(sys.argv[1])).open())
 print("open", flush=True)
 sys.stdin.read()

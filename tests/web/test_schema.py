@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bide.http.forms import in_words
+from bide.http.respond.forms import in_words
 from tests.web.conftest import BASE, Office, Refused, call
 
 

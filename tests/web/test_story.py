@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from bide.clock import to_datetime
+from bide.model.clock import to_datetime
 from tests.http.conftest import INSTANCES
 from tests.web.conftest import Office, call
 

@@ -20,7 +20,7 @@ from bide.cli.output import print_json
 
 if TYPE_CHECKING:
     from bide.client import Client
-    from bide.query import InstanceFilter
+    from bide.model.query import InstanceFilter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -190,7 +190,7 @@ def _narrowed(where: InstanceFilter, statuses: tuple[str, ...]) -> InstanceFilte
     """Only those to which it can be done at all."""
     from msgspec.structs import replace
 
-    from bide.instance import RuntimeStatus
+    from bide.model.instance import RuntimeStatus
 
     possible = [RuntimeStatus(status) for status in statuses]
     chosen = [status for status in where.statuses or possible if status in possible]

@@ -16,17 +16,18 @@ from urllib.parse import urlsplit
 import click
 from msgspec import Struct
 
-from bide import __version__, sealing_keys
+from bide import __version__
+from bide.access import sealing_keys
+from bide.access.keys import KeyRing, keys_path
 from bide.cli.first_key import first_key_path
 from bide.cli.loading import load_app, split_target
-from bide.clock import SECOND, SystemClock, to_timestamp
 from bide.config import Settings, doubts, explain, using
 from bide.errors import StoreError
-from bide.http.auth import is_open
-from bide.keys import KeyRing, keys_path
-from bide.store.file_access import HAS_MODES, others_may_read
-from bide.store.files import SqliteStatus, damage, held, log_size, status
+from bide.http.gate.auth import is_open
+from bide.model.clock import SECOND, SystemClock, to_timestamp
 from bide.store.holding import HeldInstances
+from bide.store.sqlite.file_access import HAS_MODES, others_may_read
+from bide.store.sqlite.files import SqliteStatus, damage, held, log_size, status
 
 State: TypeAlias = Literal["ok", "note", "wrong"]
 

@@ -14,7 +14,7 @@ def instance_ids(context: click.Context, parameter: click.Parameter, incomplete:
 
     from bide.cli.connection import hub_client
     from bide.errors import BideError
-    from bide.query import InstanceFilter
+    from bide.model.query import InstanceFilter
 
     client = hub_client()
     if client is None:

@@ -56,7 +56,7 @@ def whole_id(client: Client, begun: str) -> str:
     Raises `InstanceNotFoundError`, and `NotFoundFault` if there are several.
     """
     from bide.errors import InstanceNotFoundError
-    from bide.query import InstanceFilter
+    from bide.model.query import InstanceFilter
 
     try:
         return client.get(begun).id

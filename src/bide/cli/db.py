@@ -14,7 +14,7 @@ from bide.cli.options import columns, db_option, debug_option, file_of, output_o
 from bide.cli.output import print_json
 
 if TYPE_CHECKING:
-    from bide.clock import Clock
+    from bide.model.clock import Clock
     from bide.store.protocol import Store
 
 instance_argument = click.argument("instance_id", metavar="ID")
@@ -54,7 +54,7 @@ def status(db: str | None, output: str, debug: bool) -> None:
 def _status_of_file(path: Path) -> dict[str, Any]:
     import msgspec
 
-    from bide.store.files import status
+    from bide.store.sqlite.files import status
 
     return {"file": str(path), **msgspec.to_builtins(status(path))}
 
@@ -64,7 +64,7 @@ def _status_of_server(url: str) -> dict[str, Any]:
 
     import msgspec
 
-    from bide.store.server import status
+    from bide.store.postgres.server import status
 
     return dict[str, Any](msgspec.to_builtins(asyncio.run(status(url))))
 
@@ -88,7 +88,7 @@ def migrate(db: str | None, debug: bool) -> None:
       bide db migrate --db app.db
     """
     with plain_errors(debug):
-        from bide.store.address import safe_url
+        from bide.store.postgres.address import safe_url
 
         url = _server(db)
         before, after = _migrate_file(_existing(db)) if url is None else _migrate_server(url)
@@ -100,7 +100,7 @@ def migrate(db: str | None, debug: bool) -> None:
 
 
 def _migrate_file(path: Path) -> tuple[int, int]:
-    from bide.store.files import migrate
+    from bide.store.sqlite.files import migrate
 
     return migrate(path)
 
@@ -108,7 +108,7 @@ def _migrate_file(path: Path) -> tuple[int, int]:
 def _migrate_server(url: str) -> tuple[int, int]:
     import asyncio
 
-    from bide.store.server import migrate
+    from bide.store.postgres.server import migrate
 
     return asyncio.run(migrate(url))
 
@@ -127,7 +127,7 @@ def backup(to: Path, db: str | None, debug: bool) -> None:
       bide db backup /var/backups/bide.db
     """
     with plain_errors(debug):
-        from bide.store.files import backup
+        from bide.store.sqlite.files import backup
 
         if (url := _server(db)) is not None:
             raise MisuseFault(_how_to_dump(url, to))
@@ -207,8 +207,8 @@ def _change(db: str | None, change: Callable[[Store, Clock], Coroutine[Any, Any,
     """Do something to the database that only its owner may do. Raises `StoreError` if it has one."""
     import asyncio
 
-    from bide.app import open_store
-    from bide.clock import SystemClock
+    from bide.model.clock import SystemClock
+    from bide.running import open_store
 
     if _server(db) is None:
         _existing(db)
@@ -223,7 +223,7 @@ def _change(db: str | None, change: Callable[[Store, Clock], Coroutine[Any, Any,
 def _how_to_dump(url: str, to: Path) -> str:
     from shlex import quote
 
-    from bide.store.address import safe_url
+    from bide.store.postgres.address import safe_url
 
     return (
         "A database on a server is backed up by PostgreSQL's own tool, also while workers run. It takes the "
@@ -234,7 +234,7 @@ def _how_to_dump(url: str, to: Path) -> str:
 
 def _copy_secret(source: Path, target: Path) -> None:
     """A copy that only its owner can read, from its first byte on."""
-    from bide.store.file_access import replace_whole
+    from bide.store.sqlite.file_access import replace_whole
 
     try:
         replace_whole(target, source.read_bytes())
@@ -247,7 +247,7 @@ def _server(db: str | None) -> str | None:
     settings = settings_from({"db": db})
     if not settings.on_server:
         return None
-    from bide.store.address import require_driver
+    from bide.store.postgres.address import require_driver
 
     require_driver()
     return settings.db

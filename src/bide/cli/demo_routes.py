@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from bide.cli.faults import Fault
-from bide.clock import SystemClock, Timestamp, to_datetime, to_micros
 from bide.engine.signals import end_at_once
-from bide.http.answers import json_answer, nothing, refusal
-from bide.http.development import DevelopmentRoute
+from bide.http.base.answers import json_answer, nothing, refusal
+from bide.http.gate.development import DevelopmentRoute
+from bide.model.clock import SystemClock, Timestamp, to_datetime, to_micros
 
 _MOST_SECONDS = 3_600
 _INSTEAD = (

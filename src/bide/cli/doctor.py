@@ -14,7 +14,7 @@ from bide.cli.output import print_json
 
 if TYPE_CHECKING:
     from bide.cli.checks import Finding
-    from bide.store.files import SqliteStatus
+    from bide.store.sqlite.files import SqliteStatus
 
 _COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 

@@ -12,7 +12,7 @@ from bide.cli.completion import orchestrator_names
 from bide.cli.options import to_span
 
 if TYPE_CHECKING:
-    from bide.query import InstanceFilter
+    from bide.model.query import InstanceFilter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def moment(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def _now() -> datetime:
-    from bide.clock import SystemClock
+    from bide.model.clock import SystemClock
 
     return SystemClock().utc_now()
 
@@ -97,8 +97,8 @@ def filter_of(
     held: bool = False,
 ) -> InstanceFilter:
     """The options as a filter."""
-    from bide.instance import RuntimeStatus
-    from bide.query import InstanceFilter
+    from bide.model.instance import RuntimeStatus
+    from bide.model.query import InstanceFilter
 
     return InstanceFilter(
         created_from=created_after,

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import click
 
-from bide.clock import SystemClock
+from bide.access.rings import key_ring
 from bide.config import Settings
 from bide.errors import StoreError
-from bide.http.auth import is_open
-from bide.keys import key_ring
-from bide.store import file_access
+from bide.http.gate.auth import is_open
+from bide.model.clock import SystemClock
+from bide.store.sqlite import file_access
 
 SHOWN = """\
 

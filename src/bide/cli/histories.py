@@ -15,8 +15,8 @@ from bide.core.registry import Registry
 from bide.core.replay import check_replay
 from bide.core.showing import payload_of, with_payload
 from bide.errors import FunctionNotFoundError, NonDeterminismError, SealedStep
-from bide.history import Fact, Step
-from bide.sealing import HIDDEN, WithoutKeys
+from bide.model.history import Fact, Step
+from bide.model.sealing import HIDDEN, WithoutKeys
 
 
 class History(Struct, rename="camel"):

@@ -12,8 +12,8 @@ from bide.cli.options import confirm, db_option, debug_option, output_option, se
 from bide.cli.output import print_rows
 
 if TYPE_CHECKING:
-    from bide.clock import Timestamp
-    from bide.keys import Key, KeyRing
+    from bide.access.keys import Key, KeyRing
+    from bide.model.clock import Timestamp
 
 _ROLES = ("viewer", "operator", "admin")
 
@@ -68,8 +68,8 @@ def create(name: str, role: str, expires: timedelta | None, db: str | None, debu
       bide keys create ci --role operator --expires 90d
     """
     with plain_errors(debug):
-        from bide.clock import to_micros
-        from bide.keys import Role
+        from bide.access.keys import Role
+        from bide.model.clock import to_micros
 
         now = _now()
         text = _ring(db).create(name, Role(role), now, now + to_micros(expires) if expires else None)
@@ -98,7 +98,7 @@ def rotate(name: str, overlap: timedelta, db: str | None, debug: bool) -> None:
       bide keys rotate ci --overlap 2h
     """
     with plain_errors(debug):
-        from bide.clock import to_micros
+        from bide.model.clock import to_micros
 
         now = _now()
         text = _ring(db).rotate(name, now, overlap)
@@ -130,7 +130,7 @@ def revoke(name: str, yes: bool, db: str | None, debug: bool) -> None:
 
 
 def _ring(db: str | None) -> KeyRing:
-    from bide.keys import key_ring
+    from bide.access.rings import key_ring
 
     settings = settings_from({"db": db})
     if settings.db == ":memory:":
@@ -139,7 +139,7 @@ def _ring(db: str | None) -> KeyRing:
 
 
 def _now() -> Timestamp:
-    from bide.clock import SystemClock
+    from bide.model.clock import SystemClock
 
     return SystemClock().now()
 
@@ -155,7 +155,7 @@ def _shown(key: Key, now: Timestamp) -> dict[str, Any]:
 
 
 def _moment(at: Timestamp) -> str:
-    from bide.clock import to_datetime
+    from bide.model.clock import to_datetime
 
     return to_datetime(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -58,7 +58,7 @@ def output_option(*kinds: str) -> Callable[[F], F]:
 
 def to_span(context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
     """The callback of an option that is a span of time: `90s`, `12h`, `30d`."""
-    from bide.clock import to_span
+    from bide.model.clock import to_span
 
     try:
         return None if value is None else to_span(value)

@@ -79,7 +79,7 @@ def short(value: object, width: int = 60) -> str:
     import msgspec
 
     from bide.core.hiding import DOTS
-    from bide.sealing import HIDDEN
+    from bide.model.sealing import HIDDEN
 
     encoded = msgspec.json.encode(value)
     if encoded == bytes(HIDDEN):

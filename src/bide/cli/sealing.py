@@ -41,7 +41,7 @@ def list_keys(db: str | None, output: str, debug: bool) -> None:
       bide sealing ls -o json
     """
     with plain_errors(debug):
-        from bide import sealing_keys
+        from bide.access import sealing_keys
 
         kept = sealing_keys.read(_file(settings_from({"db": db})))
         now = sealing_keys.sealing(kept)
@@ -68,7 +68,7 @@ def add(debug: bool) -> None:
       bide sealing add
     """
     with plain_errors(debug):
-        from bide import sealing_keys
+        from bide.access import sealing_keys
 
         path = _file(settings_from({}))
         new = sealing_keys.add(path)
@@ -87,7 +87,7 @@ def use(key_id: str, debug: bool) -> None:
       bide sealing use
     """
     with plain_errors(debug):
-        from bide import sealing_keys
+        from bide.access import sealing_keys
 
         path = _file(settings_from({}))
         used = sealing_keys.use(path, key_id)
@@ -105,8 +105,8 @@ def keep(db: str | None, debug: bool) -> None:
       bide sealing keep --db bide.db
     """
     with plain_errors(debug):
-        from bide import sealing_keys
-        from bide.store.files import hub_secret
+        from bide.access import sealing_keys
+        from bide.store.sqlite.files import hub_secret
 
         settings = settings_from({"db": db})
         path = _file(settings)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bide.cli.checks import MOST_DRIFT_S, Finding, held_finding, size_text
-from bide.clock import SECOND
 from bide.errors import StoreError
-from bide.store.address import owner_url, require_driver
+from bide.model.clock import SECOND
+from bide.store.postgres.address import owner_url, require_driver
 
 if TYPE_CHECKING:
     from bide.store.holding import HeldInstances
-    from bide.store.server import ServerFacts, ServerStatus
+    from bide.store.postgres.server import ServerFacts, ServerStatus
 
 _SAFE_COMMITS = ("on", "remote_apply")
 _MORE = 4
@@ -30,7 +30,7 @@ def database_server(url: str) -> list[Finding]:
 
 
 def _examine(url: str) -> Iterator[Finding]:
-    from bide.store.server import examine, held, status
+    from bide.store.postgres.server import examine, held, status
 
     async def look() -> tuple[ServerFacts, ServerStatus | None, HeldInstances | None]:
         facts = await examine(url)
@@ -64,7 +64,7 @@ def _schema(url: str, found: ServerStatus) -> Finding:
 def _pooler(facts: ServerFacts) -> Finding:
     if facts.has_session:
         return Finding("sessions", "ok", "a connection is a session of the server")
-    from bide.store.connecting import POOLED
+    from bide.store.postgres.connecting import POOLED
 
     return Finding("sessions", "wrong", "a connection is not a session of the server", POOLED)
 

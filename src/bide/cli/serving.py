@@ -21,6 +21,7 @@ import click
 import uvicorn
 from msgspec.structs import replace
 
+from bide.access.keys import keys_path
 from bide.app import App
 from bide.cli.faults import STORE_UNUSABLE, Fault
 from bide.cli.first_key import give_first_key
@@ -31,10 +32,9 @@ from bide.config import Settings, using
 from bide.engine.memory import set_aside
 from bide.engine.signals import calling_on_stop
 from bide.http.app import DurableApi, create_app
-from bide.http.auth import is_open
-from bide.http.protocol import ServerConfig
-from bide.keys import keys_path
-from bide.store.address import safe_url
+from bide.http.gate.auth import is_open
+from bide.http.server.protocol import ServerConfig
+from bide.store.postgres.address import safe_url
 
 _LISTENING = 32 if find_spec("uvloop") else 1
 """How often the loop gets the same socket. uvloop takes one new connection for each in a turn, so under load

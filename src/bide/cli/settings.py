@@ -63,7 +63,7 @@ def show(output: str, debug: bool) -> None:
 
 
 def _shown(setting: Explained) -> dict[str, Any]:
-    from bide.store.address import safe_url
+    from bide.store.postgres.address import safe_url
 
     value = setting.value
     if setting.name == "db":

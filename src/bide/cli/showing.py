@@ -20,9 +20,9 @@ from bide.cli.values import wanted
 
 if TYPE_CHECKING:
     from bide.client import Client
-    from bide.history import Fact, Step
-    from bide.http.shapes import StatusObject, WorkerObject
-    from bide.instance import Instance
+    from bide.http.base.shapes import StatusObject, WorkerObject
+    from bide.model.history import Fact, Step
+    from bide.model.instance import Instance
 
 instance_argument = click.argument("instance_id", metavar="ID", shell_complete=instance_ids)
 
@@ -207,7 +207,7 @@ def _running(worker: WorkerObject) -> str:
 
 def print_result(instance: Instance) -> None:
     """The output on stdout. Raises `Fault` for an instance that has not completed."""
-    from bide.instance import RuntimeStatus
+    from bide.model.instance import RuntimeStatus
 
     if instance.status is not RuntimeStatus.COMPLETED:
         raise OrchestrationFault(f"Instance '{instance.id}' is {instance.status}: {instance.output}")
@@ -265,8 +265,8 @@ def _follow(client: Client, instance_id: str, output: str) -> None:
 
     from msgspec.json import decode
 
-    from bide.history import Fact, Step
-    from bide.http.shapes import StatusObject
+    from bide.http.base.shapes import StatusObject
+    from bide.model.history import Fact, Step
 
     width = 2 + max(len(kind.__name__) for kind in get_args(Fact))
     for event in client.events(instance_id):
@@ -292,7 +292,7 @@ def _step_rows(step: Step) -> Iterator[tuple[str, str, str]]:
 
 
 def _details(fact: Fact) -> str:
-    from bide.clock import to_datetime
+    from bide.model.clock import to_datetime
 
     parts = [str(getattr(fact, name)) for name in ("name", "instance_id", "reason") if getattr(fact, name, "")]
     fire_at: int | None = getattr(fact, "fire_at", None)
@@ -307,6 +307,6 @@ def _details(fact: Fact) -> str:
 
 
 def _now() -> datetime:
-    from bide.clock import SystemClock
+    from bide.model.clock import SystemClock
 
     return SystemClock().utc_now()

@@ -21,7 +21,7 @@ from bide.cli.values import read_value, wanted
 
 if TYPE_CHECKING:
     from bide.client import Client
-    from bide.instance import Reuse, Wait
+    from bide.model.instance import Reuse, Wait
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Take the value as JSON, never as plain text.")
 

@@ -76,7 +76,7 @@ def _look(client: Client, node: Node, parent: str) -> list[Node]:
     from msgspec import UNSET
 
     from bide.errors import InstanceNotFoundError
-    from bide.history import SubOrchestrationInstanceCreated
+    from bide.model.history import SubOrchestrationInstanceCreated
 
     try:
         shown = client.status(node["instanceId"])

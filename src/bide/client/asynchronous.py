@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
-from bide.batch import AuditEntry
 from bide.client import wire
 from bide.client.wire import EventReader, Request, ServerEvent
-from bide.clock import SystemClock, check_span, to_micros
 from bide.errors import InstanceNotFoundError
-from bide.history import Step
-from bide.http.shapes import CONTINUATION, OrchestratorObject, StatusObject, WaitObject, WorkerObject
-from bide.instance import Instance, Reuse, RuntimeStatus, Wait
-from bide.query import InstanceFilter
+from bide.http.base.shapes import CONTINUATION, OrchestratorObject, StatusObject, WaitObject, WorkerObject
+from bide.model.batch import AuditEntry
+from bide.model.clock import SystemClock, check_span, to_micros
+from bide.model.history import Step
+from bide.model.instance import Instance, Reuse, RuntimeStatus, Wait
+from bide.model.query import InstanceFilter
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -16,9 +16,6 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from bide import errors
-from bide.arguments import check_count, check_flag, check_kind
-from bide.batch import AuditEntry
-from bide.clock import check_span, to_datetime, to_timestamp
 from bide.errors import (
     AccessDeniedError,
     BideError,
@@ -28,8 +25,7 @@ from bide.errors import (
     ServerFailedError,
     ServerUnreachableError,
 )
-from bide.history import Parent, Step
-from bide.http.shapes import (
+from bide.http.base.shapes import (
     CONTINUATION,
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
@@ -42,7 +38,11 @@ from bide.http.shapes import (
     WaitObject,
     WorkerObject,
 )
-from bide.instance import (
+from bide.model.arguments import check_count, check_flag, check_kind
+from bide.model.batch import AuditEntry
+from bide.model.clock import check_span, to_datetime, to_timestamp
+from bide.model.history import Parent, Step
+from bide.model.instance import (
     MAX_NAME,
     Instance,
     Reuse,
@@ -56,8 +56,8 @@ from bide.instance import (
     check_reuse,
     check_tags,
 )
-from bide.payload import check_text, encode, plain_text
-from bide.query import InstanceFilter
+from bide.model.payload import check_text, encode, plain_text
+from bide.model.query import InstanceFilter
 
 T = TypeVar("T")
 

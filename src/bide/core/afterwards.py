@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from bide.batch import ACCEPTED, Message, Verdict
 from bide.core.changes import encode_facts
 from bide.core.endings import answer_parent, end, next_generation
 from bide.core.failures import failure_as
@@ -17,7 +16,8 @@ from bide.core.rewinding import asked_again, still_wanted, told_again, undone_fr
 from bide.core.stepping import bear
 from bide.core.turn import Turn
 from bide.errors import HeldStep, InstanceExistsError, InstanceFinishedError, NotAllowedError
-from bide.history import (
+from bide.model.batch import ACCEPTED, Message, Verdict
+from bide.model.history import (
     NULL,
     EventRaised,
     ExecutionRewound,
@@ -28,8 +28,8 @@ from bide.history import (
     Parent,
     SubOrchestrationInstanceFailed,
 )
-from bide.instance import Instance, RuntimeStatus
-from bide.rules import moved, next_status, status_after
+from bide.model.instance import Instance, RuntimeStatus
+from bide.model.rules import moved, next_status, status_after
 
 
 def restart(turn: Turn, message: Message, fact: ExecutionStarted, live: Live) -> Verdict:

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
-from bide.clock import Timestamp, to_datetime
 from bide.core.isolation import orchestrator_here
 from bide.errors import NotADurableTaskError
+from bide.model.clock import Timestamp, to_datetime
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bide.batch import (
+from bide.core.openwork import OpenWork
+from bide.model.batch import (
     ACCEPTED,
     Audit,
     AuditEntry,
@@ -27,9 +28,8 @@ from bide.batch import (
     Verdict,
     words_of,
 )
-from bide.clock import Timestamp
-from bide.core.openwork import OpenWork
-from bide.history import (
+from bide.model.clock import Timestamp
+from bide.model.history import (
     NULL,
     EventAwaited,
     EventDeadlineChanged,
@@ -55,9 +55,9 @@ from bide.history import (
     TimerCreated,
     TimerFired,
 )
-from bide.instance import Instance, Wait, birth_of_child, partition_of
-from bide.rules import Role, check_covers
-from bide.sealing import Sealer, sealed_event
+from bide.model.instance import Instance, Wait, birth_of_child, partition_of
+from bide.model.rules import Role, check_covers
+from bide.model.sealing import Sealer, sealed_event
 
 encode_facts = msgspec.json.Encoder().encode
 

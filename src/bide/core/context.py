@@ -16,18 +16,18 @@ from uuid import UUID, uuid5
 
 from msgspec import UNSET, Raw
 
-from bide.arguments import check_flag, kind_of
-from bide.clock import Timestamp, check_span, to_datetime, to_micros, to_timestamp
 from bide.core.registry import Function, Registry, Signature
 from bide.core.tasks import DurableTimer, ExternalEvent, SubOrchestration, Task
 from bide.errors import ContinueAsNew, PayloadError
-from bide.history import NULL, Parent
-from bide.instance import check_event_name, check_instance_id
-from bide.interrupts import from_outside
-from bide.payload import check_text, decoder, encode, has_secret, holds_secret
-from bide.retry import RetryPolicy
-from bide.sealing import is_sealed
-from bide.tokens import ResponseGrant
+from bide.model.arguments import check_flag, kind_of
+from bide.model.clock import Timestamp, check_span, to_datetime, to_micros, to_timestamp
+from bide.model.history import NULL, Parent
+from bide.model.instance import check_event_name, check_instance_id
+from bide.model.interrupts import from_outside
+from bide.model.payload import check_text, decoder, encode, has_secret, holds_secret
+from bide.model.retry import RetryPolicy
+from bide.model.sealing import is_sealed
+from bide.model.tokens import ResponseGrant
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -22,8 +22,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 from msgspec.json import decode
 
-from bide.batch import ACCEPTED, Batch, Loaded, Message, ScheduledActivity, Snapshot, Verdict
-from bide.clock import Timestamp
 from bide.core.afterwards import purge, replace_by, restart, rewind, take_child
 from bide.core.endings import end_orphans, terminate
 from bide.core.executors import Executors
@@ -40,7 +38,9 @@ from bide.errors import (
     NotAllowedError,
     StepFailedError,
 )
-from bide.history import (
+from bide.model.batch import ACCEPTED, Batch, Loaded, Message, ScheduledActivity, Snapshot, Verdict
+from bide.model.clock import Timestamp
+from bide.model.history import (
     ExecutionPurged,
     ExecutionResumed,
     ExecutionRewound,
@@ -48,10 +48,10 @@ from bide.history import (
     SubOrchestrationInstanceFailed,
     Unreadable,
 )
-from bide.instance import ALL_PARTITIONS, UNREADABLE, Instance, RuntimeStatus, partition_of
-from bide.interrupts import from_outside
-from bide.rules import ANSWERS, next_status
-from bide.sealing import Sealer, input_place, is_sealed
+from bide.model.instance import ALL_PARTITIONS, UNREADABLE, Instance, RuntimeStatus, partition_of
+from bide.model.interrupts import from_outside
+from bide.model.rules import ANSWERS, next_status
+from bide.model.sealing import Sealer, input_place, is_sealed
 
 NOTHING = Loaded()
 

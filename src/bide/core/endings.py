@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from msgspec import Raw
 
-from bide.batch import ACCEPTED, Message, Verdict
 from bide.core.changes import encode_facts
 from bide.core.holding import NOT_HELD
 from bide.core.live import Live
 from bide.core.turn import Turn
 from bide.errors import InstanceFinishedError
-from bide.history import (
+from bide.model.batch import ACCEPTED, Message, Verdict
+from bide.model.history import (
     NULL,
     ContinuedAsNew,
     EventRaised,
@@ -24,10 +24,10 @@ from bide.history import (
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
 )
-from bide.instance import Instance, RuntimeStatus
-from bide.payload import encode
-from bide.rules import moved
-from bide.sealing import sealed_event
+from bide.model.instance import Instance, RuntimeStatus
+from bide.model.payload import encode
+from bide.model.rules import moved
+from bide.model.sealing import sealed_event
 
 
 def complete(turn: Turn, live: Live, status: RuntimeStatus, end: ExecutionCompleted, custom_status: Raw) -> None:

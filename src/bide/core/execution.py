@@ -16,7 +16,6 @@ from uuid import UUID, uuid5
 from msgspec import Raw, field
 from msgspec.structs import replace
 
-from bide.clock import Timestamp, to_datetime
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from bide.core.executors import Answer
 from bide.core.failures import failure_as, failure_of, said, task_error
@@ -44,7 +43,8 @@ from bide.errors import (
     PayloadError,
     WaitClosedError,
 )
-from bide.history import (
+from bide.model.clock import Timestamp, to_datetime
+from bide.model.history import (
     NULL,
     ContinuedAsNew,
     EventAwaited,
@@ -77,12 +77,12 @@ from bide.history import (
     TimerFired,
     describe,
 )
-from bide.instance import birth_of_child
-from bide.interrupts import from_outside
-from bide.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, read_or_open, schema, too_large
-from bide.retry import RetryPolicy
-from bide.rules import Role, check_covers
-from bide.sealing import (
+from bide.model.instance import birth_of_child
+from bide.model.interrupts import from_outside
+from bide.model.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, read_or_open, schema, too_large
+from bide.model.retry import RetryPolicy
+from bide.model.rules import Role, check_covers
+from bide.model.sealing import (
     Sealer,
     arguments_place,
     event_place,
@@ -93,7 +93,7 @@ from bide.sealing import (
     sealed_event,
     status_place,
 )
-from bide.tokens import ResponseGrant
+from bide.model.tokens import ResponseGrant
 
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 

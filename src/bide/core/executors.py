@@ -15,11 +15,11 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Raw, Struct
 
-from bide.clock import Timestamp
 from bide.core.openwork import OpenWork
 from bide.errors import MisfitError, WaitClosedError
-from bide.history import ContinuedAsNew, EventRaised, ExecutionCompleted, Fact, Step
-from bide.instance import Instance
+from bide.model.clock import Timestamp
+from bide.model.history import ContinuedAsNew, EventRaised, ExecutionCompleted, Fact, Step
+from bide.model.instance import Instance
 
 Ending: TypeAlias = ExecutionCompleted | ContinuedAsNew
 

@@ -13,8 +13,8 @@ from bide.errors import (
     SubOrchestrationFailedError,
     TaskFailedError,
 )
-from bide.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
-from bide.interrupts import from_outside
+from bide.model.history import Failure, SubOrchestrationInstanceCreated, TaskScheduled
+from bide.model.interrupts import from_outside
 
 MAX_CAUSES = 8
 MAX_ERRORS = 100

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bide.history import Failure
+from bide.model.history import Failure
 
 _decode = msgspec.json.Decoder().decode
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from bide.batch import ACCEPTED, Message, Verdict
 from bide.core.failures import said
 from bide.core.live import Live
 from bide.core.schemas import misfit
@@ -17,8 +16,9 @@ from bide.errors import (
     StepFailedError,
     WaitClosedError,
 )
-from bide.history import EventAwaited, EventRaised, ExecutionStarted, Unreadable
-from bide.sealing import event_place, is_sealed, sealed_event
+from bide.model.batch import ACCEPTED, Message, Verdict
+from bide.model.history import EventAwaited, EventRaised, ExecutionStarted, Unreadable
+from bide.model.sealing import event_place, is_sealed, sealed_event
 
 NOT_HELD: dict[str, Any] = {"held": None, "held_by": ""}
 

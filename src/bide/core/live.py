@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from bide.batch import Message, Snapshot
-from bide.clock import Timestamp
 from bide.core.executors import Executor, Executors
 from bide.core.openwork import OpenWork
 from bide.core.records import Record
-from bide.history import Step, Unreadable
-from bide.instance import Instance, partition_of
+from bide.model.batch import Message, Snapshot
+from bide.model.clock import Timestamp
+from bide.model.history import Step, Unreadable
+from bide.model.instance import Instance, partition_of
 
 
 class Live(Record):

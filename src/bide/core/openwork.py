@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias, cast
 
 from bide.core.records import Record
-from bide.history import (
+from bide.model.history import (
     EventAwaited,
     EventDeadlineChanged,
     EventDiscarded,
@@ -39,7 +39,7 @@ from bide.history import (
     TimerCreated,
     TimerFired,
 )
-from bide.rules import SETTLES, Role, check_covers
+from bide.model.rules import SETTLES, Role, check_covers
 
 _Answer: TypeAlias = (
     TaskCompleted

@@ -17,13 +17,13 @@ from typing import Any, Generic, Never, NoReturn, TypeAlias, TypeVar, get_args, 
 import msgspec
 from msgspec import UNSET, Raw
 
-from bide.clock import check_span
 from bide.core.calls import Reconcile
 from bide.errors import FunctionNotFoundError, MisfitError, PayloadError
-from bide.history import NULL
-from bide.instance import MAX_NAME, can_name
-from bide.interrupts import from_outside, own_suppressed
-from bide.payload import decoder, encode, has_secret, holds_secret, plain_text, schema
+from bide.model.clock import check_span
+from bide.model.history import NULL
+from bide.model.instance import MAX_NAME, can_name
+from bide.model.interrupts import from_outside, own_suppressed
+from bide.model.payload import decoder, encode, has_secret, holds_secret, plain_text, schema
 
 Function: TypeAlias = Callable[..., Any]
 

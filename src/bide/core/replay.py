@@ -11,7 +11,7 @@ from bide.core.isolation import OwnGenerators
 from bide.core.openwork import OpenWork
 from bide.core.registry import Registry
 from bide.errors import NonDeterminismError, OrchestratorError
-from bide.history import (
+from bide.model.history import (
     ContinuedAsNew,
     EventAwaited,
     EventDeadlineChanged,
@@ -23,10 +23,10 @@ from bide.history import (
     Unreadable,
     describe,
 )
-from bide.instance import Instance
-from bide.payload import MAX_PAYLOAD
-from bide.sealing import Sealer, WithoutKeys
-from bide.tokens import ResponseGrant
+from bide.model.instance import Instance
+from bide.model.payload import MAX_PAYLOAD
+from bide.model.sealing import Sealer, WithoutKeys
+from bide.model.tokens import ResponseGrant
 
 
 class Executions:

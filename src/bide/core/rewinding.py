@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from bide.clock import Timestamp
 from bide.core.openwork import OpenWork
-from bide.history import (
+from bide.model.clock import Timestamp
+from bide.model.history import (
     EventDeadlineChanged,
     ExecutionCompleted,
     ExecutionRewound,

@@ -17,7 +17,7 @@ from msgspec import Raw
 from msgspec.json import decode
 
 from bide.errors import MisfitError
-from bide.history import ANYTHING, EventAwaited
+from bide.model.history import ANYTHING, EventAwaited
 
 Schema: TypeAlias = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from bide.core.openwork import OpenWork
 from bide.errors import SealedStep
-from bide.history import (
+from bide.model.history import (
     NULL,
     ContinuedAsNew,
     EventAwaited,
@@ -26,8 +26,8 @@ from bide.history import (
     TaskScheduled,
     Unreadable,
 )
-from bide.instance import Instance
-from bide.sealing import (
+from bide.model.instance import Instance
+from bide.model.sealing import (
     HIDDEN,
     SHORTEST,
     Sealer,

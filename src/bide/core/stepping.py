@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bide.batch import ACCEPTED, Message, Verdict
 from bide.core.changes import encode_facts
 from bide.core.endings import complete, continue_as_new
 from bide.core.executors import Executor
@@ -10,9 +9,10 @@ from bide.core.holding import NOT_HELD, hold, holder, keep, park, pass_on, reaso
 from bide.core.live import Live
 from bide.core.turn import Turn
 from bide.errors import FunctionNotFoundError, HeldStep, WaitClosedError
-from bide.history import EventRaised, ExecutionCompleted, ExecutionStarted, TimerFired
-from bide.instance import Instance, RuntimeStatus
-from bide.rules import moved, next_status
+from bide.model.batch import ACCEPTED, Message, Verdict
+from bide.model.history import EventRaised, ExecutionCompleted, ExecutionStarted, TimerFired
+from bide.model.instance import Instance, RuntimeStatus
+from bide.model.rules import moved, next_status
 
 
 def bear(turn: Turn, message: Message, fact: ExecutionStarted) -> Verdict:

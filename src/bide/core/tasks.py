@@ -13,11 +13,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from bide.clock import Timestamp, to_datetime
 from bide.core.failures import failure_as
 from bide.errors import TaskCancelledError
-from bide.history import Failure
-from bide.instance import check_reason
+from bide.model.clock import Timestamp, to_datetime
+from bide.model.history import Failure
+from bide.model.instance import check_reason
 
 T = TypeVar("T")
 A = TypeVar("A")

@@ -7,16 +7,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bide.batch import ACCEPTED, Batch, Message, RequestKey, Verdict, words_of
-from bide.clock import Timestamp
 from bide.core.changes import Changes
 from bide.core.executors import Executors
 from bide.core.live import Instances, Live
 from bide.core.records import Record
 from bide.errors import InstanceNotFoundError, RequestError, RequestReusedError
-from bide.history import Fact
-from bide.instance import OPERATOR, UNREADABLE, partition_of
-from bide.sealing import Sealer
+from bide.model.batch import ACCEPTED, Batch, Message, RequestKey, Verdict, words_of
+from bide.model.clock import Timestamp
+from bide.model.history import Fact
+from bide.model.instance import OPERATOR, UNREADABLE, partition_of
+from bide.model.sealing import Sealer
 
 
 class House(Record):

@@ -19,8 +19,6 @@ from typing import Any, Protocol, TypeAlias, cast
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bide.batch import Message, ScheduledActivity, TaskKey
-from bide.clock import Clock, Timestamp
 from bide.core.calls import ActivityCall, Done, NotDone, Outcome, Unknown, enter
 from bide.core.failures import failure_as, failure_of, said
 from bide.core.hiding import KnownSecrets
@@ -36,11 +34,13 @@ from bide.errors import (
     PayloadError,
     SealedStep,
 )
-from bide.history import TaskCompleted, TaskFailed, Unreadable
-from bide.interrupts import raised_by_code
-from bide.metrics import Metrics
-from bide.payload import MAX_PAYLOAD, encode, read_or_open, too_large
-from bide.sealing import Sealer, arguments_place, is_sealed, result_place
+from bide.model.batch import Message, ScheduledActivity, TaskKey
+from bide.model.clock import Clock, Timestamp
+from bide.model.history import TaskCompleted, TaskFailed, Unreadable
+from bide.model.interrupts import raised_by_code
+from bide.model.metrics import Metrics
+from bide.model.payload import MAX_PAYLOAD, encode, read_or_open, too_large
+from bide.model.sealing import Sealer, arguments_place, is_sealed, result_place
 
 log = logging.getLogger("bide.activity")
 

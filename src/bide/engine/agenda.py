@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from bide.clock import Timestamp
+from bide.model.clock import Timestamp
 
 
 class Chore(Protocol):

@@ -19,8 +19,6 @@ from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
-from bide.batch import Batch, Loaded, Message, TaskKey
-from bide.clock import Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.core.failures import failure_as
 from bide.core.holding import why_held
@@ -28,7 +26,9 @@ from bide.engine.effects import Effects
 from bide.engine.intake import Entry, Start
 from bide.engine.reruns import close_notes, message_key
 from bide.errors import DataRefusedError, StepFailedError
-from bide.history import EventRaised, TaskCompleted, TaskFailed
+from bide.model.batch import Batch, Loaded, Message, TaskKey
+from bide.model.clock import Timestamp
+from bide.model.history import EventRaised, TaskCompleted, TaskFailed
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")

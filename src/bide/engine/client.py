@@ -18,14 +18,14 @@ from typing import NamedTuple
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from bide.arguments import check_collection, check_count, check_flag, check_function, check_kind, check_stored
-from bide.batch import Audit, AuditEntry, Message, RequestKey, Timer
-from bide.clock import SECOND, Clock, Timestamp, check_span, to_micros
 from bide.core.registry import Function, Registry, check_input
 from bide.core.showing import opened_instance, shown_instance, shown_steps
 from bide.engine.worker import Worker
 from bide.errors import BideError, InstanceNotFoundError, NotAllowedError, SealedStep
-from bide.history import (
+from bide.model.arguments import check_collection, check_count, check_flag, check_function, check_kind, check_stored
+from bide.model.batch import Audit, AuditEntry, Message, RequestKey, Timer
+from bide.model.clock import SECOND, Clock, Timestamp, check_span, to_micros
+from bide.model.history import (
     EventRaised,
     ExecutionPurged,
     ExecutionResumed,
@@ -35,7 +35,7 @@ from bide.history import (
     ExecutionTerminated,
     Step,
 )
-from bide.instance import (
+from bide.model.instance import (
     BIRTH_LENGTH,
     UNREADABLE,
     Instance,
@@ -50,10 +50,10 @@ from bide.instance import (
     check_reuse,
     check_tags,
 )
-from bide.metrics import Metrics
-from bide.payload import ReadJson, check_text, encode, too_large
-from bide.presence import Presence
-from bide.query import (
+from bide.model.metrics import Metrics
+from bide.model.payload import ReadJson, check_text, encode, too_large
+from bide.model.presence import Presence
+from bide.model.query import (
     NEVER,
     FailureCursor,
     InstanceCursor,
@@ -65,7 +65,7 @@ from bide.query import (
     check_filter,
     instance_cursor,
 )
-from bide.sealing import input_place, is_sealed
+from bide.model.sealing import input_place, is_sealed
 from bide.store.protocol import Store
 
 _REMEMBERED: Timestamp = 24 * 3_600 * SECOND

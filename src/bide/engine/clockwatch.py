@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from bide.clock import SECOND, Clock, last_step
-from bide.presence import Presence
+from bide.model.clock import SECOND, Clock, last_step
+from bide.model.presence import Presence
 
 log = logging.getLogger("bide.worker")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from bide.batch import Batch
-from bide.clock import Clock
 from bide.core.dispatcher import Dispatcher
 from bide.engine.activities import Activities
 from bide.engine.intake import Entry, Start
@@ -14,7 +12,9 @@ from bide.engine.mailbox import Mailbox
 from bide.engine.reruns import Reruns
 from bide.engine.timers import TimerWindow
 from bide.engine.watching import Watchers
-from bide.metrics import Metrics
+from bide.model.batch import Batch
+from bide.model.clock import Clock
+from bide.model.metrics import Metrics
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")

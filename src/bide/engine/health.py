@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from zlib import crc32
 
-from bide.clock import Timestamp
 from bide.engine.options import WorkerOptions
 from bide.errors import HeldStep, LeaseLostError, StoreReplacedError, StoreUnavailableError
-from bide.metrics import doubled
+from bide.model.clock import Timestamp
+from bide.model.metrics import doubled
 
 log = logging.getLogger("bide.worker")
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from bide.clock import SECOND, Clock
 from bide.core.registry import Registry
 from bide.errors import StoreReplacedError
-from bide.presence import BEAT, Presence
+from bide.model.clock import SECOND, Clock
+from bide.model.presence import BEAT, Presence
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeAlias
 
-from bide.batch import Message, Reply, ScheduledActivity, TaskKey
 from bide.engine.health import AWAY, StoreHealth
 from bide.errors import BusyError, CommitUnknownError, LeaseLostError, StoreUnavailableError
-from bide.history import OrchestratorCompleted, TaskCompleted, TaskFailed
-from bide.instance import partition_of
+from bide.model.batch import Message, Reply, ScheduledActivity, TaskKey
+from bide.model.history import OrchestratorCompleted, TaskCompleted, TaskFailed
+from bide.model.instance import partition_of
 
 Entry: TypeAlias = tuple[Message, Reply | None]
 """A message, and who waits to hear what becomes of it."""

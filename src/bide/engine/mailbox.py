@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
-from bide.batch import Batch, Message, Reply
-from bide.clock import Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.engine.intake import Entry, Start
 from bide.errors import DataRefusedError, LeaseLostError
-from bide.history import EventRaised, Unreadable
-from bide.instance import partition_of
-from bide.query import NEVER
-from bide.sealing import Sealer, sealed_event
+from bide.model.batch import Batch, Message, Reply
+from bide.model.clock import Timestamp
+from bide.model.history import EventRaised, Unreadable
+from bide.model.instance import partition_of
+from bide.model.query import NEVER
+from bide.model.sealing import Sealer, sealed_event
 from bide.store.protocol import BEFORE_ALL, Store
 
 log = logging.getLogger("bide.worker")

@@ -11,16 +11,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from bide.batch import Audit, AuditEntry, Batch, Loaded, Message, Snapshot
-from bide.clock import Clock, Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.core.registry import Registry
 from bide.core.replay import Executions
 from bide.errors import InstanceFinishedError, InstanceNotFoundError, StoreInUseError
-from bide.history import ExecutionPurged, ExecutionTerminated
-from bide.instance import OPERATOR, PARTITIONS, check_reason, partition_of
-from bide.links import LinksToNowhere
-from bide.sealing import WithoutKeys
+from bide.model.batch import Audit, AuditEntry, Batch, Loaded, Message, Snapshot
+from bide.model.clock import Clock, Timestamp
+from bide.model.history import ExecutionPurged, ExecutionTerminated
+from bide.model.instance import OPERATOR, PARTITIONS, check_reason, partition_of
+from bide.model.links import LinksToNowhere
+from bide.model.sealing import WithoutKeys
 from bide.store.protocol import Store
 
 _OWNER = "bide db"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bide.clock import SECOND
-from bide.payload import MAX_PAYLOAD
+from bide.model.clock import SECOND
+from bide.model.payload import MAX_PAYLOAD
 from bide.store.protocol import LONGEST_LEASE
 
 

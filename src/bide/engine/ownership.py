@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from bide.clock import SECOND, Clock, Timestamp, set_lately
 from bide.core.dispatcher import Dispatcher
 from bide.engine.activities import Activities
 from bide.engine.intake import Intake
@@ -15,9 +14,10 @@ from bide.engine.timers import TimerWindow
 from bide.engine.underway import UnderWay
 from bide.engine.watching import LOOK, Abroad
 from bide.errors import LeaseLostError
-from bide.instance import PARTITIONS, partition_of
-from bide.presence import Presence
-from bide.query import NEVER
+from bide.model.clock import SECOND, Clock, Timestamp, set_lately
+from bide.model.instance import PARTITIONS, partition_of
+from bide.model.presence import Presence
+from bide.model.query import NEVER
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")

@@ -6,8 +6,8 @@ keep a whole hub down for ever.
 
 So what is about to run again after a worker was killed is noted before, durably, and the note goes when it has come
 to an end. What is found with a note is a suspect: suspects wait until the process has lived for a while without
-them, and then run one by one, so that only the one that runs is under suspicion when the process ends again. After
-the third end, the instance is held, and says why.
+them, and then run one by one, so that only the one that runs is under suspicion when the process ends again. If it
+does so twice, the instance is held, and says why.
 
 Most processes are killed from outside, again and again where a machine is short of something, and whatever runs
 meanwhile is innocent. That is what the waiting is for: who ends processes does so whenever it runs, and a process
@@ -23,16 +23,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
-from bide.batch import Batch, Message, ScheduledActivity, TaskKey
-from bide.clock import SECOND, Timestamp
-from bide.history import TimerFired
-from bide.instance import partition_of
-from bide.query import NEVER
+from bide.model.batch import Batch, Message, ScheduledActivity, TaskKey
+from bide.model.clock import SECOND, Timestamp
+from bide.model.history import TimerFired
+from bide.model.instance import partition_of
+from bide.model.query import NEVER
 
-MOST = 3
-"""So many processes may end while something runs; then it is held."""
+MOST_STEPS = 3
+"""So many processes may end while a step is made; then its instance is held. A step takes no time, so hardly any
+kill from outside hits it."""
+MOST_RUNS = 4
+"""The same for activities, of which most only wait for somebody when they are killed."""
 APART: int = 30 * SECOND
-"""How long a process lives before a suspect runs in it."""
+"""How long a process lives before a suspect runs in it, and so much longer each further time."""
 ALONE: int = 10 * SECOND
 """How long a suspect runs before the next one begins."""
 CLEARED: int = 60 * SECOND
@@ -119,7 +122,7 @@ class Reruns:
     def set_back(self, now: Timestamp) -> None:
         """The clock was set back to this: nothing takes longer because of it."""
         self._wary = {each: min(until, now + WARY) for each, until in self._wary.items()}
-        self._next_from = min(self._next_from, now + (APART if self._alone is None else ALONE))
+        self._next_from = min(self._next_from, now + (APART * MOST_RUNS if self._alone is None else ALONE))
         self._clear_at = {key: min(at, now + CLEARED) for key, at in self._clear_at.items()}
 
     def noted(self, times: Mapping[TaskKey, int]) -> None:
@@ -160,7 +163,7 @@ class Reruns:
             noted = self._times.get(activity.key, 0)
             was_cut_off = partition_of(activity.instance_id) in cut_off
             ended = _ended(noted, was_cut_off, explained)
-            if ended + 1 >= MOST:
+            if ended + 1 >= MOST_RUNS:
                 accused.append(activity)
             elif ended:
                 self._wait(activity, ended, now)
@@ -173,8 +176,8 @@ class Reruns:
         return free, notes, accused
 
     def _wait(self, activity: ScheduledActivity, ended: int, now: Timestamp) -> None:
-        if not self._suspects and self._alone is None:
-            self._next_from = now + APART
+        if self._alone is None:
+            self._next_from = max(self._next_from, now + APART * ended)
         self._suspects.append((activity, ended + 1))
 
     @property

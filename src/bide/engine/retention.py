@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from bide.clock import SECOND, Clock, Timestamp, set_lately
 from bide.core.dispatcher import Dispatcher
-from bide.query import NEVER, InstanceCursor
+from bide.model.clock import SECOND, Clock, Timestamp, set_lately
+from bide.model.query import NEVER, InstanceCursor
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")

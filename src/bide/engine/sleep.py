@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bide.clock import SECOND, Clock, Timestamp
+from bide.model.clock import SECOND, Clock, Timestamp
 
 
 class Sleep:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from bide.batch import Batch, Loaded, TaskKey
-from bide.clock import Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.engine.bulkheads import Bulkheads
 from bide.engine.effects import Effects
 from bide.engine.intake import Entry, Start
 from bide.engine.mailbox import Mailbox
-from bide.engine.reruns import MOST, close_notes, message_key
+from bide.engine.reruns import MOST_STEPS, close_notes, message_key
 from bide.engine.underway import UnderWay, why_held
 from bide.errors import DataRefusedError, StepFailedError
-from bide.instance import PARTITIONS
+from bide.model.batch import Batch, Loaded, TaskKey
+from bide.model.clock import Timestamp
+from bide.model.instance import PARTITIONS
 from bide.store.protocol import Store
 
 
@@ -57,7 +57,7 @@ class Steps:
             if message.instance_id not in suspects:
                 continue
             noted = wary.keys() & {message_key(message)}
-            accused = any(wary[each] >= MOST - 1 for each in noted)
+            accused = any(wary[each] >= MOST_STEPS - 1 for each in noted)
             if not accused:
                 await self._under_way.note(now, {each: wary[each] + 1 for each in noted})
             await self.together(now, [entry], (), noted, accused=[message.instance_id] if accused else ())
@@ -94,7 +94,7 @@ class Steps:
         loaded = await self._store.load(missing) if missing else {}
         keys = {(message.instance_id, message.request.key) for message in messages if message.request}
         remembered = await self._store.requests(keys, now) if keys else {}
-        held = dict.fromkeys(accused, why_held("Its code")) if accused else {}
+        held = dict.fromkeys(accused, why_held("Its code", MOST_STEPS)) if accused else {}
         begun = [activity for activity, _ in starting]
         batch = self._dispatcher.step(messages, now, Loaded(loaded, remembered), begun, held)
         batch.reruns.closed += self._under_way.reruns.closed_by(batch)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable
 
-from bide.batch import Timer, TimerKey
-from bide.clock import SECOND, Timestamp
 from bide.core.dispatcher import Dispatcher
-from bide.instance import partition_of
+from bide.model.batch import Timer, TimerKey
+from bide.model.clock import SECOND, Timestamp
+from bide.model.instance import partition_of
 from bide.store.protocol import BEFORE_ALL, Store
 
 WINDOW: int = 20 * SECOND

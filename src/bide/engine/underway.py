@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from bide.batch import Batch, ScheduledActivity, Table, TaskKey
-from bide.clock import SECOND, Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.engine.activities import Activities
 from bide.engine.effects import Effects
 from bide.engine.intake import Intake
 from bide.engine.mailbox import Mailbox
-from bide.engine.reruns import APART, MOST, Reruns
-from bide.instance import partition_of
-from bide.query import NEVER
+from bide.engine.reruns import APART, MOST_RUNS, Reruns
+from bide.model.batch import Batch, ScheduledActivity, Table, TaskKey
+from bide.model.clock import SECOND, Timestamp
+from bide.model.instance import partition_of
+from bide.model.query import NEVER
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")
@@ -25,9 +25,9 @@ _ENDED_PROCESSES = (
 )
 
 
-def why_held(what: str) -> str:
+def why_held(what: str, times: int) -> str:
     """Why an instance is held whose code or activity ended so many processes."""
-    return _ENDED_PROCESSES.format(what=what, times=MOST)
+    return _ENDED_PROCESSES.format(what=what, times=times)
 
 
 class UnderWay:
@@ -75,11 +75,12 @@ class UnderWay:
         found = await self._found(taken)
         running = [each for each in found if each.key in self._activities.running]
         others = [each for each in found if each.key not in self._activities.running]
+        before = len(self.reruns.waiting)
         free, notes, accused = self.reruns.sort(others, cut_off, now)
-        self._say_who_waits()
+        self._say_who_waits(self.reruns.waiting[before:])
         batch = self._notes(now, notes, [each.key for each in accused])
         if accused:
-            why = {each.instance_id: why_held(f"Its activity '{each.name}'") for each in accused}
+            why = {each.instance_id: why_held(f"Its activity '{each.name}'", MOST_RUNS) for each in accused}
             held = self._dispatcher.hold(await self._store.load(why), why, now)
             batch.instances, batch.held = held.instances, held.held
         await self._effects.commit(batch)
@@ -107,14 +108,12 @@ class UnderWay:
         found = await self._store.activities(partitions)
         return [each for each in found if each.key not in results and not holds(each.held_by)]
 
-    def _say_who_waits(self) -> None:
-        waiting = self.reruns.waiting
+    def _say_who_waits(self, waiting: Sequence[ScheduledActivity]) -> None:
         if waiting:
             log.warning(
-                "%d activities were running when %d processes ended in a row; they run again in %d s, one by one: "
-                "first '%s' of '%s'",
+                "%d activities were running when processes ended again and again. Once this one has lived for "
+                "%d s, they run one by one: first '%s' of '%s'",
                 len(waiting),
-                MOST - 1,
                 APART // SECOND,
                 waiting[0].name,
                 waiting[0].instance_id,

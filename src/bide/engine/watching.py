@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, TypeAlias
 
-from bide.clock import SECOND, Timestamp
-from bide.instance import Instance
-from bide.interrupts import from_outside
-from bide.query import NEVER
+from bide.model.clock import SECOND, Timestamp
+from bide.model.instance import Instance
+from bide.model.interrupts import from_outside
+from bide.model.query import NEVER
 from bide.store.protocol import Store
 
 log = logging.getLogger("bide.worker")

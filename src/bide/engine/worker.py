@@ -15,8 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from bide.batch import Message, Reply
-from bide.clock import Clock, Timestamp
 from bide.core.dispatcher import Dispatcher
 from bide.core.executors import Executors
 from bide.engine.activities import Activities
@@ -36,10 +34,12 @@ from bide.engine.timers import ReadingAhead, TimerWindow
 from bide.engine.underway import GoOn, UnderWay
 from bide.engine.watching import Abroad, Watchers
 from bide.errors import CommitUnknownError, HeldStep, StoreReplacedError
-from bide.history import TimerFired
-from bide.instance import PARTITIONS, Instance, partition_of
-from bide.metrics import Metrics
-from bide.sealing import Sealer
+from bide.model.batch import Message, Reply
+from bide.model.clock import Clock, Timestamp
+from bide.model.history import TimerFired
+from bide.model.instance import PARTITIONS, Instance, partition_of
+from bide.model.metrics import Metrics
+from bide.model.sealing import Sealer
 from bide.store.protocol import Store
 
 _GATHERING = 3

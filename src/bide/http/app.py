@@ -18,24 +18,26 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
 from bide import web
-from bide.app import App, run
-from bide.clock import Clock
+from bide.access.rings import served_keys
 from bide.config import Settings
 from bide.engine.client import Client
 from bide.errors import BideError, StoreReplacedError
-from bide.http import document, health, responding
-from bide.http.answers import refusal, refuse_error, refuse_request
-from bide.http.api import MANAGEMENT, STARTERS
-from bide.http.auth import Gate
-from bide.http.development import check_development, development_routes
-from bide.http.endpoint import Services
-from bide.http.guard import Guard
-from bide.http.keyless import KeylessRoute
-from bide.http.listening import Listeners
-from bide.http.operations import Operations
-from bide.http.streams import CALLER, Streams
-from bide.http.urls import NEW_PREFIX, OLD_PREFIX
-from bide.keys import served_keys
+from bide.http.base.answers import refusal, refuse_error, refuse_request
+from bide.http.base.urls import NEW_PREFIX, OLD_PREFIX
+from bide.http.document import page as document
+from bide.http.gate.auth import Gate
+from bide.http.gate.development import check_development, development_routes
+from bide.http.gate.keyless import KeylessRoute
+from bide.http.gate.listening import Listeners
+from bide.http.gate.streams import CALLER, Streams
+from bide.http.handlers import health
+from bide.http.handlers.api import MANAGEMENT, STARTERS
+from bide.http.handlers.endpoint import Services
+from bide.http.handlers.operations import Operations
+from bide.http.respond import responding
+from bide.http.server.guard import Guard
+from bide.model.clock import Clock
+from bide.running import Runnable, run
 
 log = logging.getLogger("bide.http")
 
@@ -58,7 +60,7 @@ class DurableApi(Starlette):
     """
 
     def __init__(
-        self, app: App, settings: Settings, clock: Clock | None = None, *, served_by_us: bool = True
+        self, app: Runnable, settings: Settings, clock: Clock | None = None, *, served_by_us: bool = True
     ) -> None:
         """`served_by_us`: at the address that the settings say."""
         check_development(app.mounts, settings)
@@ -172,7 +174,7 @@ class _Kept(BaseRoute):
                 await send({"type": "websocket.close", "code": code})
 
 
-def create_app(app: App, settings: Settings) -> DurableApi:
+def create_app(app: Runnable, settings: Settings) -> DurableApi:
     """The management API of an app. Raises `DevelopmentOnlyError`."""
     return DurableApi(app, settings)
 
@@ -185,7 +187,7 @@ async def _refuse_request(request: Request, error: Exception) -> Response:
     return await refuse_request(request, error)
 
 
-def _routes(app: App) -> list[BaseRoute]:
+def _routes(app: Runnable) -> list[BaseRoute]:
     own = [*health.routes(), *document.routes(), *responding.routes(), *web.routes()]
     return [*own, *(each if isinstance(each, KeylessRoute) else _Kept(each) for each in app.mounts)]
 

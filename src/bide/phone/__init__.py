@@ -15,9 +15,9 @@ from bide.phone.carrier import (
     Sms,
     check_number,
 )
-from bide.phone.devphone import DevPhone, Fault
-from bide.phone.http import dev_phone_routes
-from bide.phone.outbox import DevMessage
+from bide.phone.dev.devphone import DevPhone, Fault
+from bide.phone.dev.http import dev_phone_routes
+from bide.phone.dev.outbox import DevMessage
 from bide.phone.senders import sender_field
 from bide.phone.signature import is_signed, signature
 from bide.phone.status import MessageStatus, log_status, twilio_status_routes

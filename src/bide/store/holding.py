@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from bide.instance import UNREADABLE, Instance
-from bide.query import InstanceFilter
+from bide.model.instance import UNREADABLE, Instance
+from bide.model.query import InstanceFilter
 from bide.store import listing
 from bide.store.listing import Dialect, Query
 from bide.store.rows import instance_of

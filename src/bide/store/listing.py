@@ -10,8 +10,8 @@ import re
 from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
-from bide.clock import Timestamp, to_timestamp
-from bide.query import (
+from bide.model.clock import Timestamp, to_timestamp
+from bide.model.query import (
     NEVER,
     FailureCursor,
     InstanceCursor,

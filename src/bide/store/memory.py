@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import count
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from bide.batch import (
+from bide.errors import DataRefusedError, LeaseLostError
+from bide.model.batch import (
     AuditEntry,
     Batch,
     Message,
@@ -22,12 +25,11 @@ from bide.batch import (
     Timer,
     TimerKey,
 )
-from bide.clock import Timestamp
-from bide.errors import DataRefusedError, LeaseLostError
-from bide.history import Fact, Step
-from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
-from bide.presence import REMEMBERED, Presence
-from bide.query import (
+from bide.model.clock import Timestamp
+from bide.model.history import Fact, Step
+from bide.model.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
+from bide.model.presence import REMEMBERED, Presence
+from bide.model.query import (
     FailureCursor,
     InstanceCursor,
     InstanceFilter,
@@ -39,7 +41,6 @@ from bide.query import (
     timer_cursor,
     wait_cursor,
 )
-from bide.store.files import hub_secret
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE
 
 _decode_facts = msgspec.json.Decoder(tuple[Fact, ...]).decode
@@ -54,6 +55,12 @@ class _Lease:
         self.wanted = ""
         self.epoch = 0
         self.until: Timestamp = 0
+
+
+@cache
+def secret_in_memory() -> bytes:
+    """The secret of hubs in memory: the same as long as the process lives."""
+    return secrets.token_bytes(32)
 
 
 class MemoryStore:
@@ -87,7 +94,7 @@ class MemoryStore:
         pass
 
     async def secret(self) -> bytes:
-        return hub_secret(":memory:")
+        return secret_in_memory()
 
     # --- ownership
 

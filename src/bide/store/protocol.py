@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from bide.batch import (
+from bide.model.batch import (
     AuditEntry,
     Batch,
     Message,
@@ -30,11 +30,11 @@ from bide.batch import (
     TaskKey,
     Timer,
 )
-from bide.clock import SECOND, Timestamp
-from bide.history import Step
-from bide.instance import Instance, RuntimeStatus, Wait
-from bide.presence import Presence
-from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
+from bide.model.clock import SECOND, Timestamp
+from bide.model.history import Step
+from bide.model.instance import Instance, RuntimeStatus, Wait
+from bide.model.presence import Presence
+from bide.model.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 
 BEFORE_ALL = -(1 << 63)
 """Below all ids in the inbox, and before all instants: where reading begins."""

@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bide.batch import AuditEntry, Message, RequestKey, ScheduledActivity
-from bide.history import NULL, Fact, Parent, Step, Unreadable
-from bide.instance import UNREADABLE, Instance, RuntimeStatus, Wait
-from bide.presence import Presence
+from bide.model.batch import AuditEntry, Message, RequestKey, ScheduledActivity
+from bide.model.history import NULL, Fact, Parent, Step, Unreadable
+from bide.model.instance import UNREADABLE, Instance, RuntimeStatus, Wait
+from bide.model.presence import Presence
 
 T = TypeVar("T")
 

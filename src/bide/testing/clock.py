@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from bide.clock import Timestamp, to_datetime, to_micros, to_timestamp
+from bide.model.clock import Timestamp, to_datetime, to_micros, to_timestamp
 
 
 class ManualClock:
-    """Implements `bide.clock.Clock`."""
+    """Implements `bide.model.clock.Clock`."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = to_timestamp(start)

@@ -19,11 +19,11 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bide.batch import Audit, Batch, Message, RemoteVerdict, RequestKey, Timer
-from bide.clock import SECOND
 from bide.errors import LeaseLostError
-from bide.history import EventRaised, ExecutionStarted, Parent, TaskCompleted, TaskScheduled, TimerCreated
-from bide.instance import PARTITIONS, RuntimeStatus, Wait, partition_of
+from bide.model.batch import Audit, Batch, Message, RemoteVerdict, RequestKey, Timer
+from bide.model.clock import SECOND
+from bide.model.history import EventRaised, ExecutionStarted, Parent, TaskCompleted, TaskScheduled, TimerCreated
+from bide.model.instance import PARTITIONS, RuntimeStatus, Wait, partition_of
 from bide.store.protocol import BEFORE_ALL, LONGEST_LEASE, Store
 from bide.testing.exam_lists import ListExam
 from bide.testing.exam_rows import (

@@ -11,12 +11,12 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from bide.batch import AuditEntry, RequestKey, Timer
-from bide.clock import SECOND, Timestamp, to_datetime
-from bide.history import EventRaised, ExecutionStarted
-from bide.instance import Instance, RuntimeStatus, Wait, partition_of
-from bide.presence import REMEMBERED, Presence
-from bide.query import (
+from bide.model.batch import AuditEntry, RequestKey, Timer
+from bide.model.clock import SECOND, Timestamp, to_datetime
+from bide.model.history import EventRaised, ExecutionStarted
+from bide.model.instance import Instance, RuntimeStatus, Wait, partition_of
+from bide.model.presence import REMEMBERED, Presence
+from bide.model.query import (
     InstanceCursor,
     InstanceFilter,
     WaitFilter,

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from bide.batch import Batch, HistoryRow, Message, ScheduledActivity, Table, Timer
-from bide.clock import SECOND, Timestamp
-from bide.history import EventRaised, ExecutionStarted, Fact
-from bide.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
+from bide.model.batch import Batch, HistoryRow, Message, ScheduledActivity, Table, Timer
+from bide.model.clock import SECOND, Timestamp
+from bide.model.history import EventRaised, ExecutionStarted, Fact
+from bide.model.instance import PARTITIONS, Instance, RuntimeStatus, Wait, partition_of
 from bide.store.protocol import BEFORE_ALL, Store
 
 Question: TypeAlias = Callable[[Store], Awaitable[None]]

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from random import Random
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from bide.batch import (
+from bide.errors import StoreError
+from bide.model.batch import (
     AuditEntry,
     Batch,
     Message,
@@ -21,12 +22,11 @@ from bide.batch import (
     TaskKey,
     Timer,
 )
-from bide.clock import Timestamp
-from bide.errors import StoreError
-from bide.history import Step
-from bide.instance import Instance, RuntimeStatus, Wait
-from bide.presence import Presence
-from bide.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
+from bide.model.clock import Timestamp
+from bide.model.history import Step
+from bide.model.instance import Instance, RuntimeStatus, Wait
+from bide.model.presence import Presence
+from bide.model.query import FailureCursor, InstanceCursor, InstanceFilter, TimerCursor, WaitCursor, WaitFilter
 from bide.store.protocol import BEFORE_ALL, Store
 
 P = ParamSpec("P")

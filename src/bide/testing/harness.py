@@ -19,8 +19,6 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec import UNSET
 
 from bide.app import App
-from bide.batch import Batch, Message, Reply, ScheduledActivity
-from bide.clock import Timestamp, to_datetime, to_micros, to_span
 from bide.core.calls import ActivityCall, current_call
 from bide.core.registry import ActivityDefinition, Function, Registry
 from bide.core.replay import Executions, check_replay
@@ -30,12 +28,14 @@ from bide.engine.code_version import code_version
 from bide.engine.options import WorkerOptions
 from bide.engine.worker import Worker
 from bide.errors import PayloadError
-from bide.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated
-from bide.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait
-from bide.links import SignedLinks
-from bide.metrics import Metrics
-from bide.payload import decoder, encode
-from bide.sealing import SealingKeys
+from bide.model.batch import Batch, Message, Reply, ScheduledActivity
+from bide.model.clock import Timestamp, to_datetime, to_micros, to_span
+from bide.model.history import ExecutionCompleted, Step, SubOrchestrationInstanceCreated
+from bide.model.instance import PARTITIONS, Instance, Reuse, RuntimeStatus, Wait
+from bide.model.links import SignedLinks
+from bide.model.metrics import Metrics
+from bide.model.payload import decoder, encode
+from bide.model.sealing import SealingKeys
 from bide.store.memory import MemoryStore
 from bide.testing.clock import ManualClock
 
@@ -363,8 +363,8 @@ class Durable:
     def crash(self) -> None:
         """Drop everything that is only in memory, as `kill -9` would, and start again from the store.
 
-        As there, an activity that is under way at two of them in a row waits for 30 s before it runs again, and its
-        instance is put on hold if it is under way at the next one too.
+        As there, an activity that is under way at two of them in a row waits for 30 s before it runs again, 60 s if
+        it is under way at the next one too, and then its instance is put on hold.
         """
         self._loop.run_until_complete(self._kill())
         self._begin()

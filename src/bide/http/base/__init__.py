@@ -1,0 +1,1 @@
+"""What callers send and read: queries, bodies, shapes, pages of lists, addresses."""

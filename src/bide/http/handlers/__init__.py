@@ -1,0 +1,1 @@
+"""The operations of the API, each as a value with its handler."""

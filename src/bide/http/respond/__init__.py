@@ -1,0 +1,1 @@
+"""The page behind a response link: a form for an answer."""

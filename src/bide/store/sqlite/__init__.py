@@ -1,0 +1,1 @@
+"""A task hub in one SQLite file."""
