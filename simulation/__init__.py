@@ -31,7 +31,7 @@ from bide.store.protocol import Store
 from bide.store.sqlite.store import SqliteStore
 from simulation.actors import Actor
 from simulation.checks import check_rest
-from simulation.clients import Client, Operator, populate
+from simulation.clients import Operator, User, populate
 from simulation.report import PROMISES, Report, StoreKind, Violation, summary
 from simulation.workload import UNFIT
 from simulation.world import HEALING_LIMIT, Plant, World
@@ -85,7 +85,7 @@ def _hostile(world: World, steps: int, until: Callable[[], bool] = lambda: False
     world.run(lambda: world.steps >= end or until(), _NEVER)
 
 
-def _fitting_starts(world: World, clients: list[Client]) -> bool:
+def _fitting_starts(world: World, clients: list[User]) -> bool:
     """Whether every instance that the second version does not fit has begun under the first."""
     return all(client.instance_id in world.ledger.pasts for client in clients if client.name in UNFIT)
 

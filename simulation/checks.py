@@ -11,7 +11,7 @@ from bide.engine.isolation import WithoutLoop
 from bide.model.history import ContinuedAsNew, ExecutionCompleted, ExecutionTerminated, Step
 from bide.model.instance import PARTITIONS, Instance, RuntimeStatus
 from bide.store.protocol import BEFORE_ALL
-from simulation.clients import Client, code_for_instance
+from simulation.clients import User, code_for_instance
 from simulation.ledger import FOR_ONE, SEALER, Past, Sent
 from simulation.rogues import ends_as
 from simulation.workload import registry
@@ -21,7 +21,7 @@ _ALL = range(PARTITIONS)
 _FOREVER = 2**62
 
 
-async def check_rest(world: World, clients: Sequence[Client]) -> None:
+async def check_rest(world: World, clients: Sequence[User]) -> None:
     """Every check that needs the end of the run. Reads the store itself, without faults."""
     for instance_id in world.ledger.pasts:
         await _check_instance(world, instance_id)
@@ -107,7 +107,7 @@ def _check_sent_by_instances(world: World) -> None:
 # --- what clients know
 
 
-async def _check_story(world: World, client: Client) -> None:
+async def _check_story(world: World, client: User) -> None:
     report, ledger = world.report, world.ledger
     instance = await world.store.instance(client.instance_id)
     if client.acknowledged:
@@ -175,7 +175,7 @@ def _ordered(one: Sent, other: Sent) -> bool:
 # --- outputs
 
 
-def _check_output(world: World, client: Client, past: Past, output: Any) -> None:
+def _check_output(world: World, client: User, past: Past, output: Any) -> None:
     holds = True
     match client.name:
         case "rogue":
@@ -207,7 +207,7 @@ def _check_output(world: World, client: Client, past: Past, output: Any) -> None
     world.report.check("outcome", holds, f"{client.instance_id}: {output} for {client.value}")
 
 
-def _check_taken(world: World, client: Client, past: Past, name: str, taken: Sequence[str]) -> None:
+def _check_taken(world: World, client: User, past: Past, name: str, taken: Sequence[str]) -> None:
     """The orchestrator got the events in the order in which they arrived, each once, none left out."""
     arrived = _payloads(past, name)
     once = len(set(taken)) == len(taken)
@@ -219,7 +219,7 @@ def _check_taken(world: World, client: Client, past: Past, name: str, taken: Seq
         world.report.check("G4", ordered, f"{client.instance_id} got {taken}, but {arrived} arrived")
 
 
-def _check_votes(world: World, client: Client, output: Sequence[str]) -> None:
+def _check_votes(world: World, client: User, output: Sequence[str]) -> None:
     """Each answer that was for one wait was given to the code as that one's."""
     for taken in output:
         wait_id, _, payload = taken.partition("=")
@@ -228,14 +228,14 @@ def _check_votes(world: World, client: Client, output: Sequence[str]) -> None:
             world.report.check("waits", mine, f"{client.instance_id} took {payload} for its wait {wait_id}")
 
 
-def _check_fifo(world: World, client: Client, past: Past, name: str, taken: Iterable[str]) -> None:
+def _check_fifo(world: World, client: User, past: Past, name: str, taken: Iterable[str]) -> None:
     place = {payload: number for number, payload in enumerate(_payloads(past, name))}
     places = [place[payload] for payload in taken if payload in place]
     ordered = all(one < other for one, other in pairwise(places))
     world.report.check("G4", ordered, f"{client.instance_id} got events of '{name}' out of order")
 
 
-def _verified(client: Client, past: Past) -> bool:
+def _verified(client: User, past: Past) -> bool:
     """Whether the right code is among the first four answers that arrived."""
     code = code_for_instance(client.instance_id, past.birth)
     return any(payload.startswith(code) for payload in _payloads(past, "answer")[:4])

@@ -53,7 +53,7 @@ class Call:
         return self.answered or not self.process.alive
 
 
-class Client:
+class User:
     """What every story can do."""
 
     def __init__(self, world: World, instance_id: str, name: str, value: object) -> None:
@@ -246,11 +246,11 @@ class Client:
         await Until(at=self.world.now + span)
 
 
-class Quiet(Client):
+class Quiet(User):
     """An instance that needs nobody."""
 
 
-class Verification(Client):
+class Verification(User):
     """A person with a phone: reads the SMS, and types the code; or another one; or too early, too late, twice."""
 
     async def talk(self) -> None:
@@ -264,7 +264,7 @@ class Verification(Client):
                 return
 
 
-class Collection(Client):
+class Collection(User):
     """Sends events of two names, some early, some in a burst."""
 
     names: tuple[str, ...] = ("red", "BLUE")
@@ -285,7 +285,7 @@ class Looping(Collection):
     names = ("item", "Item")
 
 
-class Voter(Client):
+class Voter(User):
     """Answers single waits, as people with links do: some at once, some when they are over, some twice."""
 
     async def talk(self) -> None:
@@ -318,7 +318,7 @@ class Patient(Collection):
         pass
 
 
-class Family(Client):
+class Family(User):
     """A parent whose first child hears from somebody."""
 
     async def talk(self) -> None:
@@ -330,7 +330,7 @@ class Family(Client):
             await self._hear(self._submit(process, Message(f"{self.instance_id}.0", go)))
 
 
-class Player(Client):
+class Player(User):
     """One of two that play ball; serves again what was lost before the other began."""
 
     async def push(self) -> None:
@@ -338,7 +338,7 @@ class Player(Client):
             await self.tell("Ball")
 
 
-class Rogue(Client):
+class Rogue(User):
     """One whose code misbehaves. If it can never go on, it is held, and then terminated."""
 
     def __init__(self, world: World, instance_id: str, kind: str) -> None:
@@ -361,7 +361,7 @@ class Rogue(Client):
                 await self.tell("Go")
 
 
-class Meddler(Client):
+class Meddler(User):
     """Suspends, resumes and terminates the instances of others."""
 
     async def live(self) -> None:
@@ -376,7 +376,7 @@ class Meddler(Client):
                 await self.send(ExecutionResumed())
 
 
-class Operator(Client):
+class Operator(User):
     """Resumes what is held because it was under way whenever a process ended: here, that was not its fault."""
 
     def __init__(self, world: World) -> None:
@@ -396,10 +396,10 @@ def code_for_instance(instance_id: str, birth: str) -> str:
     return f"code-{instance_id}/{birth}/0/1"
 
 
-def populate(world: World) -> list[Client]:
+def populate(world: World) -> list[User]:
     """A few stories, drawn from the seed."""
     rng = world.rng
-    clients: list[Client] = []
+    clients: list[User] = []
     for number in range(rng.randint(2, 5)):
         clients += _story(world, rng.choice(tuple(_KINDS)), number)
     for client in clients:
@@ -415,7 +415,7 @@ def populate(world: World) -> list[Client]:
     return [client for client in clients if not isinstance(client, Meddler)]
 
 
-_KINDS: dict[str, type[Client]] = {
+_KINDS: dict[str, type[User]] = {
     "verify": Verification,
     "collect": Collection,
     "loop": Looping,
@@ -429,7 +429,7 @@ _KINDS: dict[str, type[Client]] = {
 }
 
 
-def _story(world: World, kind: str, number: int) -> list[Client]:
+def _story(world: World, kind: str, number: int) -> list[User]:
     rng, instance_id = world.rng, f"{kind}-{world.report.seed}-{number}"
     if kind == "play":
         rounds, peer = rng.randint(1, 4), f"{instance_id}-b"

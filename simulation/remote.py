@@ -89,9 +89,9 @@ class RemoteExecutor:
                 self._custom_status = fact.custom_status
             case EventRaised():
                 kept = self._as_kept(fact, seq)
-                self.work.parked.append(fact)
+                self.work.deferred.append(fact)
             case _:
-                self.work.parked.append(fact)
+                self.work.deferred.append(fact)
         if ending is None:
             self._give(asked, answered, at)
         return Answer(kept, asked, self._custom_status, ending, answered)
@@ -126,8 +126,8 @@ class RemoteExecutor:
 
     def _give(self, asked: list[Fact], answered: list[tuple[int, int]], at: Timestamp) -> None:
         """Let the code hear of the next message that is for it, in a turn."""
-        while self.work.parked and not self._busy and not self._suspended:
-            fact = self.work.parked.pop(0)
+        while self.work.deferred and not self._busy and not self._suspended:
+            fact = self.work.deferred.pop(0)
             if not self.work.expects(fact):
                 if isinstance(fact, EventRaised):
                     asked.append(EventDiscarded(0, fact.name, "The wait that it was for is over."))
@@ -151,7 +151,7 @@ class RemoteExecutor:
 
     def _as_kept(self, event: EventRaised, seq: int) -> EventRaised:
         """In clear only if it is known that a wait takes it that has no secret."""
-        wait = None if self._busy or self._suspended or self.work.parked else self._taker(event)
+        wait = None if self._busy or self._suspended or self.work.deferred else self._taker(event)
         if wait is not None and not wait.secret:
             return event
         nonce = f"{self._instance.birth}-{self._instance.generation}-{seq}"

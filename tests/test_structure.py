@@ -390,8 +390,10 @@ def test_the_top_of_a_changelog() -> None:
     assert top_of_changelog("# Changelog\n\n## [1.2.0] - 2026-11-23\n\n## 1.1.0\n") == "1.2.0"
 
 
-def test_the_structure_is_as_drawn() -> None:
+@pytest.mark.parametrize("script", ["structure", "sync_client"])
+def test_what_scripts_make_is_as_they_make_it(script: str) -> None:
+    """The structure in docs/architecture.md, and the synchronous client."""
     done = subprocess.run(
-        [sys.executable, "scripts/structure.py", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, f"scripts/{script}.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The client for ordinary code."""
+"""The client for ordinary code, made by scripts/sync_client.py: change the other one."""
 
 from __future__ import annotations
 

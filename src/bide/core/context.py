@@ -56,7 +56,7 @@ class ResponseLinks(Protocol):
     def url(self, grant: ResponseGrant) -> str: ...
 
 
-class Execution(Protocol):
+class ContextHost(Protocol):
     """What the context needs of the execution behind it."""
 
     instance_id: str
@@ -89,7 +89,7 @@ class Calls:
 
     __slots__ = ("_execution", "_options")
 
-    def __init__(self, execution: Execution, options: CallOptions) -> None:
+    def __init__(self, execution: ContextHost, options: CallOptions) -> None:
         self._execution = execution
         self._options = options
 
@@ -193,7 +193,7 @@ Logger: TypeAlias = "logging.LoggerAdapter[logging.Logger]"
 class _ReplaySafeLogger(logging.LoggerAdapter[logging.Logger]):
     """Silent while history is replayed, so that every line appears once."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: ContextHost) -> None:
         super().__init__(logging.getLogger(f"bide.orchestrator.{execution.name}"), {})
         self._execution = execution
 
@@ -210,7 +210,7 @@ class OrchestrationContext(Calls):
 
     __slots__ = ("_input_json", "_logger", "_random", "_signature", "_uuids")
 
-    def __init__(self, execution: Execution, input_json: Raw, signature: Signature) -> None:
+    def __init__(self, execution: ContextHost, input_json: Raw, signature: Signature) -> None:
         super().__init__(execution, _AS_IT_IS)
         self._input_json = input_json
         self._signature = signature

@@ -121,7 +121,7 @@ class Dispatcher:
         with self._apart(), OwnGenerators():
             for instance_id in {message.instance_id for message in messages}:
                 self.instances.remove(instance_id)
-                self.house.held.pop(instance_id, None)
+                self.house.given_up.pop(instance_id, None)
 
     def refuse(self, message: Message, refusal: BideError, now: Timestamp) -> Batch:
         """Refuse a message without a look at its instance, which is not in memory."""
@@ -169,7 +169,9 @@ class Dispatcher:
         house = self.house
         with self._apart(), OwnGenerators():
             self.instances.forget(partitions)
-        house.held = {each: parked for each, parked in house.held.items() if partition_of(each) not in partitions}
+        house.given_up = {
+            each: parked for each, parked in house.given_up.items() if partition_of(each) not in partitions
+        }
         house.catching_up = {each for each in house.catching_up if partition_of(each) not in partitions}
         house.wanted = {each: name for each, name in house.wanted.items() if each not in partitions}
 

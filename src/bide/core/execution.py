@@ -122,7 +122,7 @@ _CLOSINGS = 100
 """How often code that catches what ends it is told to end."""
 
 
-class _Call(Record):
+class _OpenCall(Record):
     """An activity or sub-orchestration that is under way, through all its attempts."""
 
     request: TaskScheduled | SubOrchestrationInstanceCreated
@@ -191,7 +191,7 @@ class Execution(Record):
     _awaited: Task[Any] | None = None
     _asked: list[Fact] = []
     _last_id: int = 0
-    _open: dict[int, _Call | _OpenWait | DurableTimer] = {}
+    _open: dict[int, _OpenCall | _OpenWait | DurableTimer] = {}
     _unseen: list[tuple[str, list[Task[Any]]]] = []
     """What failed before anybody had looked at it: in words, and the tasks by which it may be seen yet."""
     _fresh: list[_OpenWait] = []
@@ -254,7 +254,7 @@ class Execution(Record):
         if control is not None:
             control(self, fact)
         elif self.suspended:
-            self.work.parked.append(fact)
+            self.work.deferred.append(fact)
         else:
             self._deliver(fact)
         return asked
@@ -273,7 +273,7 @@ class Execution(Record):
 
     def _is_over(self, wait: _OpenWait, event: EventRaised) -> bool:
         """Whether an open wait has been answered, or has timed out, while the instance was suspended."""
-        timed_out = any(isinstance(fact, TimerFired) and fact.id == wait.timer_id for fact in self.work.parked)
+        timed_out = any(isinstance(fact, TimerFired) and fact.id == wait.timer_id for fact in self.work.deferred)
         return timed_out or not self.work.expects(event)
 
     def _as_kept(self, event: EventRaised, seq: int) -> EventRaised:
@@ -394,10 +394,10 @@ class Execution(Record):
 
     def _catch_up(self) -> None:
         """Let the code see what came while it was suspended, one by one, as long as it goes on."""
-        parked, self.work.parked = self.work.parked, []
-        for number, fact in enumerate(parked):
+        deferred, self.work.deferred = self.work.deferred, []
+        for number, fact in enumerate(deferred):
             if self._code is None:
-                self.work.parked = parked[number:]
+                self.work.deferred = deferred[number:]
                 break
             if self.work.expects(fact):  # the code may have given up a timer that was due meanwhile
                 self._deliver(fact)
@@ -572,7 +572,7 @@ class Execution(Record):
 
     def _resolve(self, task_id: int, fact: Fact) -> None:
         target = self._open.pop(task_id)
-        if isinstance(target, _Call):
+        if isinstance(target, _OpenCall):
             self._resolve_call(target, fact)
         elif isinstance(target, DurableTimer):
             settle(target, None)
@@ -581,7 +581,7 @@ class Execution(Record):
         else:
             self._time_out(target)
 
-    def _resolve_call(self, call: _Call, fact: Fact) -> None:
+    def _resolve_call(self, call: _OpenCall, fact: Fact) -> None:
         match fact:
             case TaskCompleted() | SubOrchestrationInstanceCompleted():
                 self._settle_decoded(call, fact.result)
@@ -590,7 +590,7 @@ class Execution(Record):
             case _:  # the timer before the next attempt
                 self._retry(call)
 
-    def _retry_later(self, call: _Call, failure: Failure) -> None:
+    def _retry_later(self, call: _OpenCall, failure: Failure) -> None:
         """Begin the pause before the next attempt, or settle the call if there is none."""
         self._failures.append(failure)
         try:
@@ -605,19 +605,19 @@ class Execution(Record):
         else:
             self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
 
-    def _retry_delay(self, call: _Call, failure: Failure) -> int | None:
+    def _retry_delay(self, call: _OpenCall, failure: Failure) -> int | None:
         if call.retry is None:
             return None
         decide = partial(call.retry.delay, call.request.attempt)
         return self._behind_wall.run(decide, self.at - call.began, failure)
 
-    def _settle_decoded(self, target: _Call | _OpenWait, text: Raw) -> None:
+    def _settle_decoded(self, target: _OpenCall | _OpenWait, text: Raw) -> None:
         try:
             value = target.decode(text)
         except MisfitError as error:
             if is_sealed(text):
                 place = self._place_of_answer(target)
-                secret = isinstance(target, _Call) or target.secret
+                secret = isinstance(target, _OpenCall) or target.secret
                 self._settle_decoded(target, self._know(text, place) if secret else self.sealer.open(text, place))
                 return
             refusal = f"{_called(target)} gave what does not fit its declared type: {error}"
@@ -648,7 +648,7 @@ class Execution(Record):
             return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {why}", path)
         return None
 
-    def _fail(self, target: _Call | _OpenWait, error: Exception) -> None:
+    def _fail(self, target: _OpenCall | _OpenWait, error: Exception) -> None:
         task = _task_of(target)
         tasks = with_watchers(task)
         if not _is_seen(tasks):
@@ -681,7 +681,7 @@ class Execution(Record):
         request = self._fitting(TaskScheduled(self._next_id(), name, input_json), "The input of the activity")
         if secret or self._recorded:
             request = self._sealed(request, secret)
-        return self._schedule(_Call(request, Task(), decoder(result), options.retry, self.at))
+        return self._schedule(_OpenCall(request, Task(), decoder(result), options.retry, self.at))
 
     def call_child(
         self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
@@ -696,7 +696,7 @@ class Execution(Record):
         if secret or self._recorded:
             request = self._sealed(request, secret)
         child: SubOrchestration[Any] = SubOrchestration(self)
-        self._schedule(_Call(request, child, decoder(result), options.retry, self.at, options.instance_id))
+        self._schedule(_OpenCall(request, child, decoder(result), options.retry, self.at, options.instance_id))
         return child
 
     def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer:
@@ -807,7 +807,7 @@ class Execution(Record):
         """Give up a sub-orchestration: its child, or its next attempt. Does nothing if it is done already."""
         self._check_sent_on()
         call = self._open.pop(open_id, None)
-        if not isinstance(call, _Call):
+        if not isinstance(call, _OpenCall):
             return
         request, waits = call.request, self.work.requests[open_id]
         if isinstance(waits, TimerCreated):  # the one before the next attempt
@@ -822,12 +822,12 @@ class Execution(Record):
             del self._open[wait.timer_id]
             self._give_up(TimerCancelled(wait.timer_id, wait.timeout_at))
 
-    def _schedule(self, call: _Call) -> Task[Any]:
+    def _schedule(self, call: _OpenCall) -> Task[Any]:
         call.request = self._as_recorded(call.request)
         self._open_request(call.request, call)
         return call.task
 
-    def _retry(self, call: _Call) -> None:
+    def _retry(self, call: _OpenCall) -> None:
         """The next attempt: the same call under a new id."""
         task_id, failed = self._next_id(), call.request
         call_id, attempt = failed.call_id or failed.id, failed.attempt + 1
@@ -877,7 +877,7 @@ class Execution(Record):
             case EventSent():
                 return event_place(asked.instance_id, asked.name)
 
-    def _place_of_answer(self, target: _Call | _OpenWait) -> str:
+    def _place_of_answer(self, target: _OpenCall | _OpenWait) -> str:
         """For where what answers it is sealed."""
         if isinstance(target, _OpenWait):
             return event_place(self.instance_id, target.event.name)
@@ -892,12 +892,12 @@ class Execution(Record):
     def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
 
-    def _open_request(self, request: Request, target: _Call | _OpenWait | DurableTimer) -> None:
+    def _open_request(self, request: Request, target: _OpenCall | _OpenWait | DurableTimer) -> None:
         """Ask for what `target` will be told of."""
         self._asked.append(request)
         self.work.open(request)
         self._open[request.id] = target
-        if type(target) is _Call and isinstance(target.task, SubOrchestration):
+        if type(target) is _OpenCall and isinstance(target.task, SubOrchestration):
             target.task.open_id_ = request.id
 
     def _give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:
@@ -935,14 +935,14 @@ def _name_in(fact: Fact) -> str:
     return str(getattr(fact, "name", "")).casefold()
 
 
-def _is_wait(target: _Call | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
+def _is_wait(target: _OpenCall | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
     """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
     return isinstance(target, _OpenWait) and target.id == key
 
 
-def _task_of(target: _Call | _OpenWait | DurableTimer) -> Task[Any]:
+def _task_of(target: _OpenCall | _OpenWait | DurableTimer) -> Task[Any]:
     match target:
-        case _Call():
+        case _OpenCall():
             return target.task
         case _OpenWait():
             return target.event
@@ -961,7 +961,7 @@ def _undecided(request: Request, failure: Failure, raised: BaseException) -> Orc
     return error
 
 
-def _called(target: _Call | _OpenWait | DurableTimer) -> str:
+def _called(target: _OpenCall | _OpenWait | DurableTimer) -> str:
     if isinstance(target, DurableTimer):
         return f"The timer (id {target.id_})"
     if isinstance(target, _OpenWait):

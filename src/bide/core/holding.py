@@ -27,7 +27,7 @@ def is_held(turn: Turn, live: Live) -> bool:
     """True if the instance is held, and was tried by this very code: since this worker started, or at a cost that
     nobody is to bear again."""
     instance = live.instance
-    return instance.held is not None and (instance.id in turn.house.held or turn.house.holds(instance.held_by))
+    return instance.held is not None and (instance.id in turn.house.given_up or turn.house.holds(instance.held_by))
 
 
 def hold(turn: Turn, message: Message, live: Live, reason: str, by: str = "") -> Verdict:
@@ -42,7 +42,7 @@ def hold(turn: Turn, message: Message, live: Live, reason: str, by: str = "") ->
 
 def keep(turn: Turn, live: Live, reason: str, by: str) -> None:
     """Hold the instance. `by` is the version of the code that is not to try it again; empty: each start tries."""
-    turn.house.held.setdefault(live.instance.id, set())
+    turn.house.given_up.setdefault(live.instance.id, set())
     if (live.instance.held, live.instance.held_by) != (reason, by):
         turn.change(live, held=reason, held_by=by)
         turn.batch.held.append(live.instance)
@@ -84,7 +84,7 @@ def park(turn: Turn, message: Message, live: Live) -> Verdict:
     if type(message.fact) is EventRaised and live.readable:
         wait_id = live.work.taker(message.fact)
         if wait_id is not None:
-            turn.house.held.setdefault(instance.id, set()).add(wait_id)
+            turn.house.given_up.setdefault(instance.id, set()).add(wait_id)
     return _put_down(turn, message, judged)
 
 
@@ -112,7 +112,7 @@ def refusal_without_code(turn: Turn, message: Message, live: Live) -> Verdict:
     fact = message.fact
     if type(fact) is not EventRaised or message.accepted or not live.readable:
         return ACCEPTED
-    wait_id, parked = live.work.taker(fact), turn.house.held.get(live.instance.id, ())
+    wait_id, parked = live.work.taker(fact), turn.house.given_up.get(live.instance.id, ())
     if wait_id is None or wait_id in parked or (fact.id and not live.work.expects(fact)):
         return WaitClosedError() if fact.id else ACCEPTED  # else it is kept for a wait that nobody knows yet
     wait = live.work.requests[wait_id]

@@ -55,12 +55,12 @@ _Answer: TypeAlias = (
 class OpenWork(Record):
     """The open requests of one generation, by id, and the events that came before anybody waited.
 
-    `parked` is what came while the instance was suspended. It settles nothing before the code is there to see it:
+    `deferred` is what came while the instance was suspended. It settles nothing before the code is there to see it:
     until then the code may give up the very wait or timer that it answers.
     """
 
     requests: dict[int, Request] = {}
-    parked: list[Fact] = []
+    deferred: list[Fact] = []
     _waiting: dict[str, list[int]] = {}
     _kept: dict[str, deque[EventRaised]] = {}
     _last_wait: int = 0
@@ -70,7 +70,7 @@ class OpenWork(Record):
         """The open work that a history leaves.
 
         After a suspension, an event may be seen to take another wait than it took: what was asked for between two
-        parked facts is in history after both. So a wait may be listed that is over, but none is missed.
+        deferred facts is in history after both. So a wait may be listed that is over, but none is missed.
         """
         work = cls()
         suspended = False
@@ -80,11 +80,11 @@ class OpenWork(Record):
                     suspended = True
                 case ExecutionResumed():
                     suspended = False
-                    parked, work.parked = work.parked, []
-                    for each in parked:
+                    deferred, work.deferred = work.deferred, []
+                    for each in deferred:
                         work.settle(each)
                 case fact if suspended:
-                    work.parked.append(fact)
+                    work.deferred.append(fact)
                 case fact:
                     work.settle(fact)
             for asked in step.facts[1:]:
@@ -99,7 +99,7 @@ class OpenWork(Record):
         task_id = cast("_Answer", fact).id
         if not task_id:  # an event for whoever waits, or will
             return True
-        if self.parked and any(isinstance(other, _Answer) and other.id == task_id for other in self.parked):
+        if self.deferred and any(isinstance(other, _Answer) and other.id == task_id for other in self.deferred):
             return False
         return type(self.requests.get(task_id)) is wanted
 
@@ -191,7 +191,7 @@ class OpenWork(Record):
     def kept_events(self) -> list[EventRaised]:
         """Events that nobody has taken and any wait may, per name in the order of their arrival."""
         kept = [event for events in self._kept.values() for event in events]
-        return kept + [fact for fact in self.parked if isinstance(fact, EventRaised) and not fact.id]
+        return kept + [fact for fact in self.deferred if isinstance(fact, EventRaised) and not fact.id]
 
     def _give(self, event: EventRaised) -> int | None:
         if event.id:

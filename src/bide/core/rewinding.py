@@ -68,7 +68,7 @@ def asked_again(
 
     That is all but those whose answer is there already. A wait comes with what its deadline has become.
     """
-    answers = [fact for fact in (*work.parked, *again) if isinstance(fact, _Answer | _Failed)]
+    answers = [fact for fact in (*work.deferred, *again) if isinstance(fact, _Answer | _Failed)]
     open_ids = work.requests.keys() - {answer.id for answer in answers}
     for step in kept:
         for fact in step.facts[1:]:

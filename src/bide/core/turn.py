@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ class House(Record):
     """The version of the users' code."""
     epochs: dict[int, int] = {}
     """The owned partitions, and the epoch under which each is."""
-    held: dict[str, set[int]] = {}
+    given_up: dict[str, set[int]] = {}
     """The instances that this code is not to try again, each with the waits for which an answer is parked."""
     catching_up: set[str] = set()
     """Instances that are held no longer, and were not given yet what they were kept from: it comes first."""
@@ -44,6 +44,16 @@ class House(Record):
     def sought(self) -> frozenset[str]:
         """The orchestrators that are wanted, and of which nobody knows whether any worker has them."""
         return frozenset(self.wanted.values()) - self.elsewhere - self.nowhere
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """These partitions are another worker's, or all is read anew."""
+
+        def kept(instance_id: str) -> bool:
+            return partition_of(instance_id) not in partitions
+
+        self.given_up = {each: waits for each, waits in self.given_up.items() if kept(each)}
+        self.catching_up = set(filter(kept, self.catching_up))
+        self.wanted = {each: name for each, name in self.wanted.items() if each not in partitions}
 
     def holds(self, held_by: str) -> bool:
         """Whether what is held by that is not to be tried by this code."""
@@ -79,8 +89,8 @@ class Turn(Record):
         if batch.at > live.at:
             live.at = batch.at
         live.instance = changed = replace(live.instance, updated=live.at, **changes)
-        if house.held and changed.held is None:
-            house.held.pop(changed.id, None)
+        if house.given_up and changed.held is None:
+            house.given_up.pop(changed.id, None)
         batch.instances[changed.id] = changed
         batch.epochs[live.partition] = house.epochs[live.partition]
 

@@ -97,7 +97,7 @@ class Streams:
 
     def __init__(self, client: Client, listeners: Listeners) -> None:
         self.listeners = listeners
-        self._hub = _Hub(client)
+        self._hub = _Broadcast(client)
 
     def close(self) -> None:
         """End all streams: their readers come back, to whoever serves then."""
@@ -246,7 +246,7 @@ async def _relayed(
         await events.aclose()
 
 
-class _Hub:
+class _Broadcast:
     """The last changes of this process, numbered from 1. It begins to look when somebody listens first."""
 
     def __init__(self, client: Client) -> None:
@@ -267,7 +267,7 @@ class _Hub:
         return self.last - len(self._kept)
 
     @contextmanager
-    def listening(self, wake: asyncio.Event) -> Generator[_Hub, None, None]:
+    def listening(self, wake: asyncio.Event) -> Generator[_Broadcast, None, None]:
         if not self._looks:
             self._looks = True
             self._watching.enter_context(self._client.watching(None, self._note))

@@ -307,22 +307,22 @@ class SqliteStore:
         self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
     ) -> set[int]:
         def renew(db: sqlite3.Connection) -> set[int]:
-            held = _held(db, owner, epochs)
+            owned = _owned(db, owner, epochs)
             db.executemany(
                 "UPDATE partitions SET lease_until = ? WHERE partition = ?",
-                [(lease_until, partition) for partition in held],
+                [(lease_until, partition) for partition in owned],
             )
-            return held
+            return owned
 
         return await self._write(renew)
 
     async def release(self, owner: str, epochs: Mapping[int, int], wanted: Mapping[int, str] | None = None) -> None:
         def release(db: sqlite3.Connection) -> None:
-            held = _held(db, owner, epochs)
-            db.executemany("UPDATE partitions SET owner = NULL WHERE partition = ?", [(each,) for each in held])
+            owned = _owned(db, owner, epochs)
+            db.executemany("UPDATE partitions SET owner = NULL WHERE partition = ?", [(each,) for each in owned])
             db.executemany(
                 "UPDATE partitions SET wanted = ? WHERE partition = ?",
-                [(name, partition) for partition, name in (wanted or {}).items() if partition in held],
+                [(name, partition) for partition, name in (wanted or {}).items() if partition in owned],
             )
 
         await self._write(release)
@@ -678,7 +678,7 @@ def _seq(step: Step) -> int:
 def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
     for instance_id, (_, seq) in batch.undone.items():
         _undo_first(db, instance_id, seq)
-    for statement, rows in _changes(batch):
+    for statement, rows in _statements(batch):
         changed = db.executemany(statement, rows).rowcount if rows else 0
         if statement is _STEP_INSTANCE and changed != len(rows):
             raise DataRefusedError("An instance that was stepped is not in the database.")
@@ -689,7 +689,7 @@ def _commit(db: sqlite3.Connection, batch: Batch) -> list[int]:
     return ids
 
 
-def _changes(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
+def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[Any]]]:
     """The statements of a batch and their rows, in the order in which they must run."""
     for statement in _PURGE if batch.purged else ():
         yield statement, [(instance_id,) for instance_id in batch.purged]
@@ -794,7 +794,7 @@ def _stepped_row(instance: Instance, added: _Added) -> tuple[Any, ...]:
     )
 
 
-def _held(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
+def _owned(db: sqlite3.Connection, owner: str, epochs: Mapping[int, int]) -> set[int]:
     rows = db.execute("SELECT partition, epoch FROM partitions WHERE owner = ?", (owner,))
     return {partition for partition, epoch in rows if epochs.get(partition) == epoch}
 
