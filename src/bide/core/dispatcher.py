@@ -166,14 +166,9 @@ class Dispatcher:
 
     def forget(self, partitions: Collection[int] = ALL_PARTITIONS) -> None:
         """Drop all memory of the instances of these partitions: what the store has is not what is here (G6)."""
-        house = self.house
         with self._apart(), OwnGenerators():
             self.instances.forget(partitions)
-        house.given_up = {
-            each: parked for each, parked in house.given_up.items() if partition_of(each) not in partitions
-        }
-        house.catching_up = {each for each in house.catching_up if partition_of(each) not in partitions}
-        house.wanted = {each: name for each, name in house.wanted.items() if each not in partitions}
+        self.house.forget(partitions)
 
 
 # --- one message

@@ -6,7 +6,6 @@ give it the recorded facts in order, and compare what it asks with what history 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
@@ -18,10 +17,13 @@ from msgspec.structs import replace
 
 from bide.core.context import CallOptions, OrchestrationContext, ResponseLinks
 from bide.core.executors import Answer
+from bide.core.explaining import explained, not_durable, undecided, user_frame
 from bide.core.failures import failure_as, failure_of, said, task_error
 from bide.core.hiding import KnownSecrets, hide_values
 from bide.core.isolation import SENT_ON, Wall
+from bide.core.opened import OpenCall, OpenWait, Target, called, is_seen, is_wait, task_of
 from bide.core.openwork import OpenWork
+from bide.core.recorded import Asked, Recorded
 from bide.core.records import Record
 from bide.core.registry import OrchestratorDefinition, Registry
 from bide.core.tasks import (
@@ -75,12 +77,10 @@ from bide.model.history import (
     TimerCancelled,
     TimerCreated,
     TimerFired,
-    describe,
 )
 from bide.model.instance import birth_of_child
 from bide.model.interrupts import from_outside
-from bide.model.payload import MAX_PAYLOAD, Decode, decoder, encode, has_secret, read_or_open, schema, too_large
-from bide.model.retry import RetryPolicy
+from bide.model.payload import MAX_PAYLOAD, decoder, encode, has_secret, read_or_open, schema, too_large
 from bide.model.rules import Role, check_covers
 from bide.model.sealing import (
     Sealer,
@@ -98,60 +98,11 @@ from bide.model.tokens import ResponseGrant
 _CHILDREN = UUID("b3a3b0f4-1a53-4b58-8a0e-6f7b6f3f6a52")
 
 
-Asked = TypeVar(
-    "Asked",
-    TaskScheduled | SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceCancelled,
-    TimerCreated,
-    EventSent,
-)
 Carrying = TypeVar("Carrying", TaskScheduled, SubOrchestrationInstanceCreated, EventSent)
-_NAMED = (
-    TaskScheduled,
-    SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceCancelled,
-    TimerCreated,
-    EventSent,
-    ResponseLinkCreated,
-)
-"""What has more to it than its kind, id and name."""
-
 _Code: TypeAlias = "Generator[Any, Any, Any] | CoroutineType[Any, Any, Any]"
 _CODE = (CoroutineType, GeneratorType)
 _CLOSINGS = 100
 """How often code that catches what ends it is told to end."""
-
-
-class _OpenCall(Record):
-    """An activity or sub-orchestration that is under way, through all its attempts."""
-
-    request: TaskScheduled | SubOrchestrationInstanceCreated
-    task: Task[Any]
-    decode: Decode
-    retry: RetryPolicy | None
-    began: Timestamp
-    child_id: str | None = None
-    """The id that was chosen for the sub-orchestration: each attempt uses it."""
-
-
-class _OpenWait(Record):
-    """A wait for an event, with the timer that ends it (0: none)."""
-
-    id: int
-    event: ExternalEvent[Any]
-    wanted: Any
-    decode: Decode
-    secret: bool
-    """Whether nobody but the code is shown the answer."""
-    since: Timestamp
-    place: int
-    """Where among all that is asked for in its step the request stands; -1 once that step is over."""
-    timer_id: int = 0
-    timeout_at: Timestamp | None = None
-    deadline: Timestamp | None = None
-    judged: EventRaised | None = None
-    """The event that was found to fit, and `value`: its data is read once."""
-    value: Any = None
 
 
 class Stepping:
@@ -191,16 +142,15 @@ class Execution(Record):
     _awaited: Task[Any] | None = None
     _asked: list[Fact] = []
     _last_id: int = 0
-    _open: dict[int, _OpenCall | _OpenWait | DurableTimer] = {}
+    _open: dict[int, Target] = {}
     _unseen: list[tuple[str, list[Task[Any]]]] = []
     """What failed before anybody had looked at it: in words, and the tasks by which it may be seen yet."""
-    _fresh: list[_OpenWait] = []
+    _fresh: list[OpenWait] = []
     """The waits that were opened in this step."""
     _answered: list[tuple[int, int]] = []
     """The waits that were answered in this step, and how long each had been open."""
-    _recorded: dict[tuple[type[Fact], int], Fact] = {}
-    _discards: list[EventDiscarded] = []
-    """On replay: what was discarded in this step, in order."""
+    _recorded: Recorded | None = None
+    """On replay: what history has of the present step."""
     differences: list[str] = []
     """In words: what the code asks for in other words than history has. Filled in on replay."""
     _fault: NotADurableTaskError | None = None
@@ -211,7 +161,7 @@ class Execution(Record):
     _known: KnownSecrets | None = None
     _failures: list[Failure] = []
     """Of calls, as history has them."""
-    _judge: _OpenWait | None = None
+    _judge: OpenWait | None = None
     """The wait that was last found to take an event."""
 
     @property
@@ -263,7 +213,7 @@ class Execution(Record):
         """Why the wait that would take this event cannot: its data does not fit the declared type (G8), or it is
         for one wait only, which is over."""
         wait = self._open.get(self.work.taker(event) or 0)
-        if not isinstance(wait, _OpenWait) or (event.id and self._is_over(wait, event)):
+        if not isinstance(wait, OpenWait) or (event.id and self._is_over(wait, event)):
             return WaitClosedError() if event.id else None
         self.stepping.now = (self,)  # the type that it waits for may have code of its own
         try:
@@ -271,7 +221,7 @@ class Execution(Record):
         finally:
             self.stepping.now = None
 
-    def _is_over(self, wait: _OpenWait, event: EventRaised) -> bool:
+    def _is_over(self, wait: OpenWait, event: EventRaised) -> bool:
         """Whether an open wait has been answered, or has timed out, while the instance was suspended."""
         timed_out = any(isinstance(fact, TimerFired) and fact.id == wait.timer_id for fact in self.work.deferred)
         return timed_out or not self.work.expects(event)
@@ -281,7 +231,7 @@ class Execution(Record):
         wait, self._judge = self._judge, None
         if wait is None or wait.judged is not event:
             taker = self._open.get(self.work.taker(event) or 0)
-            wait = taker if type(taker) is _OpenWait else None
+            wait = taker if type(taker) is OpenWait else None
         if self.suspended:  # the code may give the wait up before it hears of the event
             wait = None
         if wait is not None and not wait.secret:
@@ -294,27 +244,22 @@ class Execution(Record):
 
         Links are taken from there, not made again; and, unless the replay is strict, all that was asked for.
         """
-        self._discards = [fact for fact in recorded if isinstance(fact, EventDiscarded) and fact.id]
-        self._recorded = {(type(fact), fact.id): fact for fact in recorded if isinstance(fact, _NAMED)}
+        self._recorded = Recorded(recorded, strict=self.strict)
 
     def go_live(self) -> None:
         """The replay is over: what was asked for in it is in history."""
         self.is_replaying = False
-        self.expect(())
+        self._recorded = None
         self._answered = []
 
     def _as_recorded(self, asked: Asked) -> Asked:
-        """What history has in place of what the code asks for, if it is of the same kind, id and name."""
-        recorded = self._recorded.get((type(asked), asked.id))
-        if recorded is None or self.strict or recorded == asked or _name_in(recorded) != _name_in(asked):
-            return asked
-        self.differences.append(describe(recorded))
-        return cast("Asked", recorded)
+        """What is asked for; on replay, what history has in its place."""
+        return asked if self._recorded is None else self._recorded.in_place_of(asked, self.differences)
 
     @property
     def frame(self) -> FrameType | None:
         """The innermost frame of the user's own code, or None before its begin and after its end."""
-        return _user_frame(self._code)
+        return user_frame(self._code)
 
     def where(self) -> str:
         """The file and line at which the code stands."""
@@ -329,7 +274,7 @@ class Execution(Record):
         code, self._code = self._code, None
         self._dropped = True
         for target in self._open.values():  # no cycle is left: what goes out of memory goes at once
-            _task_of(target).watchers_ = None
+            task_of(target).watchers_ = None
         self._open.clear()
         self._awaited = self._judge = None
         if code is not None:
@@ -407,7 +352,7 @@ class Execution(Record):
     def _deliver(self, fact: Fact) -> None:
         if type(fact) is EventRaised:
             wait = self._open.get(self.work.taker(fact) or 0)
-            if type(wait) is _OpenWait and wait.judged is not fact and self._discards_for(wait, fact):
+            if type(wait) is OpenWait and wait.judged is not fact and self._discards_for(wait, fact):
                 return
         settled = self.work.settle(fact)
         if settled is None:
@@ -445,7 +390,7 @@ class Execution(Record):
                     return awaited
                 error = awaited.error_
             else:
-                awaited, error = None, self._not_durable(asked_for)
+                awaited, error = None, not_durable(self.where(), self.name, asked_for)
 
     @property
     def _behind_wall(self) -> Wall:
@@ -486,7 +431,7 @@ class Execution(Record):
             case ContinueAsNew():
                 ending = ContinuedAsNew(raised.input_json, raised.keep_events, self._unawaited())
             case _:
-                ending = ExecutionCompleted(failure=self._failure(self._explained(raised)))
+                ending = ExecutionCompleted(failure=self._failure(explained(raised, self.where(), self.name)))
         self._code = None
         self._asked.append(ending)
 
@@ -523,28 +468,15 @@ class Execution(Record):
         """In words: what is lost of what the code asked for, and it has never looked at it."""
         if not self._open and not self._unseen:
             return ()
-        failed = [text for text, tasks in self._unseen if not _is_seen(tasks)]
+        failed = [text for text, tasks in self._unseen if not is_seen(tasks)]
         lost = [
-            f"{_called(target)} was never awaited: it is given up."
+            f"{called(target)} was never awaited: it is given up."
             for key, target in self._open.items()
             if not isinstance(self.work.requests.get(key), SubOrchestrationInstanceCreated)  # a child runs on
-            and (_is_wait(target, key) or not isinstance(target, _OpenWait))
-            and not _is_seen(with_watchers(_task_of(target)))
+            and (is_wait(target, key) or not isinstance(target, OpenWait))
+            and not is_seen(with_watchers(task_of(target)))
         ]
         return (*(failed if self._known is None else map(self._known.hide, failed)), *lost)
-
-    def _explained(self, raised: BaseException) -> BaseException:
-        """What looked for an event loop found none. The error says what to write instead."""
-        if not _misses_a_loop(raised):
-            return raised
-        explained = NotADurableTaskError(
-            f"{_user_line(raised) or self.where()}: {self.name} uses a tool of asyncio, which cannot be replayed: "
-            "an orchestrator has no event loop. For a time limit, write wait_for_external_event(..., timeout=...), "
-            "or when_any with create_timer; for several things at once, when_all. Put I/O and sleeping into an "
-            "activity."
-        )
-        explained.__cause__ = raised
-        return explained
 
     def _check_sent_on(self) -> None:
         """What code asks for when it was not sent on would be at another place on each replay."""
@@ -560,19 +492,11 @@ class Execution(Record):
             "from a thread, a callback, or a clean-up. Nothing was asked for."
         )
 
-    def _not_durable(self, awaited: object) -> NotADurableTaskError:
-        return NotADurableTaskError(
-            f"{self.where()}: {self.name} awaits {type(awaited).__qualname__}, which cannot be replayed. "
-            "An orchestrator may await only tasks of its context (call_activity, create_timer, "
-            "wait_for_external_event, call_sub_orchestrator, when_any, when_all). Put I/O and sleeping into an "
-            "activity."
-        )
-
     # --- answers
 
     def _resolve(self, task_id: int, fact: Fact) -> None:
         target = self._open.pop(task_id)
-        if isinstance(target, _OpenCall):
+        if isinstance(target, OpenCall):
             self._resolve_call(target, fact)
         elif isinstance(target, DurableTimer):
             settle(target, None)
@@ -581,7 +505,7 @@ class Execution(Record):
         else:
             self._time_out(target)
 
-    def _resolve_call(self, call: _OpenCall, fact: Fact) -> None:
+    def _resolve_call(self, call: OpenCall, fact: Fact) -> None:
         match fact:
             case TaskCompleted() | SubOrchestrationInstanceCompleted():
                 self._settle_decoded(call, fact.result)
@@ -590,7 +514,7 @@ class Execution(Record):
             case _:  # the timer before the next attempt
                 self._retry(call)
 
-    def _retry_later(self, call: _OpenCall, failure: Failure) -> None:
+    def _retry_later(self, call: OpenCall, failure: Failure) -> None:
         """Begin the pause before the next attempt, or settle the call if there is none."""
         self._failures.append(failure)
         try:
@@ -598,36 +522,36 @@ class Execution(Record):
         except BaseException as raised:  # `retry_if` is the author's code: it may raise anything
             if from_outside(raised):
                 raise
-            self._fail(call, _undecided(call.request, failure, raised))
+            self._fail(call, undecided(call.request, failure, raised))
             return
         if delay is None:
             self._fail(call, task_error(call.request, failure))
         else:
             self._open_request(self._as_recorded(TimerCreated(self._next_id(), self.at + delay)), call)
 
-    def _retry_delay(self, call: _OpenCall, failure: Failure) -> int | None:
+    def _retry_delay(self, call: OpenCall, failure: Failure) -> int | None:
         if call.retry is None:
             return None
         decide = partial(call.retry.delay, call.request.attempt)
         return self._behind_wall.run(decide, self.at - call.began, failure)
 
-    def _settle_decoded(self, target: _OpenCall | _OpenWait, text: Raw) -> None:
+    def _settle_decoded(self, target: OpenCall | OpenWait, text: Raw) -> None:
         try:
             value = target.decode(text)
         except MisfitError as error:
             if is_sealed(text):
                 place = self._place_of_answer(target)
-                secret = isinstance(target, _OpenCall) or target.secret
+                secret = isinstance(target, OpenCall) or target.secret
                 self._settle_decoded(target, self._know(text, place) if secret else self.sealer.open(text, place))
                 return
-            refusal = f"{_called(target)} gave what does not fit its declared type: {error}"
+            refusal = f"{called(target)} gave what does not fit its declared type: {error}"
             self._fail(target, MisfitError(refusal, error.path))
         except PayloadError as error:
             self._fail(target, error)
         else:
-            settle(_task_of(target), value)
+            settle(task_of(target), value)
 
-    def _misfit(self, wait: _OpenWait, event: EventRaised) -> MisfitError | None:
+    def _misfit(self, wait: OpenWait, event: EventRaised) -> MisfitError | None:
         """Why an event is none for this wait."""
         if wait.judged is event:
             return None
@@ -648,14 +572,14 @@ class Execution(Record):
             return MisfitError(f"The data does not fit what '{wait.event.name}' waits for: {why}", path)
         return None
 
-    def _fail(self, target: _OpenCall | _OpenWait, error: Exception) -> None:
-        task = _task_of(target)
+    def _fail(self, target: OpenCall | OpenWait, error: Exception) -> None:
+        task = task_of(target)
         tasks = with_watchers(task)
-        if not _is_seen(tasks):
-            self._unseen.append((f"{_called(target)} failed, and nobody looked at it: {said(error)}", tasks))
+        if not is_seen(tasks):
+            self._unseen.append((f"{called(target)} failed, and nobody looked at it: {said(error)}", tasks))
         settle(task, None, error)
 
-    def _answer(self, wait: _OpenWait, event: EventRaised) -> None:
+    def _answer(self, wait: OpenWait, event: EventRaised) -> None:
         self._answered.append((wait.id, self.at - wait.since))
         self._cancel_timeout(wait)
         if wait.secret:
@@ -665,7 +589,7 @@ class Execution(Record):
         else:
             self._settle_decoded(wait, event.input)
 
-    def _time_out(self, wait: _OpenWait) -> None:
+    def _time_out(self, wait: OpenWait) -> None:
         del self._open[wait.id]
         self._give_up(EventWaitCancelled(wait.id))
         message = f"Nobody raised '{wait.event.name}' before {to_datetime(wait.deadline or self.at)}."
@@ -679,9 +603,9 @@ class Execution(Record):
     ) -> Task[Any]:
         self._check_sent_on()
         request = self._fitting(TaskScheduled(self._next_id(), name, input_json), "The input of the activity")
-        if secret or self._recorded:
+        if secret or self._recorded is not None:
             request = self._sealed(request, secret)
-        return self._schedule(_OpenCall(request, Task(), decoder(result), options.retry, self.at))
+        return self._schedule(OpenCall(request, Task(), decoder(result), options.retry, self.at))
 
     def call_child(
         self, name: str, input_json: Raw, secret: bool, result: Any, options: CallOptions
@@ -693,10 +617,10 @@ class Execution(Record):
             SubOrchestrationInstanceCreated(task_id, child_id, name, input_json),
             "The input of the sub-orchestration",
         )
-        if secret or self._recorded:
+        if secret or self._recorded is not None:
             request = self._sealed(request, secret)
         child: SubOrchestration[Any] = SubOrchestration(self)
-        self._schedule(_OpenCall(request, child, decoder(result), options.retry, self.at, options.instance_id))
+        self._schedule(OpenCall(request, child, decoder(result), options.retry, self.at, options.instance_id))
         return child
 
     def create_timer(self, fire_at: Timestamp, reminder: bool) -> DurableTimer:
@@ -710,7 +634,7 @@ class Execution(Record):
         self._check_sent_on()
         wait_id = self._next_id()
         event: ExternalEvent[Any] = ExternalEvent(self, wait_id, name)
-        wait = _OpenWait(wait_id, event, wanted, decoder(wanted), has_secret(wanted), self.at, -1)
+        wait = OpenWait(wait_id, event, wanted, decoder(wanted), has_secret(wanted), self.at, -1)
         self.definition.note_event(name, wanted)
         while (early := self.work.next_kept(name)) is not None and self._discards_for(wait, early):
             self.work.take_kept(name)
@@ -730,16 +654,16 @@ class Execution(Record):
             self._open_request(timer, wait)
         return event
 
-    def _discards_for(self, wait: _OpenWait, event: EventRaised) -> bool:
+    def _discards_for(self, wait: OpenWait, event: EventRaised) -> bool:
         """Whether an event is of no use to the wait that is to take it: then the code never hears of it.
 
         On replay it is what it was, whatever the type is by now.
         """
         if self.is_replaying:
-            if not self._discards or self._discards[0].id != wait.id:
-                return False
-            self._asked.append(self._discards.pop(0))
-            return True
+            discarded = self._recorded and self._recorded.next_discard(wait.id)
+            if discarded:
+                self._asked.append(discarded)
+            return discarded is not None
         misfit = self._misfit(wait, event)
         if misfit is not None:
             self._asked.append(EventDiscarded(wait.id, event.name, str(misfit)))
@@ -748,7 +672,7 @@ class Execution(Record):
     def send_event(self, instance_id: str, name: str, input_json: Raw, secret: bool) -> None:
         self._check_sent_on()
         event = self._fitting(EventSent(self._next_id(), instance_id, name, input_json), "The data of the event")
-        if secret or self._recorded:
+        if secret or self._recorded is not None:
             event = self._sealed(event, secret)
         self._asked.append(self._as_recorded(event))
 
@@ -756,12 +680,12 @@ class Execution(Record):
         self._check_sent_on()
         name, wait_id = self._named(event)
         link_id = self._next_id()
-        recorded = self._recorded.get((ResponseLinkCreated, link_id))
+        recorded = self._recorded and self._recorded.of(ResponseLinkCreated, link_id)
         if isinstance(recorded, ResponseLinkCreated):
             url = recorded.url
         else:
             wait = self._open.get(wait_id)
-            asked_at = wait.since if isinstance(wait, _OpenWait) else self.at
+            asked_at = wait.since if isinstance(wait, OpenWait) else self.at
             url = self.links.url(
                 ResponseGrant(
                     self.instance_id,
@@ -798,7 +722,7 @@ class Execution(Record):
         if isinstance(target, DurableTimer):
             self._give_up(TimerCancelled(task_id, target.fire_at_))
             settle(target, None, cancelled("This timer"))
-        elif isinstance(target, _OpenWait):
+        elif isinstance(target, OpenWait):
             self._give_up(EventWaitCancelled(task_id))
             self._cancel_timeout(target)
             settle(target.event, None, cancelled(f"This wait for '{target.event.name}'"))
@@ -807,7 +731,7 @@ class Execution(Record):
         """Give up a sub-orchestration: its child, or its next attempt. Does nothing if it is done already."""
         self._check_sent_on()
         call = self._open.pop(open_id, None)
-        if not isinstance(call, _OpenCall):
+        if not isinstance(call, OpenCall):
             return
         request, waits = call.request, self.work.requests[open_id]
         if isinstance(waits, TimerCreated):  # the one before the next attempt
@@ -817,17 +741,17 @@ class Execution(Record):
             self._give_up(self._as_recorded(given_up))
         settle(call.task, None, cancelled(f"This call of '{request.name}'"))
 
-    def _cancel_timeout(self, wait: _OpenWait) -> None:
+    def _cancel_timeout(self, wait: OpenWait) -> None:
         if wait.timeout_at is not None:
             del self._open[wait.timer_id]
             self._give_up(TimerCancelled(wait.timer_id, wait.timeout_at))
 
-    def _schedule(self, call: _OpenCall) -> Task[Any]:
+    def _schedule(self, call: OpenCall) -> Task[Any]:
         call.request = self._as_recorded(call.request)
         self._open_request(call.request, call)
         return call.task
 
-    def _retry(self, call: _OpenCall) -> None:
+    def _retry(self, call: OpenCall) -> None:
         """The next attempt: the same call under a new id."""
         task_id, failed = self._next_id(), call.request
         call_id, attempt = failed.call_id or failed.id, failed.attempt + 1
@@ -844,7 +768,7 @@ class Execution(Record):
     def _fitting(self, asked: Carrying, what: str) -> Carrying:
         """What is asked for, if it is not too large. Of what is in history that is not asked again: a call of its
         id was made then, or it was refused. Raises `PayloadError`."""
-        if len(asked.input) > self.max_payload and (type(asked), asked.id) not in self._recorded:
+        if len(asked.input) > self.max_payload and self._recorded_like(asked) is None:
             raise too_large(asked.input, self.max_payload, f"{what} '{asked.name}'")
         return asked
 
@@ -861,11 +785,16 @@ class Execution(Record):
     def _sealed(self, asked: Carrying, secret: bool) -> Carrying:
         """What is asked for, sealed if it is secret. On replay it is sealed if it was then, and under the same key,
         whatever its type says by now: so it is seen whether it is the same."""
-        recorded = cast("Carrying | None", self._recorded.get((type(asked), asked.id)))
+        recorded = self._recorded_like(asked)
         like = None if recorded is None else recorded.input
         if secret if like is None else is_sealed(like):
             return replace(asked, input=self.sealer.seal(asked.input, self._place_of(asked), like=like))
         return asked
+
+    def _recorded_like(self, asked: Carrying) -> Carrying | None:
+        """What history has under its kind and id."""
+        recorded = self._recorded and self._recorded.of(type(asked), asked.id)
+        return cast("Carrying | None", recorded)
 
     def _place_of(self, asked: TaskScheduled | SubOrchestrationInstanceCreated | EventSent) -> str:
         """For where the payload of what is asked for is sealed."""
@@ -877,9 +806,9 @@ class Execution(Record):
             case EventSent():
                 return event_place(asked.instance_id, asked.name)
 
-    def _place_of_answer(self, target: _OpenCall | _OpenWait) -> str:
+    def _place_of_answer(self, target: OpenCall | OpenWait) -> str:
         """For where what answers it is sealed."""
-        if isinstance(target, _OpenWait):
+        if isinstance(target, OpenWait):
             return event_place(self.instance_id, target.event.name)
         request = target.request
         if isinstance(request, SubOrchestrationInstanceCreated):
@@ -892,12 +821,12 @@ class Execution(Record):
     def _child_id(self, task_id: int) -> str:
         return uuid5(_CHILDREN, f"{self.instance_id}/{self.birth}/{self.generation}/{task_id}").hex
 
-    def _open_request(self, request: Request, target: _OpenCall | _OpenWait | DurableTimer) -> None:
+    def _open_request(self, request: Request, target: Target) -> None:
         """Ask for what `target` will be told of."""
         self._asked.append(request)
         self.work.open(request)
         self._open[request.id] = target
-        if type(target) is _OpenCall and isinstance(target.task, SubOrchestration):
+        if type(target) is OpenCall and isinstance(target.task, SubOrchestration):
             target.task.open_id_ = request.id
 
     def _give_up(self, fact: TimerCancelled | EventWaitCancelled | SubOrchestrationInstanceCancelled) -> None:
@@ -917,61 +846,17 @@ class Execution(Record):
         waits, raced_until = race(awaited)
         for wait_id in waits:
             wait = self._open[wait_id]
-            if isinstance(wait, _OpenWait):
+            if isinstance(wait, OpenWait):
                 due = raced_until if wait.timeout_at is None else wait.timeout_at
                 if due != wait.deadline:
                     self._change_deadline(wait, due)
 
-    def _change_deadline(self, wait: _OpenWait, due: Timestamp | None) -> None:
+    def _change_deadline(self, wait: OpenWait, due: Timestamp | None) -> None:
         wait.deadline = due
         if wait.place < 0:
             self._asked.append(EventDeadlineChanged(wait.id, due))
         else:
             self._asked[wait.place] = replace(self._asked[wait.place], deadline=due)
-
-
-def _name_in(fact: Fact) -> str:
-    """The name of a function or an event, as names compare."""
-    return str(getattr(fact, "name", "")).casefold()
-
-
-def _is_wait(target: _OpenCall | _OpenWait | DurableTimer, key: int) -> TypeGuard[_OpenWait]:
-    """Whether this is a wait under its own id: one with a timeout is open under its timer's id too."""
-    return isinstance(target, _OpenWait) and target.id == key
-
-
-def _task_of(target: _OpenCall | _OpenWait | DurableTimer) -> Task[Any]:
-    match target:
-        case _OpenCall():
-            return target.task
-        case _OpenWait():
-            return target.event
-        case _:
-            return target
-
-
-def _undecided(request: Request, failure: Failure, raised: BaseException) -> OrchestratorError:
-    """`retry_if` failed, so nobody knows whether the call is to be tried again."""
-    name = getattr(request, "name", "")
-    error = OrchestratorError(
-        f"retry_if of the call of '{name}' failed with {said(raised)}. "
-        f"It was asked about {failure.type}: {failure.message}"
-    )
-    error.__cause__ = raised
-    return error
-
-
-def _called(target: _OpenCall | _OpenWait | DurableTimer) -> str:
-    if isinstance(target, DurableTimer):
-        return f"The timer (id {target.id_})"
-    if isinstance(target, _OpenWait):
-        return f"The wait for '{target.event.name}' (id {target.id})"
-    kind = "activity" if isinstance(target.request, TaskScheduled) else "sub-orchestration"
-    return f"The {kind} '{target.request.name}' (id {target.request.id})"
-
-
-def _is_seen(tasks: Sequence[Task[Any]]) -> bool:
-    return any(task.seen_ for task in tasks)
 
 
 def _is_running(code: _Code | None) -> bool:
@@ -980,39 +865,3 @@ def _is_running(code: _Code | None) -> bool:
 
 def _is_task(awaited: object) -> TypeGuard[Task[Any]]:
     return isinstance(awaited, Task)
-
-
-_ENGINE = ("asyncio", "bide", "anyio", "sniffio")
-
-
-def _misses_a_loop(error: BaseException) -> bool:
-    """Whether this is how asyncio, anyio and sniffio say that no event loop runs."""
-    if type(error).__name__ in ("NoEventLoopError", "AsyncLibraryNotFoundError"):
-        return True
-    return isinstance(error, RuntimeError) and failure_of(error).message.startswith(
-        ("no running event loop", "There is no current")
-    )
-
-
-def _user_line(error: BaseException) -> str:
-    """The innermost line of the user's own code that the error came through."""
-    found, place = "", error.__traceback__
-    while place is not None:
-        package = str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in _ENGINE and package not in sys.stdlib_module_names:
-            found = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-        place = place.tb_next
-    return found
-
-
-def _user_frame(code: object) -> FrameType | None:
-    """The innermost frame of suspended code that is the user's own."""
-    found: FrameType | None = None
-    while code is not None:
-        frame = getattr(code, "cr_frame", None) or getattr(code, "gi_frame", None)
-        if frame is not None and (
-            found is None or frame.f_globals.get("__name__", "").partition(".")[0] not in _ENGINE
-        ):
-            found = frame
-        code = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
-    return found
