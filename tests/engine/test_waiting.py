@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from bide import (
     App,
@@ -20,7 +21,17 @@ from bide import (
     when_any,
 )
 from bide.core.openwork import OpenWork
-from bide.model.history import EventAwaited, EventDiscarded, EventWaitCancelled, TimerCancelled, TimerFired
+from bide.model.history import (
+    EventAwaited,
+    EventDiscarded,
+    EventRaised,
+    EventWaitCancelled,
+    ExecutionCompleted,
+    Failure,
+    Step,
+    TimerCancelled,
+    TimerFired,
+)
 from bide.model.instance import PARTITIONS
 from bide.testing.harness import Durable
 
@@ -547,3 +558,34 @@ def test_a_reminder_that_has_fired_is_no_deadline_any_more(app: App, durable: Du
     durable.advance("2d")
     (wait,) = durable.waiting(instance)
     assert wait.deadline is None, "it waits without an end now"
+
+
+def test_an_event_that_was_taken_before_it_was_judged_can_be_undone() -> None:
+    """As a version wrote it that did not look at types: the event is in history, and has failed the instance."""
+    app = App()
+
+    @app.orchestrator
+    async def count(ctx: OrchestrationContext) -> int:
+        return await ctx.wait_for_external_event("Number", int)
+
+    with Durable(app) as durable:
+        counting = durable.start(count)
+        store = durable._store
+        failure = Failure("bide.errors.MisfitError", "It does not fit.")
+        unfit = EventRaised("Number", Raw(b'"five"')), ExecutionCompleted(failure=failure)
+        failed = replace(
+            durable.status(counting), status=RuntimeStatus.FAILED, output_json=Raw(b'"It does not fit."')
+        )
+        store._history[counting].append(Step(1, durable.clock.now(), unfit))
+        store._instances[counting] = failed
+        store._waits.clear()
+        durable.crash()
+        assert durable.status(counting).status is RuntimeStatus.FAILED
+        durable.rewind(counting)
+        assert durable.status(counting).status is RuntimeStatus.RUNNING, (
+            "it is not told once more what it failed of"
+        )
+        (wait,) = durable.waiting(counting)
+        assert wait.name == "Number"
+        durable.raise_event(counting, "Number", 5)
+        assert durable.output(counting) == 5
