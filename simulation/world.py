@@ -132,7 +132,12 @@ class Process:
         self._awake = True
         unfit = UNFIT if version == 2 else frozenset[str]()
         store = WatchedStore(
-            world.store, _ProcessFaults(world, name), world.ledger, unfit, self, lambda: self.latest
+            world.store,
+            _ProcessFaults(world, name),
+            world.ledger,
+            unfit,
+            self,
+            lambda: max(self.latest, self.time.latest),
         )
         options, clock = world.hazards.options, world.plant.clock(self.time.clock)
         self.worker = world.plant.worker(
@@ -146,6 +151,10 @@ class Process:
             options,
             f"v{version}",
         )
+
+    def _latest(self) -> Timestamp:
+        """The latest that it may have been since the present turn began."""
+        return max(self.latest, self.time.latest)
 
     def dies_of(self, batch: Batch) -> bool:
         """Whether the code of a step in this batch ends the process."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from bide.engine.retention import DOUBTFUL
 from bide.engine.timers import WINDOW, TimerWindow
 from bide.errors import MisfitError, StoreUnavailableError
 from bide.model.batch import Message, ScheduledActivity, Timer
-from bide.model.clock import SECOND, SyncedClock
+from bide.model.clock import SECOND, SyncedClock, Timestamp
 from bide.model.history import ExecutionStarted, TimerFired
 from bide.model.instance import PARTITIONS, Instance, partition_of
 from bide.model.presence import SILENCE, Presence
@@ -583,3 +583,30 @@ def test_what_changes_nothing_does_not_move_an_instances_time(functions: App) ->
         durable.clock.set(durable.clock.now() - 3 * SECOND)
         durable.raise_event(instance_id, "Go", 1)
         assert durable.history(instance_id)[-1].time == durable.clock.now()
+
+
+def test_what_comes_while_chores_take_long_is_not_stepped_at_an_earlier_instant(functions: App) -> None:
+    """Else its timers would be due so much too early."""
+
+    class Slow(MemoryStore):
+        async def renew(
+            self, owner: str, epochs: Mapping[int, int], now: Timestamp, lease_until: Timestamp
+        ) -> set[int]:
+            clock.advance(timedelta(seconds=2))
+            came.append(clock.now())
+            worker.submit(Message("late", ExecutionStarted("remind")), lambda error: None)
+            return await super().renew(owner, epochs, now, lease_until)
+
+    clock, came = ManualClock(), list[Timestamp]()
+    store = Slow()
+    worker = new_worker(functions, store, clock)
+
+    async def story() -> None:
+        await worker.turn()
+        clock.advance(timedelta(seconds=10))
+        await worker.turn()
+        late = await store.instance("late")
+        assert late is not None
+        assert late.created == came[0]
+
+    asyncio.run(story())

@@ -103,7 +103,6 @@ class Sharing:
         self._under_way = under_way
         self._abroad = abroad
         self._poll_at: Timestamp = 0
-        self._begun = False
         self._wanted: dict[int, str] = {}
         """Owned partitions that are wanted for an orchestrator, by whoever had them before."""
         self._lacked = frozenset[str]()
@@ -127,10 +126,8 @@ class Sharing:
         self._mailbox.begin()
         self._timers.clear()
         self._under_way.reruns.clear()
-        self._begun = False
         self._wanted.clear()
-        await self._balance(now)
-        self._begun = True
+        await self._balance(now, at_first=True)
 
     async def run(self, now: Timestamp) -> bool:
         """Own a fair share."""
@@ -146,7 +143,7 @@ class Sharing:
         """The clock was set back to this."""
         self._poll_at = min(self._poll_at, now + self._poll)
 
-    async def _balance(self, now: Timestamp) -> None:
+    async def _balance(self, now: Timestamp, *, at_first: bool = False) -> None:
         """Take what is free, or give some to those who have too few."""
         self._poll_at = now + self._poll
         others = await self._others(now)
@@ -156,7 +153,7 @@ class Sharing:
         surplus = len(self._dispatcher.epochs) - share
         if surplus > 0:
             await self._give(surplus)
-        if (surplus < 0 or self._lacked) and not (self._begun and set_lately(self._clock, now, UNSETTLED)):
+        if (surplus < 0 or self._lacked) and (at_first or not set_lately(self._clock, now, UNSETTLED)):
             await self._take(now, max(0, -surplus))
 
     def _look_what_they_have(self, others: Sequence[Presence]) -> None:

@@ -169,11 +169,7 @@ class Worker:
 
     async def turn(self) -> bool:
         """Step and commit what there is to do. Returns False if there was nothing."""
-        now, state = self.sleep.clock.now(), self._state
-        if now < state.now:
-            self.health.set_back(now)
-            self._agenda.set_back(now)
-        state.now = now
+        now, state = self._look_at_clock(), self._state
         if not state.ready and now < self.health.retry_at:
             return False
         entries: list[Entry] = []
@@ -183,6 +179,7 @@ class Worker:
             if not state.ready:
                 await self._begin(now)
             more = await self._agenda.run(now)
+            now = self._look_at_clock()  # what has come meanwhile is not stepped at an earlier instant
             entries = state.entries = self._take(now)
             starting = self.intake.take_starting()
             if not entries and not starting:
@@ -199,6 +196,14 @@ class Worker:
         finally:
             state.entries, self.health.overdue = None, False
         return True
+
+    def _look_at_clock(self) -> Timestamp:
+        now, state = self.sleep.clock.now(), self._state
+        if now < state.now:
+            self.health.set_back(now)
+            self._agenda.set_back(now)
+        state.now = now
+        return now
 
     @property
     def in_turn(self) -> Sequence[Entry] | None:

@@ -314,6 +314,7 @@ const WORDS = {
   TimerFired: ({ fire_at }) => ["Timer fired", `due ${clock(fire_at)}`],
   TimerCancelled: () => ["Timer cancelled"],
   EventAwaited: ({ name }) => [`Waits for ${name}`],
+  EventDeadlineChanged: ({ deadline }) => ["Waits until another time", deadline ? clock(deadline) : "for ever"],
   EventRaised: ({ name }) => [`${name} came`],
   EventDiscarded: ({ name, reason }) => [`${name} was discarded`, reason],
   EventWaitCancelled: ({ id }) => ["Waits no longer", `wait ${id}`],
@@ -323,6 +324,8 @@ const WORDS = {
   SubOrchestrationInstanceCompleted: ({ id }) => ["Sub-orchestration completed", `task ${id}`],
   SubOrchestrationInstanceCancelled: ({ instance_id, reason }) => [`Gave up ${instance_id}`, reason],
   SubOrchestrationInstanceFailed: ({ failure }) => ["Sub-orchestration failed", failure.message],
+  OrchestratorStarted: () => ["The code, which runs elsewhere, was given what had come"],
+  OrchestratorCompleted: () => ["The code answered"],
 };
 
 const clock = (at) => new Date(at / 1000).toTimeString().slice(0, 8);
