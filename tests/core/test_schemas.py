@@ -126,16 +126,40 @@ def test_another_judge_agrees(wanted: Any) -> None:
         assert judge.is_valid(value) == (judged(wanted, value) is None), value
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(),
-        lambda some: st.lists(some) | st.dictionaries(st.text(), some),
-    )
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda some: st.lists(some) | st.dictionaries(st.text(), some),
 )
+
+
+@given(VALUE)
 def test_whatever_is_not_known_says_nothing(value: Any) -> None:
     odd = {"type": "string", "pattern": "(", "format": "never-heard-of", "$ref": "#/nowhere/at/all", "odd": value}
     wait = EventAwaited(1, "Answer", schema=Raw(json.encode(odd)))
     assert misfit(wait, Raw(b'"text"')) is None
+
+
+WORDS = [
+    *("$ref", "allOf", "anyOf", "oneOf", "type", "const", "enum", "minimum", "exclusiveMaximum", "minLength"),
+    *("maxItems", "minProperties", "pattern", "format", "required", "properties", "additionalProperties"),
+    *("prefixItems", "items"),
+]
+
+
+@given(
+    st.recursive(
+        VALUE | st.sampled_from(["integer", "object", "#", "#/$ref", "date"]),
+        lambda some: st.lists(some) | st.dictionaries(st.sampled_from(WORDS), some),
+    ),
+    VALUE,
+)
+def test_whatever_a_type_gives_out_for_its_schema_breaks_nothing(odd: Any, value: Any) -> None:
+    misfit(EventAwaited(1, "Answer", schema=Raw(json.encode(odd))), Raw(json.encode(value)))
+
+
+def test_a_schema_that_refers_to_itself_says_nothing() -> None:
+    wait = EventAwaited(1, "Answer", schema=Raw(b'{"$ref":"#"}'))
+    assert misfit(wait, Raw(b"1")) is None
 
 
 def test_the_refusal_says_where_and_never_what() -> None:
