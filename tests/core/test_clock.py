@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from bide import SystemClock
-from bide.model.clock import CONFIRMED, SECOND, ClockStep, SteadyClock, SyncedClock
+from bide.model.clock import CONFIRMED, SECOND, ClockStep, FastestWord, SteadyClock, SyncedClock
 from bide.testing.clock import ManualClock
 from tests.machine import ManualMachine
 
@@ -208,3 +208,13 @@ def test_a_slow_way_is_no_step() -> None:
     heard.hear()
     assert heard.ahead == 0
     assert heard.clock.last_step is None
+
+
+def test_of_several_words_in_a_row_the_one_that_came_fastest_counts() -> None:
+    time = ManualClock()
+    word = FastestWord(time.now)
+    for late_ms in (10_000, 200, 3, 4_000):
+        shown = time.now()
+        time.advance(timedelta(milliseconds=late_ms))
+        word.heard(shown)
+    assert time.now() - word.now() == SECOND * 3 // 1000
