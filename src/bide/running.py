@@ -55,7 +55,7 @@ class Runnable(Protocol):
         ...
 
 
-class Hub(NamedTuple):
+class Running(NamedTuple):
     """A running app, as the edges see it."""
 
     client: Client
@@ -77,7 +77,7 @@ async def run(
     options: WorkerOptions | None = None,
     *,
     address_known: bool = True,
-) -> AsyncGenerator[Hub, None]:
+) -> AsyncGenerator[Running, None]:
     """What `App.running` does, for those who serve the app: at the address in the settings, or at one that only
     `public_url` tells."""
     search_less_often()
@@ -111,7 +111,7 @@ async def run(
         awaiting = asyncio.create_task(supervisor.watch())
         client = app.running_client = Client(worker, store, app.registry, clock, opens=True)
         try:
-            yield Hub(Client(worker, store, app.registry, clock), store, worker, secret, clock, lost)
+            yield Running(Client(worker, store, app.registry, clock), store, worker, secret, clock, lost)
         finally:
             if app.running_client is client:
                 app.running_client = None
@@ -156,7 +156,7 @@ def _load(worker: Worker, runner: ActivityRunner, presence: Presence) -> Presenc
         running_activities=len(runner.running),
         outlived_activities=runner.outlived,
         queued_messages=worker.queued,
-        changes=worker.effects.changes,
+        changes=worker.effects.rows_written,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from bide import App, OrchestrationContext, Settings, SystemClock
 from bide.engine.options import WorkerOptions
 from bide.errors import CommitUnknownError, StoreUnavailableError
-from bide.running import Hub, run
+from bide.running import Running, run
 
 
 def delete(path: Path) -> None:
@@ -26,7 +26,7 @@ def test_nothing_is_acknowledged_and_it_is_said_once(
 
     path = tmp_path / "hub.db"
 
-    async def story(hub: Hub) -> None:
+    async def story(hub: Running) -> None:
         await hub.client.start(wait, instance_id="a")
         delete(path)
         if asked:

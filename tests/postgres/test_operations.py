@@ -23,7 +23,7 @@ from bide.errors import StoreError
 from bide.model.clock import SystemClock
 from bide.model.instance import PARTITIONS
 from bide.model.presence import Presence
-from bide.running import Hub
+from bide.running import Running
 from bide.running import run as run_app
 from bide.store.postgres import schema as postgres_schema
 from tests.postgres.server import PostgresServer
@@ -61,7 +61,7 @@ def command(*arguments: str, exit_code: int = 0) -> Result:
     return result
 
 
-async def first_sign(hub: Hub) -> Presence:
+async def first_sign(hub: Running) -> Presence:
     """The worker, once it owns everything and has said so."""
 
     async def is_there() -> bool:

@@ -19,7 +19,7 @@ from bide.errors import (
 )
 from bide.model.clock import Clock, SystemClock
 from bide.model.instance import PARTITIONS, RuntimeStatus, partition_of
-from bide.running import Hub, run
+from bide.running import Running, run
 
 pytestmark = pytest.mark.postgres
 
@@ -68,9 +68,9 @@ class Workers:
     def __init__(self, url: str) -> None:
         self._url = url
         self._stacks: dict[str, AsyncExitStack] = {}
-        self.hubs: dict[str, Hub] = {}
+        self.hubs: dict[str, Running] = {}
 
-    async def start(self, name: str, clock: Clock | None = None) -> Hub:
+    async def start(self, name: str, clock: Clock | None = None) -> Running:
         stack = self._stacks[name] = AsyncExitStack()
         options = WorkerOptions(poll=200_000, retry=100_000)
         running = run(app, Settings(db=self._url), clock or SystemClock(), options)
@@ -106,7 +106,7 @@ def play(url: str, scene: Callable[[Workers], Awaitable[None]]) -> None:
     asyncio.run(playing())
 
 
-def foreign_id(hub: Hub, prefix: str = "order") -> str:
+def foreign_id(hub: Running, prefix: str = "order") -> str:
     """An id whose instance another worker steps."""
     owned = hub.worker.dispatcher.epochs
     return next(name for name in (f"{prefix}-{n}" for n in range(10_000)) if partition_of(name) not in owned)

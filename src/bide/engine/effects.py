@@ -50,7 +50,7 @@ class Effects:
         self._mailbox = mailbox
         self._watchers = watchers
         self.metrics = metrics
-        self.changes = 0
+        self.rows_written = 0
         """How many rows of instances were written since this worker started."""
 
     async def commit(self, batch: Batch, entries: Sequence[Entry] = (), starting: Sequence[Start] = ()) -> None:
@@ -102,7 +102,7 @@ class Effects:
 
     def _count(self, batch: Batch) -> None:
         metrics, now = self.metrics, batch.at
-        self.changes += len(batch.instances)
+        self.rows_written += len(batch.instances)
         if batch.fired:
             durable_at = max(now, self._clock.now())
             for due in batch.fired:

@@ -68,7 +68,7 @@ class DurableApi(Starlette):
         self.leaving = False
         """Whether the server is about to stop, so that nobody should send requests here any more."""
         self.lost: asyncio.Future[StoreReplacedError] | None = None
-        """Of the running app (see `Hub.lost`)."""
+        """Of the running app (see `Running.lost`)."""
         self._durable = app
         self._clock = clock or app.clock
         self._served_by_us = served_by_us
