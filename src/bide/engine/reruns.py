@@ -29,9 +29,9 @@ from bide.model.history import TimerFired
 from bide.model.instance import partition_of
 from bide.model.query import NEVER
 
-MOST_STEPS = 3
-"""So many processes may end while a step is made; then its instance is held. A step takes no time, so hardly any
-kill from outside hits it."""
+MOST_STEPS = 5
+"""So many processes may end while a step is made; then its instance is held. A step takes no time, but what was
+noted is stepped one by one right after a start, so a kill from outside that comes then hits one of them."""
 MOST_RUNS = 4
 """The same for activities, of which most only wait for somebody when they are killed."""
 APART: int = 30 * SECOND
