@@ -196,7 +196,8 @@ class Changes:
         wait = Wait(instance.id, fact.id, fact.name, at, fact.deadline, fact.schema, instance.name)
         key = (instance.id, fact.id)
         self.batch.waits.open(key, wait)
-        self.batch.deadlines.pop(key, None)  # it is not that of an earlier generation any more
+        if self.batch.deadlines:
+            self.batch.deadlines.pop(key, None)  # it is not that of an earlier generation any more
 
     def _change_deadline(self, instance: Instance, at: Timestamp, fact: EventDeadlineChanged) -> None:
         key = (instance.id, fact.id)

@@ -76,12 +76,9 @@ class Dispatcher:
         """
         self.instances = Instances(executors, max_live, long_history)
         self.house = House(executors, self.instances, sealer, code)
-        self._apart = apart
-
-    @property
-    def epochs(self) -> dict[int, int]:
+        self.epochs = self.house.epochs
         """Owned partition -> the epoch under which it is owned. Whoever owns them says so here."""
-        return self.house.epochs
+        self._apart = apart
 
     def runs(self, instance_id: str) -> bool:
         """Whether the instance's code is in memory."""
@@ -210,13 +207,9 @@ def _take(turn: Turn, message: Message) -> Verdict:
     instance = live.instance
     if message.generation is not None and message.generation != instance.generation:
         return come_late(turn, message)
-    if live.executor is not None and type(fact) in ANSWERS and not _is_kept_back(turn, instance.id):
+    if live.executor is not None and type(fact) in ANSWERS and not turn.keeps_back(instance.id):
         return tell(turn, message, live, live.executor, instance.status)
     return _manage(turn, message, live)
-
-
-def _is_kept_back(turn: Turn, instance_id: str) -> bool:
-    return instance_id in turn.accused or turn.is_catching_up(instance_id)
 
 
 def _manage(turn: Turn, message: Message, live: Live) -> Verdict:

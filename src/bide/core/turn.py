@@ -99,6 +99,12 @@ class Turn(Record):
         self.changes.close_source(message, partition_of(message.instance_id))
         return refusal
 
+    def keeps_back(self, instance_id: str) -> bool:
+        """Whether the code of the instance is not to be told what comes now."""
+        if not (self.accused or self.house.catching_up or self.batch.let_go):  # as nearly always
+            return False
+        return instance_id in self.accused or self.is_catching_up(instance_id)
+
     def is_catching_up(self, instance_id: str) -> bool:
         """Whether what the instance was kept from is to come first."""
         return instance_id in self.house.catching_up or instance_id in self.batch.let_go

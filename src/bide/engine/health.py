@@ -37,11 +37,6 @@ class StoreHealth:
         """Whether the store has not done what was asked of it the last time."""
         return self._failures > 0 or self.overdue
 
-    @property
-    def refuses(self) -> bool:
-        """Whether nobody is to wait for it."""
-        return self.away or self.overdue
-
     def failed(self, now: Timestamp, error: BaseException) -> None:
         """It has failed once more."""
         self._say(error)

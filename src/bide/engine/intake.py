@@ -38,7 +38,7 @@ class Intake:
         """
         if self.refusing or queued >= self._most:
             raise BusyError
-        if self._health.refuses:
+        if self._health.away or self._health.overdue:
             raise StoreUnavailableError(AWAY)
         self.entries.append((message, reply))
         self._wake_up()
