@@ -163,3 +163,31 @@ def test_what_was_told_while_the_instance_moved_comes_in_order() -> None:
         assert [(await cluster.find(each)).output for each in ids] == [[0, 1, 2, 3, 4]] * 20
 
     asyncio.run(story())
+
+
+def test_an_answer_is_judged_by_the_wait_that_will_take_it() -> None:
+    """The first is for the first wait; the next for one that is not open yet, of which nobody knows the type."""
+    app = App()
+
+    @app.orchestrator
+    async def two(ctx: OrchestrationContext) -> list[object]:
+        number = await ctx.wait_for_external_event("Answer", int)
+        return [number, await ctx.wait_for_external_event("Answer", str)]
+
+    async def story() -> None:
+        cluster = Cluster(new=app)
+        await cluster.tell("new", "t", ExecutionStarted("two"))
+        await cluster.workers.pop("new").release()
+        cluster.apps["old"] = some_app("x")
+        cluster.begin("old")
+        await cluster.go_on(20)
+        told: list[BideError | None] = []
+        for data in (b"5", b'"x"'):
+            cluster.workers["old"].submit(Message("t", EventRaised("Answer", Raw(data))), told.append)
+        await cluster.go_on()
+        assert told == [None, None]
+        cluster.begin("new")
+        await cluster.go_on(20)
+        assert (await cluster.find("t")).output == [5, "x"]
+
+    asyncio.run(story())

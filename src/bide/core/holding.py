@@ -70,7 +70,7 @@ def pass_on(turn: Turn, message: Message, live: Live) -> Verdict:
         return turn.drop(message, refusal)
     if isinstance(message.fact, ExecutionStarted):
         turn.change(live)  # its row is there before it begins: what comes after is for this very instance
-    return _put_down(turn, message, _judged(turn, message, live))
+    return _put_down(turn, message, live, _judged(turn, message, live))
 
 
 def park(turn: Turn, message: Message, live: Live) -> Verdict:
@@ -81,11 +81,7 @@ def park(turn: Turn, message: Message, live: Live) -> Verdict:
     if instance.held is None and not turn.is_catching_up(instance.id) and not turn.is_elsewhere(live):
         turn.changes.put_back(instance, judged.fact, judged.generation)
         return turn.drop(message)
-    if type(message.fact) is EventRaised and live.readable:
-        wait_id = live.work.taker(message.fact)
-        if wait_id is not None:
-            turn.house.given_up.setdefault(instance.id, set()).add(wait_id)
-    return _put_down(turn, message, judged)
+    return _put_down(turn, message, live, judged)
 
 
 def _judged(turn: Turn, message: Message, live: Live) -> Message:
@@ -99,7 +95,12 @@ def _judged(turn: Turn, message: Message, live: Live) -> Message:
     return Message(instance.id, fact, generation, message.inbox_id, birth=instance.birth)
 
 
-def _put_down(turn: Turn, message: Message, judged: Message) -> Verdict:
+def _put_down(turn: Turn, message: Message, live: Live, judged: Message) -> Verdict:
+    """Leave a message in the inbox. An event is for the wait that would take it now: the next one is not."""
+    if type(message.fact) is EventRaised and live.readable:
+        wait_id = live.work.taker(message.fact)
+        if wait_id is not None:
+            turn.house.given_up.setdefault(live.instance.id, set()).add(wait_id)
     if message.inbox_id:
         turn.changes.keep(message, judged)
         return ACCEPTED
