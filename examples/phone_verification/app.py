@@ -63,12 +63,22 @@ def challenge(call: ActivityCall, phone_number: str) -> tuple[str, Sms]:
 
 
 async def find_sent(call: ActivityCall) -> Outcome:
-    """After a crash: was this SMS accepted? The carrier's list may lag, so 'no' takes a few seconds to be sure."""
+    """After a crash: was this SMS accepted? The carrier's list may lag, so 'no' takes a few seconds to be sure.
+
+    If it cannot be read, the next look may tell. It counts as unread if the last one cannot.
+    """
     code, sms = challenge(call, *call.arguments)
+    unread: SendUnknownError | None = None
     for pause_s in (0, 1, 2):
         await asyncio.sleep(pause_s)
-        if await carrier.find(sms, call.scheduled_at) is not None:
+        try:
+            found, unread = await carrier.find(sms, call.scheduled_at), None
+        except SendUnknownError as error:
+            found, unread = None, error
+        if found is not None:
             return Done(code)
+    if unread is not None:
+        raise unread
     return NotDone()
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.json import encode
 
-from bide import RuntimeStatus
+from bide import ActivityCall, Done, NotDone, RuntimeStatus
 from bide.config import Settings, using
+from bide.phone import SendUnknownError, Sms
 from bide.testing.harness import Durable
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "phone_verification" / "app.py"
@@ -181,3 +184,46 @@ def test_a_no_code_is_the_same_after_a_crash(durable: Durable, sample: dict[str,
     durable.raise_event(verification, ANSWER, code_sent(sample))
     assert durable.output(verification) is True
     durable.replay_all()
+
+
+class Lists:
+    """A carrier whose list says one thing after the other: a receipt, nothing, or that it cannot be read now."""
+
+    def __init__(self, *said: object) -> None:
+        self._said = list(said)
+
+    async def find(self, message: Sms, since: datetime) -> object:
+        said = self._said.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+UNREAD, ACCEPTED = SendUnknownError("The list cannot be read."), "the receipt"
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ((ACCEPTED,), Done),
+        ((UNREAD, ACCEPTED), Done),
+        ((UNREAD, UNREAD, ACCEPTED), Done),
+        ((UNREAD, None, None), NotDone),
+        ((None, UNREAD, None), NotDone),
+        ((None, None, UNREAD), SendUnknownError),
+    ],
+)
+def test_a_list_that_cannot_be_read_once_says_nothing(
+    sample: dict[str, Any], monkeypatch: pytest.MonkeyPatch, said: tuple[object, ...], outcome: type
+) -> None:
+    async def at_once(seconds: float) -> None: ...
+
+    find_sent = sample["find_sent"]
+    monkeypatch.setitem(find_sent.__globals__, "carrier", Lists(*said))
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    call = ActivityCall("E4_SendSmsChallenge", (NUMBER,), "i", 1, "key", 0, bytes(32))
+    if issubclass(outcome, Exception):
+        with pytest.raises(outcome):
+            asyncio.run(find_sent(call))
+    else:
+        assert isinstance(asyncio.run(find_sent(call)), outcome)
